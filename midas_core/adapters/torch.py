@@ -1,0 +1,419 @@
+"""MIDAS for PyTorch: a criterion that replaces the cross-entropy of a training loop, and the augmentation alone."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from midas_core.backends import require
+
+require("torch", "PyTorch", "torch")
+
+import torch
+from torch import Tensor, nn
+
+from midas_core.adapters.structure import Modalities
+from midas_core.adapters.torch_misalign import Misalign, Misaligned
+from midas_core.adapters.torch_random import BACKEND, RandomModule
+from midas_core.misalignment import VIEWS, draw_sources, mix
+from midas_core.objective import MidasTerms, midas_objective
+from midas_core.validation import (
+    check_choice,
+    check_floating,
+    check_labels,
+    check_number,
+    check_shape,
+)
+from midas_core.weighting import (
+    ALPHA_UPDATES,
+    SIMILARITIES,
+    VARIANTS,
+    MidasState,
+    similarity as feature_similarity,
+)
+
+__all__ = ["MidasLoss", "MidasTerms", "Misalign", "Misaligned"]
+
+HEAD_INPUTS = ("concatenated", "separate")
+REDUCTIONS = ("mean", "sum", "none")
+
+
+class MidasLoss(RandomModule):
+    """The MIDAS objective as a criterion: L = L_align + L_uni + weight * L_mis (eq. 11).
+
+    Takes the features of the encoders, makes misaligned samples of them, and runs the fused head on the aligned and the misaligned ones.
+    An ``nn.Module``: give ``criterion.parameters()`` to the optimizer (the unimodal heads are in it), move it with ``.to()``,
+    save it with ``state_dict()``.
+
+    Parameters
+    ----------
+    num_classes : int
+        C.
+    feature_dims : sequence of int, or dict of int by modality name, optional
+        Feature widths D_m, for linear unimodal heads that the criterion owns.
+    unimodal_heads : sequence of modules, or dict of modules by modality name, optional
+        The user's own heads instead, each from a feature to (B, C) logits.
+    weight : float
+        lambda of eq. 11.
+    eta : float
+        Step size of the weak-modality weight (eq. 7).
+    warmup_epochs : int
+        Epochs in which the loss is the unimodal one alone; `set_epoch` counts them.
+    variant : {"paper", "official"}
+        "official" follows the authors' code; two modalities only.
+    reduction : {"mean", "sum", "none"}
+        Over the batch.
+    similarity : {"cosine", "l2", None}
+        Of the hard-sample weight (eq. 8); None leaves the weight out.
+    alpha_update : {"sign", "difference"}
+        Whether the sign of the gap moves alpha (eq. 6) or the gap itself.
+    max_alpha : float, optional
+        A cap for alpha.
+    initial_alpha : float
+        The weight of whichever modality is weak in the first step.
+    head_input : {"concatenated", "separate"}
+        Whether ``head`` takes the features concatenated along axis 1, or in the structure in which they were given.
+    seed : int, optional
+        Of the criterion's own random stream; without one, ``torch.manual_seed`` decides.
+
+    Attributes
+    ----------
+    alpha : Tensor, shape (M,), float64
+        What the next step will use. Before the first step every entry is ``initial_alpha``; that step keeps it for the
+        weak modality and sets the others to 1.
+    step : Tensor, shape (), int64
+        Updates of alpha so far.
+    epoch : Tensor, shape (), int64
+        As given to `set_epoch`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option does not fit.
+
+    Notes
+    -----
+    Soft weights, similarities and alpha are detached. In ``eval()`` nothing of the state moves. Under ``torch.compile`` the pairs are
+    drawn from PyTorch's global generator. A head with batch normalisation sees the aligned and the mixed batch one after the other, any
+    other module sees them stacked, once.
+
+    Examples
+    --------
+    >>> import torch
+    >>> criterion = MidasLoss(num_classes=3, feature_dims={"audio": 4, "video": 5}, seed=0)
+    >>> features = {"audio": torch.randn(8, 4), "video": torch.randn(8, 5)}
+    >>> loss = criterion(features, torch.arange(8) % 3, head=torch.nn.Linear(9, 3))
+    >>> loss.shape
+    torch.Size([])
+    >>> criterion.step
+    tensor(1)
+    """
+
+    alpha: Tensor
+    step: Tensor
+    epoch: Tensor
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        feature_dims: Sequence[int] | Mapping[str, int] | None = None,
+        unimodal_heads: Sequence[nn.Module] | Mapping[str, nn.Module] | None = None,
+        weight: float = 1.0,
+        eta: float = 0.05,
+        warmup_epochs: int = 0,
+        variant: str = "paper",
+        reduction: str = "mean",
+        similarity: str | None = "cosine",
+        alpha_update: str = "sign",
+        max_alpha: float | None = None,
+        initial_alpha: float = 1.0,
+        head_input: str = "concatenated",
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(seed)
+        check_number("num_classes", num_classes, minimum=2, whole=True)
+        check_number("weight", weight, minimum=0)
+        check_number("eta", eta, minimum=0)
+        check_number("warmup_epochs", warmup_epochs, minimum=0, whole=True)
+        check_number("initial_alpha", initial_alpha, minimum=1)
+        if max_alpha is not None:
+            check_number("max_alpha", max_alpha, minimum=1)
+        check_choice("variant", variant, VARIANTS)
+        check_choice("reduction", reduction, REDUCTIONS)
+        check_choice("similarity", similarity, SIMILARITIES)
+        check_choice("alpha_update", alpha_update, ALPHA_UPDATES)
+        check_choice("head_input", head_input, HEAD_INPUTS)
+
+        self.num_classes = num_classes
+        self.weight = weight
+        self.eta = eta
+        self.warmup_epochs = warmup_epochs
+        self.variant = variant
+        self.reduction = reduction
+        self.similarity = similarity
+        self.alpha_update = alpha_update
+        self.max_alpha = max_alpha
+        self.initial_alpha = initial_alpha
+        self.head_input = head_input
+
+        self.modalities, self.unimodal_heads = _make_heads(
+            num_classes, feature_dims, unimodal_heads
+        )
+        if variant == "official" and self.modalities.count != 2:
+            raise ValueError(
+                f"variant: 'official' is defined for 2 modalities only, got {self.modalities.count}"
+            )
+        alpha = torch.full((self.modalities.count,), float(initial_alpha), dtype=torch.float64)
+        self.register_buffer("alpha", alpha)
+        self.register_buffer("step", torch.tensor(0))
+        self.register_buffer("epoch", torch.tensor(0))
+        # A Python value beside the buffer: reading the buffer in a step would wait for the device.
+        self._warming_up = warmup_epochs > 0
+        self._epoch_known = False
+        self.register_load_state_dict_post_hook(_read_epoch)
+
+    def extra_repr(self) -> str:
+        """Return the options that differ between uses."""
+        return (
+            f"num_classes={self.num_classes}, weight={self.weight}, eta={self.eta}, "
+            f"warmup_epochs={self.warmup_epochs}, variant={self.variant!r}"
+        )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch begins, from 0; the loss is the unimodal one while ``epoch < warmup_epochs``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``epoch`` is not a whole number >= 0.
+        """
+        check_number("epoch", epoch, minimum=0, whole=True)
+        self.epoch.fill_(epoch)
+        self._epoch_known = True
+        self._warming_up = epoch < self.warmup_epochs
+
+    def forward(
+        self,
+        features: Any,
+        labels: Tensor,
+        *,
+        head: Callable[..., Tensor],
+        permutation: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Return the loss: a scalar, or (B,) with ``reduction="none"``. The arguments are those of `terms`."""
+        return self.terms(
+            features, labels, head=head, permutation=permutation, generator=generator
+        ).total
+
+    def terms(
+        self,
+        features: Any,
+        labels: Tensor,
+        *,
+        head: Callable[..., Tensor],
+        permutation: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> MidasTerms:
+        """Return every term of the loss, and move the state in training mode.
+
+        Parameters
+        ----------
+        features : list, tuple, or dict by modality name, of M tensors, shapes (B, D_m)
+            From the encoders.
+        labels : Tensor, shape (B,), integer; or (B, C), one row for each sample, one-hot
+        head : callable
+            The fused head, from the features to (B, C) logits.
+        permutation : Tensor, shape (B,), integer, optional
+            Who is paired with whom, instead of a draw.
+        generator : torch.Generator, optional
+            Draws the pairs, instead of the criterion's own stream.
+
+        Returns
+        -------
+        MidasTerms
+            Reduced over the batch as ``reduction`` says: total, aligned and misaligned are scalars, unimodal has shape (M,).
+            alpha (M,) is what this step used, confidence (M,) the mean of c~, fused_confidence (M,) the mean of q.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If structure, names, shapes or dtypes do not fit.
+        """
+        self._warn_without_epoch()
+        given, labels = self._check(features, labels)
+        unimodal_logits = self._unimodal_logits(given)
+        count = self.modalities.count
+        numbers = self.draw(labels, self.num_classes, count, generator)
+        if permutation is not None:
+            check_shape("permutation", permutation, labels.shape, "(B,)")
+        sources = draw_sources(
+            numbers,
+            labels,
+            count,
+            variant=self.variant,
+            permutation=permutation,
+            backend=BACKEND,
+        )
+        similarities = None
+        if self._warming_up:
+            fused, mixed_logits = self._run_head(head, given, features), None
+        else:
+            mixed = mix(given, sources, backend=BACKEND)
+            fused, mixed_logits = self._both_logits(head, given, mixed, features)
+            if self.similarity is not None:
+                similarities = feature_similarity(
+                    given, mixed, sources, self.similarity, backend=BACKEND
+                )
+        terms, state, _ = midas_objective(
+            fused,
+            unimodal_logits,
+            mixed_logits,
+            labels,
+            sources,
+            similarities,
+            MidasState(self.alpha, self.step),
+            weight=self.weight,
+            eta=self.eta,
+            variant=self.variant,
+            alpha_update=self.alpha_update,
+            max_alpha=self.max_alpha,
+            backend=BACKEND,
+        )
+        if self._warming_up:
+            # The head takes part with a gradient of zero: a distributed wrapper waits for every parameter.
+            silent = 0.0 * torch.nan_to_num(fused).sum(dim=-1)
+            terms = terms._replace(total=terms.total + silent)
+        elif self.training:
+            with torch.no_grad():
+                self.alpha.copy_(state.alpha)
+                self.step.copy_(state.step)
+        return self._reduce(terms)
+
+    def _warn_without_epoch(self) -> None:
+        if self._warming_up and self.training and not self._epoch_known:
+            self._epoch_known = True
+            warnings.warn(
+                f"warmup_epochs={self.warmup_epochs}, but set_epoch was never called: the loss stays the unimodal one. "
+                "Call criterion.set_epoch(epoch) at the start of every epoch.",
+                stacklevel=5,
+            )
+
+    def _check(self, features: Any, labels: Tensor) -> tuple[list[Tensor], Tensor]:
+        given = self.modalities.unpack(features, "features")
+        if not isinstance(labels, Tensor):
+            raise TypeError(f"labels: expected a tensor, got {type(labels).__name__}")
+        if labels.ndim == 2:
+            check_shape("labels", labels, (None, self.num_classes), "(B, C), one-hot")
+            labels = labels.argmax(dim=1)
+        check_labels(labels, BACKEND)
+        if labels.shape[0] == 0:
+            raise ValueError("labels: expected one sample or more, got shape (0,)")
+        for m, feature in enumerate(given):
+            name = f"features of {self.modalities.title(m)}"
+            if not isinstance(feature, Tensor):
+                raise TypeError(f"{name}: expected a tensor, got {type(feature).__name__}")
+            check_floating(name, feature, BACKEND)
+            if feature.ndim < 2 or feature.shape[0] != labels.shape[0]:
+                raise ValueError(
+                    f"{name}: expected shape (B, D) with B = {labels.shape[0]} as in labels, got {tuple(feature.shape)}"
+                )
+        return given, labels
+
+    def _unimodal_logits(self, given: list[Tensor]) -> list[Tensor]:
+        logits = []
+        for m, (head, feature) in enumerate(zip(self.unimodal_heads, given, strict=True)):
+            title = self.modalities.title(m)
+            if isinstance(head, nn.Linear):
+                expected = (feature.shape[0], head.in_features)
+                check_shape(f"features of {title}", feature, expected, "(B, D)")
+            logits.append(head(feature))
+            self._check_logits(f"unimodal head of {title}", logits[-1], feature.shape[0])
+        return logits
+
+    def _run_head(self, head: Callable[..., Tensor], given: list[Tensor], like: Any) -> Tensor:
+        if self.head_input == "concatenated":
+            logits = head(torch.cat(given, dim=1))
+        else:
+            logits = head(self.modalities.pack(given, like))
+        self._check_logits("head", logits, given[0].shape[0])
+        return logits
+
+    def _check_logits(self, name: str, logits: Any, batch: int) -> None:
+        if not isinstance(logits, Tensor):
+            raise TypeError(f"{name}: expected to return a tensor, got {type(logits).__name__}")
+        check_shape(f"output of the {name}", logits, (batch, self.num_classes), "(B, C)")
+
+    def _both_logits(
+        self, head: Callable[..., Tensor], given: list[Tensor], mixed: list[Tensor], like: Any
+    ) -> tuple[Tensor, Tensor]:
+        flat = [x.flatten(0, 1) for x in mixed]
+        if _may_stack(head):
+            both = [torch.cat(pair) for pair in zip(given, flat, strict=True)]
+            fused, rest = self._run_head(head, both, like).tensor_split([given[0].shape[0]])
+        else:
+            fused, rest = self._run_head(head, given, like), self._run_head(head, flat, like)
+        return fused, rest.unflatten(0, (VIEWS, -1))
+
+    def _reduce(self, terms: MidasTerms) -> MidasTerms:
+        if self.reduction == "none":
+            return terms
+        reduce = torch.mean if self.reduction == "mean" else torch.sum
+        return terms._replace(
+            total=reduce(terms.total),
+            aligned=reduce(terms.aligned),
+            unimodal=reduce(terms.unimodal, dim=-1),
+            misaligned=reduce(terms.misaligned),
+        )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> MidasLoss:
+        # .half() is meant for parameters: alpha moves in steps of eta and keeps its digits.
+        exact = self.alpha
+        super()._apply(fn, recurse)
+        if self.alpha.dtype != exact.dtype:
+            self.alpha = exact.to(self.alpha.device)
+        return self
+
+
+def _make_heads(
+    num_classes: int, feature_dims: Any, unimodal_heads: Any
+) -> tuple[Modalities, nn.ModuleList]:
+    if (feature_dims is None) == (unimodal_heads is None):
+        raise ValueError(
+            "feature_dims, unimodal_heads: expected exactly one of them, "
+            f"got {'neither' if feature_dims is None else 'both'}"
+        )
+    if unimodal_heads is None:
+        modalities = Modalities(feature_dims, "feature_dims")
+        widths = modalities.unpack(feature_dims, "feature_dims")
+        for m, width in enumerate(widths):
+            name = f"feature_dims of {modalities.title(m)}"
+            check_number(name, width, minimum=1, whole=True)
+        return modalities, nn.ModuleList(nn.Linear(width, num_classes) for width in widths)
+    if isinstance(unimodal_heads, nn.ModuleDict):
+        unimodal_heads = dict(unimodal_heads.items())
+    if isinstance(unimodal_heads, nn.ModuleList):
+        unimodal_heads = list(unimodal_heads)
+    modalities = Modalities(unimodal_heads, "unimodal_heads")
+    heads = modalities.unpack(unimodal_heads, "unimodal_heads")
+    for m, head in enumerate(heads):
+        if not isinstance(head, nn.Module):
+            raise TypeError(
+                f"unimodal_heads of {modalities.title(m)}: expected an nn.Module, got {type(head).__name__}"
+            )
+    return modalities, nn.ModuleList(heads)
+
+
+def _may_stack(head: Any) -> bool:
+    """Whether the aligned and the mixed samples may go through the head in one batch."""
+    # What a plain callable holds cannot be seen.
+    return isinstance(head, nn.Module) and not any(
+        isinstance(part, nn.modules.batchnorm._BatchNorm) for part in head.modules()
+    )
+
+
+def _read_epoch(criterion: MidasLoss, incompatible: Any) -> None:
+    criterion._epoch_known = True
+    criterion._warming_up = int(criterion.epoch) < criterion.warmup_epochs

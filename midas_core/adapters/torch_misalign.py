@@ -1,0 +1,168 @@
+"""The augmentation alone, for a training loop with a loss of its own."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from midas_core.adapters.structure import Modalities
+from midas_core.adapters.torch_random import BACKEND, RandomModule
+from midas_core.confidence import log_confidence, normalized_confidence, soft_labels
+from midas_core.misalignment import VIEWS, draw_sources, mix, pair_classes, pair_mask
+from midas_core.validation import check_choice, check_labels, check_number, check_shape
+from midas_core.weighting import SIMILARITIES, VARIANTS, hard_sample_weight, similarity
+
+
+class Misaligned(NamedTuple):
+    """What `Misalign` returns. N = 2 B in training, view after view; N = B in ``eval()``.
+
+    Attributes
+    ----------
+    features : as given, of tensors, shapes (N, ...)
+    soft_labels : Tensor, shape (N, C)
+        Rows sum to one.
+    weights : Tensor, shape (N,)
+        For the loss of each sample: the hard-sample weight, 0 where no partner of another class was found.
+    """
+
+    features: Any
+    soft_labels: Tensor
+    weights: Tensor
+
+
+class Misalign(RandomModule):
+    """Swap modalities between samples of different classes (section 3.2) and label the result softly (eq. 3).
+
+    Works on features or on raw inputs, for two modalities or more, in whatever list, tuple or dict they come. In ``eval()`` it is the
+    identity, with one-hot labels and weights of 1.
+
+    Parameters
+    ----------
+    num_classes : int
+        C.
+    variant : {"paper", "official"}
+        Partners of another class, or a plain permutation.
+    similarity : {"cosine", "l2", None}
+        Of the hard-sample weight (eq. 8), for features. For raw inputs take None: the weights are then 1 or 0.
+    seed : int, optional
+        Of the layer's own random stream; without one, ``torch.manual_seed`` decides.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option does not fit.
+
+    Examples
+    --------
+    >>> import torch
+    >>> layer = Misalign(num_classes=2, seed=0)
+    >>> features, labels, weights = layer([torch.randn(4, 3), torch.randn(4, 5)], torch.tensor([0, 1, 0, 1]))
+    >>> [x.shape[0] for x in features], labels.shape, weights.shape
+    ([8, 8], torch.Size([8, 2]), torch.Size([8]))
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        variant: str = "paper",
+        similarity: str | None = "cosine",
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(seed)
+        check_number("num_classes", num_classes, minimum=2, whole=True)
+        check_choice("variant", variant, VARIANTS)
+        check_choice("similarity", similarity, SIMILARITIES)
+        self.num_classes = num_classes
+        self.variant = variant
+        self.similarity = similarity
+
+    def forward(
+        self,
+        features: Any,
+        labels: Tensor,
+        *,
+        unimodal_logits: Any = None,
+        permutation: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Misaligned:
+        """Mix a batch.
+
+        Parameters
+        ----------
+        features : list, tuple, or dict by modality name, of M tensors, shapes (B, ...)
+            Features or raw inputs.
+        labels : Tensor, shape (B,), integer
+        unimodal_logits : like ``features``, of tensors, shape (B, C), optional
+            How sure each unimodal classifier is decides the soft labels (eq. 2). Without them each modality has the
+            same share.
+        permutation : Tensor, shape (B,), integer, optional
+            Who is paired with whom, instead of a draw.
+        generator : torch.Generator, optional
+            Draws the pairs, instead of the layer's own stream.
+
+        Returns
+        -------
+        Misaligned
+
+        Raises
+        ------
+        TypeError, ValueError
+            If structure, names, shapes or dtypes do not fit.
+        """
+        modalities = Modalities(features, "features")
+        given = modalities.unpack(features, "features")
+        check_labels(labels, BACKEND)
+        for m, x in enumerate(given):
+            name = f"features of {modalities.title(m)}"
+            check_shape(name, x, (labels.shape[0], *x.shape[1:]), "(B, ...)")
+            if self.training and self.similarity is not None and not x.is_floating_point():
+                raise TypeError(
+                    f"{name}: expected a floating dtype for similarity={self.similarity!r}, got {x.dtype}; "
+                    "for raw inputs pass similarity=None"
+                )
+        log_c = self._log_confidences(modalities, given, labels, unimodal_logits)
+        if not self.training:
+            one_hot = soft_labels(
+                torch.ones_like(log_c[:1]), labels[None], self.num_classes, backend=BACKEND
+            )
+            return Misaligned(features, one_hot, torch.ones_like(log_c[0]))
+
+        numbers = self.draw(labels, self.num_classes, modalities.count, generator)
+        sources = draw_sources(
+            numbers,
+            labels,
+            modalities.count,
+            variant=self.variant,
+            permutation=permutation,
+            backend=BACKEND,
+        )
+        mixed = mix(given, sources, backend=BACKEND)
+        classes = pair_classes(labels, sources, backend=BACKEND)
+        by_source = log_c.gather(1, sources.flatten(1)).unflatten(1, (VIEWS, -1))
+        shares = normalized_confidence(by_source, backend=BACKEND)
+        soft = soft_labels(shares, classes, self.num_classes, backend=BACKEND)
+        weights = torch.ones_like(shares[0])
+        if self.similarity is not None:
+            found = similarity(given, mixed, sources, self.similarity, backend=BACKEND)
+            weights = hard_sample_weight(found).to(weights.dtype)
+        if self.variant == "paper":
+            weights = torch.where(pair_mask(classes, backend=BACKEND), weights, 0)
+        flat = [x.flatten(0, 1) for x in mixed]
+        return Misaligned(modalities.pack(flat, features), soft.flatten(0, 1), weights.flatten())
+
+    def _log_confidences(
+        self, modalities: Modalities, given: list[Tensor], labels: Tensor, unimodal_logits: Any
+    ) -> Tensor:
+        if unimodal_logits is None:
+            dtype = next((x.dtype for x in given if x.is_floating_point()), torch.float32)
+            shape = (modalities.count, labels.shape[0])
+            return torch.zeros(shape, dtype=dtype, device=labels.device)
+        logits = modalities.unpack(unimodal_logits, "unimodal_logits")
+        for m, z in enumerate(logits):
+            name = f"unimodal_logits of {modalities.title(m)}"
+            check_shape(name, z, (labels.shape[0], self.num_classes), "(B, C)")
+        log_c = [log_confidence(z.detach(), labels, backend=BACKEND) for z in logits]
+        return torch.stack(log_c)

@@ -1,0 +1,75 @@
+"""Random draws that a checkpoint remembers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from midas_core.misalignment import Draw, draw
+from midas_core.backends import load_backend
+
+BACKEND = load_backend("torch")
+
+
+class RandomModule(nn.Module):
+    """A module with a random stream of its own, which ``state_dict`` carries.
+
+    In ``eval()`` the stream does not move: every call draws the same numbers.
+
+    Parameters
+    ----------
+    seed : int, optional
+        Without one it is drawn from PyTorch's global generator, so that ``torch.manual_seed`` decides it.
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        super().__init__()
+        if seed is None:
+            seed = int(torch.randint(2**62, ()))
+        elif isinstance(seed, bool) or not isinstance(seed, int):
+            raise TypeError(f"seed: expected a whole number or None, got {seed!r}")
+        self._seed = seed
+        self._stream: torch.Generator | None = None
+
+    def draw(
+        self, labels: Tensor, num_classes: int, num_modalities: int, generator: Any = None
+    ) -> Draw:
+        """Draw the random numbers of a step on the device of the labels."""
+        if generator is not None and not isinstance(generator, torch.Generator):
+            raise TypeError(f"generator: expected a torch.Generator, got {type(generator).__name__}")
+        # torch.compile traces no generator: there the global one serves.
+        if generator is None and not torch.compiler.is_compiling():
+            generator = self._generator(labels.device)
+        with torch.no_grad():
+            return draw(labels, num_classes, num_modalities, generator, backend=BACKEND)
+
+    def _generator(self, device: torch.device) -> torch.Generator:
+        if not self.training:
+            return torch.Generator(device).manual_seed(self._seed)
+        if self._stream is None or self._stream.device != device:
+            self._stream = torch.Generator(device).manual_seed(self._seed)
+        return self._stream
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return the seed and where the stream stands, as ``state_dict`` stores them."""
+        stream = self._stream
+        return {
+            "seed": self._seed,
+            "device": None if stream is None else str(stream.device),
+            "stream": None if stream is None else stream.get_state(),
+        }
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Go on where the stream stood. On another kind of device it starts anew from its seed."""
+        self._seed = state["seed"]
+        self._stream = None
+        if state["stream"] is not None and _present(state["device"]):
+            self._stream = torch.Generator(state["device"])
+            self._stream.set_state(state["stream"].cpu())
+
+
+def _present(device: str) -> bool:
+    kind = torch.device(device).type
+    return kind == "cpu" or (kind == "cuda" and torch.cuda.is_available())

@@ -1,0 +1,97 @@
+"""Backends: an Array API namespace and the few things that the standard lacks.
+
+A backend is found from the type of an array. No framework is imported that the user has not
+imported already: only the module that defines the array's type is looked at.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from midas_core.backends.base import Array, Backend, require
+
+__all__ = ["Array", "Backend", "get_backend", "load_backend", "require"]
+
+# Root module of an array's type -> module of this package that serves it.
+_MODULES = {
+    "numpy": "numpy",
+    "torch": "torch",
+    "jax": "jax",
+    "jaxlib": "jax",
+    "cupy": "cupy",
+    "tensorflow": "tensorflow",
+    "array_api_strict": "strict",
+}
+_loaded: dict[str, Backend] = {}
+_by_type: dict[type, Backend] = {}
+
+
+def load_backend(name: str) -> Backend:
+    """Return the backend called ``name``, importing its framework.
+
+    Parameters
+    ----------
+    name : str
+        ``"numpy"``, ``"torch"``, ``"jax"``, ``"tensorflow"``, ``"cupy"`` or ``"array_api_strict"``.
+
+    Returns
+    -------
+    Backend
+
+    Raises
+    ------
+    ValueError
+        If there is no backend of that name.
+    ImportError
+        If its framework is not installed; the message says what to install.
+
+    Examples
+    --------
+    >>> load_backend("numpy").name
+    'numpy'
+    """
+    if name not in _MODULES:
+        known = sorted(set(_MODULES) - {"jaxlib"})
+        raise ValueError(f"backend: expected one of {known}, got {name!r}")
+    if name not in _loaded:
+        _loaded[name] = import_module(f"midas_core.backends.{_MODULES[name]}").BACKEND
+    return _loaded[name]
+
+
+def get_backend(x: Array) -> Backend:
+    """Return the backend that an array belongs to.
+
+    Parameters
+    ----------
+    x : array
+        An array of any supported framework.
+
+    Returns
+    -------
+    Backend
+
+    Raises
+    ------
+    TypeError
+        If ``x`` is not an array of a supported framework.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> get_backend(np.zeros(3)).name
+    'numpy'
+    """
+    kind = type(x)
+    backend = _by_type.get(kind)
+    if backend is None:
+        # A subclass (torch.nn.Parameter, a Keras variable's value ...) is served by its base's framework.
+        roots = [base.__module__.partition(".")[0] for base in kind.__mro__]
+        name = next((root for root in roots if root in _MODULES), None)
+        if name is None:
+            raise TypeError(
+                "expected an array of NumPy, PyTorch, JAX, CuPy, TensorFlow or array-api-strict, "
+                f"got {kind.__module__}.{kind.__qualname__}"
+            )
+        backend = _by_type[kind] = load_backend(name)
+    return backend

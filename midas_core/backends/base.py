@@ -1,0 +1,91 @@
+"""What a backend offers, with defaults that hold for any Array API namespace."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+Array = Any
+"""An array of any supported framework."""
+
+
+class Backend:
+    """An Array API namespace and what the standard lacks.
+
+    Parameters
+    ----------
+    name : str
+        Name of the framework.
+    xp : module
+        Its Array API namespace (2024.12 or newer).
+    """
+
+    def __init__(self, name: str, xp: Any) -> None:
+        self.name = name
+        self.xp = xp
+
+    def __repr__(self) -> str:
+        return f"Backend({self.name!r})"
+
+    def index_dtype(self) -> Any:
+        """Return the dtype of indices."""
+        return self.xp.int64
+
+    def device(self, x: Array) -> Any:
+        """Return the device of ``x`` as creation functions take it; None means the default."""
+        return x.device
+
+    def stop_gradient(self, x: Array) -> Array:
+        """Return ``x`` as a constant of the differentiation."""
+        return x
+
+    def logsumexp(self, x: Array) -> Array:
+        """Return log(sum(exp(x))) over the last axis; finite wherever ``x`` is."""
+        xp = self.xp
+        top = xp.max(x, axis=-1, keepdims=True)
+        # A row of -inf alone would give inf - inf.
+        top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
+        return xp.log(xp.sum(xp.exp(x - top), axis=-1)) + top[..., 0]
+
+    def length(self, x: Array) -> Any:
+        """Return the length of the first axis, as ``uniform`` takes it."""
+        return x.shape[0]
+
+    def uniform(self, shape: tuple[Any, ...], like: Array, rng: Any) -> Array:
+        """Draw float32 numbers in [0, 1) on the device of ``like``.
+
+        ``rng`` follows the framework: a generator, a key or a seed.
+        """
+        raise NotImplementedError(f"the {self.name} backend draws no random numbers")
+
+
+def require(module: str, package: str, extra: str) -> Any:
+    """Import ``module`` or say what to install.
+
+    Parameters
+    ----------
+    module : str
+        Import name.
+    package : str
+        What people call it.
+    extra : str
+        The extra of this distribution that installs it.
+
+    Returns
+    -------
+    module
+
+    Raises
+    ------
+    ImportError
+        If it is not installed.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        # A module that is there but lacks a part of its own is another problem.
+        if error.name != module.partition(".")[0] and error.name != module:
+            raise
+        raise ImportError(
+            f"{package} is not installed: pip install 'midas-multimodal[{extra}]'"
+        ) from error

@@ -1,0 +1,21 @@
+"""CuPy. Imports without a GPU; its arrays need one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from midas_core.backends.base import Array, Backend, require
+
+cupy = require("cupy", "CuPy", "cupy")
+xp = require("array_api_compat.cupy", "array-api-compat", "cupy")
+
+
+class CupyBackend(Backend):
+    """CuPy arrays; ``rng`` is a ``cupy.random.Generator``, a seed or None."""
+
+    def uniform(self, shape: tuple[Any, ...], like: Array, rng: Any) -> Array:
+        """Draw on the current device."""
+        return cupy.random.default_rng(rng).random(shape, dtype=cupy.float32)
+
+
+BACKEND = CupyBackend("cupy", xp)

@@ -1,0 +1,133 @@
+"""TensorFlow has no Array API namespace: here are the names that the core uses, over ``tf.*``.
+
+A test holds this list against the core's source. Should array-api-compat gain TensorFlow, ``Namespace`` goes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from midas_core.backends.base import Array, Backend, require
+
+tf = require("tensorflow", "TensorFlow", "tensorflow")
+
+
+class Namespace:
+    """The Array API functions that the core uses."""
+
+    float32 = tf.float32
+    float64 = tf.float64
+    int64 = tf.int64
+
+    exp = staticmethod(tf.exp)
+    isfinite = staticmethod(tf.math.is_finite)
+    log = staticmethod(tf.math.log)
+    floor = staticmethod(tf.floor)
+    maximum = staticmethod(tf.maximum)
+    minimum = staticmethod(tf.minimum)
+    ones_like = staticmethod(tf.ones_like)
+    permute_dims = staticmethod(tf.transpose)
+    sign = staticmethod(tf.sign)
+    sqrt = staticmethod(tf.sqrt)
+    where = staticmethod(tf.where)
+    zeros_like = staticmethod(tf.zeros_like)
+    reshape = staticmethod(tf.reshape)
+    concat = staticmethod(tf.concat)
+
+    @staticmethod
+    def abs(x: Array) -> Array:
+        return tf.abs(x)
+
+    @staticmethod
+    def astype(x: Array, dtype: Any) -> Array:
+        return tf.cast(x, dtype)
+
+    @staticmethod
+    def arange(stop: Any, *, dtype: Any = tf.int64, device: Any = None) -> Array:
+        return tf.range(stop, dtype=dtype)
+
+    @staticmethod
+    def any(x: Array, *, axis: int | None = None) -> Array:
+        return tf.reduce_any(x, axis=axis)
+
+    @staticmethod
+    def argmin(x: Array, *, axis: int) -> Array:
+        return tf.argmin(x, axis=axis, output_type=tf.int64)
+
+    @staticmethod
+    def argsort(x: Array, *, axis: int = -1) -> Array:
+        return tf.cast(tf.argsort(x, axis=axis, stable=True), tf.int64)
+
+    @staticmethod
+    def broadcast_to(x: Array, shape: tuple[Any, ...]) -> Array:
+        return tf.broadcast_to(x, shape)
+
+    @staticmethod
+    def cumulative_sum(x: Array, *, axis: int = 0) -> Array:
+        return tf.cumsum(x, axis=axis)
+
+    @staticmethod
+    def isdtype(dtype: Any, kind: str) -> bool:
+        found = {"integral": dtype.is_integer, "real floating": dtype.is_floating}
+        return bool(found[kind])
+
+    @staticmethod
+    def max(x: Array, *, axis: int | None = None, keepdims: bool = False) -> Array:
+        return tf.reduce_max(x, axis=axis, keepdims=keepdims)
+
+    @staticmethod
+    def mean(x: Array, *, axis: Any = None) -> Array:
+        return tf.reduce_mean(x, axis=axis)
+
+    @staticmethod
+    def searchsorted(x1: Array, x2: Array, *, side: str = "left") -> Array:
+        return tf.searchsorted(x1, x2, side=side, out_type=tf.int64)
+
+    @staticmethod
+    def stack(arrays: Any, *, axis: int = 0) -> Array:
+        return tf.stack(arrays, axis=axis)
+
+    @staticmethod
+    def sum(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
+        return tf.reduce_sum(x, axis=axis, keepdims=keepdims)
+
+    @staticmethod
+    def take(x: Array, indices: Array, *, axis: int = 0) -> Array:
+        return tf.gather(x, indices, axis=axis)
+
+    @staticmethod
+    def take_along_axis(x: Array, indices: Array, *, axis: int) -> Array:
+        if axis != -1:
+            raise NotImplementedError("take_along_axis over the last axis only")
+        return tf.gather(x, indices, axis=-1, batch_dims=len(x.shape) - 1)
+
+
+class TensorflowBackend(Backend):
+    """Eager and symbolic tensors; ``rng`` is a ``tf.random.Generator``, a (2,) stateless seed, or None."""
+
+    def device(self, x: Array) -> Any:
+        """Leave the placement to TensorFlow."""
+        return None
+
+    def stop_gradient(self, x: Array) -> Array:
+        """Stop the gradient."""
+        return tf.stop_gradient(x)
+
+    def logsumexp(self, x: Array) -> Array:
+        """Use TensorFlow's own."""
+        return tf.reduce_logsumexp(x, axis=-1)
+
+    def length(self, x: Array) -> Any:
+        """Return the length of the first axis; a tensor where it is unknown while tracing."""
+        return x.shape[0] if x.shape[0] is not None else tf.shape(x)[0]
+
+    def uniform(self, shape: tuple[Any, ...], like: Array, rng: Any) -> Array:
+        """Draw statefully (a generator, or the global one) or statelessly (a seed of two integers)."""
+        if rng is None:
+            return tf.random.uniform(shape)
+        if isinstance(rng, tf.random.Generator):
+            return rng.uniform(shape)
+        return tf.random.stateless_uniform(shape, seed=rng)
+
+
+BACKEND = TensorflowBackend("tensorflow", Namespace)

@@ -1,0 +1,29 @@
+"""PyTorch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from midas_core.backends.base import Array, Backend, require
+
+torch = require("torch", "PyTorch", "torch")
+xp = require("array_api_compat.torch", "array-api-compat", "torch")
+
+
+class TorchBackend(Backend):
+    """PyTorch tensors; ``rng`` is a ``torch.Generator`` on the tensors' device, or None for the global one."""
+
+    def stop_gradient(self, x: Array) -> Array:
+        """Detach."""
+        return x.detach()
+
+    def logsumexp(self, x: Array) -> Array:
+        """Use the fused kernel."""
+        return torch.logsumexp(x, dim=-1)
+
+    def uniform(self, shape: tuple[Any, ...], like: Array, rng: Any) -> Array:
+        """Draw on the device of ``like``, without a copy from the host."""
+        return torch.rand(shape, generator=rng, device=like.device, dtype=torch.float32)
+
+
+BACKEND = TorchBackend("torch", xp)

@@ -1,0 +1,124 @@
+"""How sure a classifier is of each part of a mixed sample, and the soft labels made from it (eq. 2 and 3)."""
+
+from __future__ import annotations
+
+from midas_core.backends import Array, Backend, get_backend
+from midas_core.validation import check_shape
+
+LOG_UNDERFLOW = -745.13
+"""Below it, exp() is 0 in double precision. One bound for every dtype, so that all backends agree."""
+
+
+def in_full_precision(x: Array, *, backend: Backend) -> Array:
+    """Return ``x`` in float32, unless it is float32 or float64 already."""
+    xp = backend.xp
+    return x if x.dtype in (xp.float32, xp.float64) else xp.astype(x, xp.float32)
+
+
+def log_confidence(logits: Array, classes: Array, *, backend: Backend | None = None) -> Array:
+    """Return the log-probability that a classifier gives to one class: log softmax(z)[class].
+
+    Its exponential is the confidence c of eq. 2, its negative the cross-entropy of eq. 9.
+
+    Parameters
+    ----------
+    logits : array, shape (..., C), floating
+    classes : array, shape (...), integer
+
+    Returns
+    -------
+    array, shape (...), float32 or float64
+
+    Notes
+    -----
+    Through log-sum-exp, in float32 for half-precision logits. The gradient flows; eq. 2 stops it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> round(float(np.exp(log_confidence(np.array([[0.0, 0.0]]), np.array([1])))[0]), 3)
+    0.5
+    """
+    bk = backend or get_backend(logits)
+    xp = bk.xp
+    check_shape("classes", classes, logits.shape[:-1], "logits.shape[:-1]")
+    logits = in_full_precision(logits, backend=bk)
+    index = xp.astype(classes, bk.index_dtype())[..., None]
+    picked = xp.take_along_axis(logits, index, axis=-1)[..., 0]
+    return picked - bk.logsumexp(logits)
+
+
+def normalized_confidence(log_confidences: Array, *, backend: Backend | None = None) -> Array:
+    """Return the share of each modality in the confidence: c~[m] = c[m] / sum_l c[l] (eq. 2).
+
+    Parameters
+    ----------
+    log_confidences : array, shape (M, ...), floating
+        log c, from `log_confidence`.
+
+    Returns
+    -------
+    array, shape (M, ...)
+        Sums to one over the first axis.
+
+    Notes
+    -----
+    Computed as a softmax over the modalities, exact where c itself would lose its digits. Where every c[m] underflows
+    to 0 in double precision, nothing tells the modalities apart, and each gets 1 / M.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> normalized_confidence(np.log(np.array([0.9, 0.3]))).round(2)
+    array([0.75, 0.25])
+    """
+    bk = backend or get_backend(log_confidences)
+    xp = bk.xp
+    top = xp.max(log_confidences, axis=0, keepdims=True)
+    # NaN fails the comparison and stays NaN.
+    lost = top < LOG_UNDERFLOW
+    shifted = xp.where(lost, xp.zeros_like(log_confidences), log_confidences - top)
+    shares = xp.exp(shifted)
+    return shares / xp.sum(shares, axis=0, keepdims=True)
+
+
+def soft_labels(
+    shares: Array, classes: Array, num_classes: int, *, backend: Backend | None = None
+) -> Array:
+    """Return the soft labels of mixed samples: y~ = sum_m c~[m] * onehot(Y[m]) (eq. 3).
+
+    Parameters
+    ----------
+    shares : array, shape (M, ...), floating
+        c~, from `normalized_confidence`.
+    classes : array, shape (M, ...), integer
+        Y.
+    num_classes : int
+        C.
+
+    Returns
+    -------
+    array, shape (..., C)
+        Sums to one over the last axis.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+
+    Notes
+    -----
+    For training with a loss of one's own: `midas_objective` needs no such matrix.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> soft_labels(np.array([[0.75], [0.25]]), np.array([[2], [0]]), 3).tolist()
+    [[0.25, 0.0, 0.75]]
+    """
+    bk = backend or get_backend(shares)
+    xp = bk.xp
+    check_shape("classes", classes, shares.shape, "shares.shape")
+    columns = xp.arange(num_classes, dtype=bk.index_dtype(), device=bk.device(shares))
+    is_class = xp.astype(classes, bk.index_dtype())[..., None] == columns
+    return xp.sum(xp.astype(is_class, shares.dtype) * shares[..., None], axis=0)

@@ -1,0 +1,359 @@
+"""The objective of MIDAS, sample by sample, and its closed-form gradient (section 3.6, eq. 9 to 11)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from midas_core.backends import Array, Backend, get_backend
+from midas_core.confidence import in_full_precision, log_confidence, normalized_confidence
+from midas_core.misalignment import VIEWS, pair_classes, pair_mask
+from midas_core.validation import (
+    check_choice,
+    check_floating,
+    check_labels,
+    check_modalities,
+    check_shape,
+)
+from midas_core.weighting import (
+    VARIANTS,
+    MidasState,
+    current_alpha,
+    hard_sample_weight,
+    imbalance,
+    next_state,
+    official_gap,
+)
+
+
+class MidasTerms(NamedTuple):
+    """The terms of the loss. The core returns them for each sample, an adapter reduces them.
+
+    Attributes
+    ----------
+    total : array, shape (B,)
+        aligned + unimodal + weight * misaligned (eq. 11); the unimodal loss alone during warm-up.
+    aligned : array, shape (B,)
+        Cross-entropy of the fused logits (eq. 9).
+    unimodal : array, shape (M, B)
+        Cross-entropy of each unimodal classifier (eq. 9). The total takes their sum, the authors' code their mean.
+    misaligned : array, shape (B,)
+        Weighted cross-entropy of the mixed samples (eq. 10), the mean over the views; 0 during warm-up and where a batch
+        offers no partner of another class.
+    alpha : array, shape (M,)
+        The weights that this step used (section 3.4).
+    confidence : array, shape (M,)
+        Mean share of each modality in the confidence of the unimodal classifiers (mean of c~, eq. 2).
+    fused_confidence : array, shape (M,)
+        Mean share of each modality in the confidence of the fused classifier (mean of q, eq. 5); NaN during warm-up.
+    """
+
+    total: Array
+    aligned: Array
+    unimodal: Array
+    misaligned: Array
+    alpha: Array
+    confidence: Array
+    fused_confidence: Array
+
+
+class Objective(NamedTuple):
+    """What `midas_objective` returns.
+
+    Attributes
+    ----------
+    terms : MidasTerms
+    state : MidasState
+        For the next step.
+    soft_weights : array, shape (M, V, B)
+        The constants of eq. 10: hard-sample weight * alpha[m] * c~[m, i], 0 for what is masked. `midas_gradients` takes them.
+    """
+
+    terms: MidasTerms
+    state: MidasState
+    soft_weights: Array
+
+
+class Gradients(NamedTuple):
+    """The gradient of each sample's total in every set of logits.
+
+    Attributes
+    ----------
+    fused : array, shape (B, C)
+    unimodal : list of M arrays, shape (B, C)
+    mixed : array, shape (V, B, C)
+    """
+
+    fused: Array
+    unimodal: list[Array]
+    mixed: Array
+
+
+def midas_objective(
+    fused_logits: Array,
+    unimodal_logits: Sequence[Array],
+    mixed_logits: Array | None,
+    labels: Array,
+    sources: Array,
+    similarities: Array | None,
+    state: MidasState,
+    *,
+    weight: float = 1.0,
+    eta: float = 0.05,
+    variant: str = "paper",
+    alpha_update: str = "sign",
+    max_alpha: float | None = None,
+    backend: Backend | None = None,
+) -> Objective:
+    """Compute the MIDAS objective of a batch.
+
+    total_i = CE(z_i, y_i) + sum_m CE(z^m_i, y_i) + weight * L_mis,i (eq. 11), with
+    L_mis,i = -(1 + (s_i + 1) / 2) * sum_m alpha_m c~[m, i] log p~_i[Y[m, i]] (eq. 10), averaged over the views.
+
+    Parameters
+    ----------
+    fused_logits : array, shape (B, C), floating
+        Of the fused classifier on the aligned batch.
+    unimodal_logits : sequence of M arrays, shape (B, C), floating
+        Of each unimodal classifier.
+    mixed_logits : array, shape (V, B, C), floating, or None
+        Of the fused classifier on the mixed samples. None during warm-up: the total is then the unimodal loss alone, and
+        the state stays.
+    labels : array, shape (B,), integer
+    sources : array, shape (M, V, B), integer
+        From `midas_core.source_matrix`.
+    similarities : array, shape (V, B), or None
+        From `midas_core.similarity`; None leaves out the hard-sample weight.
+    state : MidasState
+    weight : float
+        lambda. The paper takes 5 on Kinetics-Sounds and 1 elsewhere.
+    eta : float
+        Step size of alpha.
+    variant : {"paper", "official"}
+        "official" follows the authors' code for two modalities: same-class partners count, the mean of the unimodal losses, ratios of
+        raw confidences for alpha.
+    alpha_update : {"sign", "difference"}
+    max_alpha : float, optional
+
+    Returns
+    -------
+    Objective
+        Not reduced over the batch. A sample without a partner of another class has a misaligned loss of 0.
+
+    Raises
+    ------
+    TypeError
+        If a dtype does not fit.
+    ValueError
+        If a shape, the number of modalities or an option does not fit.
+
+    Notes
+    -----
+    Soft weights, similarities and alpha are constants of the differentiation. Half-precision logits are taken to float32.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from midas_core import mix, similarity, source_matrix
+    >>> labels = np.array([0, 1])
+    >>> audio, video = np.array([[2.0, 0.0], [0.0, 2.0]]), np.array([[1.0, 0.0], [0.0, 1.0]])
+    >>> sources = source_matrix(np.array([1, 0]), 2)
+    >>> mixed = mix([audio, video], sources)
+    >>> state = MidasState(np.ones(2), np.array(0))
+    >>> terms, state, _ = midas_objective(
+    ...     audio + video, [audio, video], mixed[0] + mixed[1], labels, sources,
+    ...     similarity([audio, video], mixed, sources), state)
+    >>> terms.total.round(3)
+    array([1.639, 1.639])
+    >>> state.alpha
+    array([1.  , 1.05])
+    """
+    bk = backend or get_backend(fused_logits)
+    xp = bk.xp
+    check_choice("variant", variant, VARIANTS)
+    if variant == "official" and len(unimodal_logits) != 2:
+        raise ValueError(
+            f"variant: 'official' is defined for 2 modalities only, got {len(unimodal_logits)}"
+        )
+    _check_batch(fused_logits, unimodal_logits, mixed_logits, labels, sources, bk)
+
+    fused_log = log_confidence(fused_logits, labels, backend=bk)
+    log_c = xp.stack([log_confidence(z, labels, backend=bk) for z in unimodal_logits])
+    aligned, unimodal = -fused_log, -log_c
+    classes = pair_classes(labels, sources, backend=bk)
+    mask = pair_mask(classes, backend=bk)
+    if variant == "official":
+        mask = xp.ones_like(mask)
+
+    constant = bk.stop_gradient(log_c)
+    shares = normalized_confidence(_take_sources(constant, sources, bk), backend=bk)
+    unimodal_loss = xp.sum(unimodal, axis=0)
+    if variant == "official":
+        unimodal_loss = unimodal_loss / len(unimodal_logits)
+
+    if mixed_logits is None:
+        found = imbalance(shares, shares, mask, backend=bk)
+        alpha = xp.astype(state.alpha, aligned.dtype)
+        zeros, nan = xp.zeros_like(aligned), found.fused_confidence * float("nan")
+        terms = MidasTerms(unimodal_loss, aligned, unimodal, zeros, alpha, found.confidence, nan)
+        return Objective(terms, state, xp.zeros_like(shares))
+
+    mixed_log = _mixed_log_confidence(mixed_logits, classes, bk)
+    fused_shares = normalized_confidence(bk.stop_gradient(mixed_log), backend=bk)
+    found = imbalance(shares, fused_shares, mask, backend=bk)
+    if variant == "official":
+        weak, gap = official_gap(constant, bk.stop_gradient(mixed_log), backend=bk)
+        found = found._replace(weak=weak, gap=gap)
+    alpha = current_alpha(state, found.weak, variant=variant, backend=bk)
+    state = next_state(
+        state,
+        alpha,
+        found,
+        eta=eta,
+        alpha_update=alpha_update,
+        max_alpha=max_alpha,
+        backend=bk,
+    )
+
+    alpha = xp.astype(alpha, aligned.dtype)
+    soft_weights = shares * xp.reshape(alpha, (-1, 1, 1))
+    if similarities is not None:
+        soft_weights = soft_weights * hard_sample_weight(
+            xp.astype(similarities, soft_weights.dtype)
+        )
+    soft_weights = xp.where(mask, soft_weights, xp.zeros_like(soft_weights))
+    # A masked sample costs nothing, whatever its logits: 0 * inf is NaN.
+    products = xp.where(mask, soft_weights * mixed_log, xp.zeros_like(mixed_log))
+    misaligned = -xp.sum(products, axis=(0, 1)) / VIEWS
+    terms = MidasTerms(
+        aligned + unimodal_loss + weight * misaligned,
+        aligned,
+        unimodal,
+        misaligned,
+        alpha,
+        found.confidence,
+        found.fused_confidence,
+    )
+    return Objective(terms, state, soft_weights)
+
+
+def midas_gradients(
+    fused_logits: Array,
+    unimodal_logits: Sequence[Array],
+    mixed_logits: Array | None,
+    labels: Array,
+    sources: Array,
+    soft_weights: Array,
+    *,
+    weight: float = 1.0,
+    variant: str = "paper",
+    backend: Backend | None = None,
+) -> Gradients:
+    """Return the closed-form gradient of each sample's total in every set of logits.
+
+    d total_i / d z_i = softmax(z_i) - onehot(y_i), the same for each z^m, and for a mixed sample, w = ``soft_weights``,
+    d total_i / d z~_i = weight / V * (sum_m w[m, i] softmax(z~_i) - sum_m w[m, i] onehot(Y[m, i])).
+
+    Parameters
+    ----------
+    fused_logits, unimodal_logits, mixed_logits, labels, sources
+        As for `midas_objective`. Without mixed logits (warm-up) only the unimodal part is left.
+    soft_weights : array, shape (M, V, B)
+        From `midas_objective`.
+    weight : float
+    variant : {"paper", "official"}
+
+    Returns
+    -------
+    Gradients
+        Of the sum over the batch; divide by B for the mean.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `midas_objective`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from midas_core import source_matrix
+    >>> z, labels = np.array([[0.0, 0.0], [0.0, 0.0]]), np.array([0, 1])
+    >>> sources = source_matrix(np.array([1, 0]), 2)
+    >>> midas_gradients(z, [z, z], np.stack([z, z]), labels, sources, np.zeros((2, 2, 2))).fused
+    array([[-0.5,  0.5],
+           [ 0.5, -0.5]])
+    """
+    bk = backend or get_backend(fused_logits)
+    xp = bk.xp
+    check_choice("variant", variant, VARIANTS)
+    _check_batch(fused_logits, unimodal_logits, mixed_logits, labels, sources, bk)
+    unimodal = [_error(z, labels, bk) for z in unimodal_logits]
+    if variant == "official":
+        unimodal = [g / len(unimodal) for g in unimodal]
+    fused = _error(fused_logits, labels, bk)
+    if mixed_logits is None:
+        empty = xp.zeros_like(xp.stack([fused] * VIEWS))
+        return Gradients(xp.zeros_like(fused), unimodal, empty)
+    logits = in_full_precision(mixed_logits, backend=bk)
+    classes = pair_classes(labels, sources, backend=bk)
+    scale = weight / VIEWS
+    mixed = xp.sum(soft_weights, axis=0)[..., None] * _softmax(logits, bk)
+    for m in range(len(unimodal_logits)):
+        mixed = mixed - soft_weights[m, ..., None] * _one_hot(classes[m, ...], logits, bk)
+    return Gradients(fused, unimodal, scale * mixed)
+
+
+def _take_sources(x: Array, sources: Array, bk: Backend) -> Array:
+    """Return x[m, S[m]] for each modality, shape (M, V, B)."""
+    xp = bk.xp
+    modalities, views = sources.shape[0], sources.shape[1]
+    index = xp.reshape(sources, (modalities, -1))
+    picked = xp.take_along_axis(x, index, axis=-1)
+    return xp.reshape(picked, (modalities, views, bk.length(x[0, ...])))
+
+
+def _mixed_log_confidence(logits: Array, classes: Array, bk: Backend) -> Array:
+    """Return log p~ at the class of each modality, shape (M, V, B), from one pass over the logits."""
+    xp = bk.xp
+    logits = in_full_precision(logits, backend=bk)
+    index = xp.permute_dims(classes, (1, 2, 0))
+    picked = xp.take_along_axis(logits, index, axis=-1)
+    return xp.permute_dims(picked - bk.logsumexp(logits)[..., None], (2, 0, 1))
+
+
+def _softmax(logits: Array, bk: Backend) -> Array:
+    return bk.xp.exp(logits - bk.logsumexp(logits)[..., None])
+
+
+def _one_hot(classes: Array, like: Array, bk: Backend) -> Array:
+    xp = bk.xp
+    columns = xp.arange(like.shape[-1], dtype=bk.index_dtype(), device=bk.device(like))
+    return xp.astype(xp.astype(classes, bk.index_dtype())[..., None] == columns, like.dtype)
+
+
+def _error(logits: Array, labels: Array, bk: Backend) -> Array:
+    logits = in_full_precision(logits, backend=bk)
+    return _softmax(logits, bk) - _one_hot(labels, logits, bk)
+
+
+def _check_batch(
+    fused_logits: Array,
+    unimodal_logits: Sequence[Array],
+    mixed_logits: Array | None,
+    labels: Array,
+    sources: Array,
+    bk: Backend,
+) -> None:
+    check_modalities("unimodal_logits", unimodal_logits)
+    check_labels(labels, bk)
+    batch = labels.shape[0]
+    check_shape("fused_logits", fused_logits, (batch, None), "(B, C)")
+    check_floating("fused_logits", fused_logits, bk)
+    classes = fused_logits.shape[1]
+    for m, logits in enumerate(unimodal_logits):
+        check_shape(f"unimodal_logits[{m}]", logits, (batch, classes), "(B, C)")
+        check_floating(f"unimodal_logits[{m}]", logits, bk)
+    check_shape("sources", sources, (len(unimodal_logits), VIEWS, batch), "(M, V, B)")
+    if mixed_logits is not None:
+        check_shape("mixed_logits", mixed_logits, (VIEWS, batch, classes), "(V, B, C)")
+        check_floating("mixed_logits", mixed_logits, bk)

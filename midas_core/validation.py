@@ -1,0 +1,65 @@
+"""Checks of shapes, dtypes and options. Values inside arrays are never looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from midas_core.backends import Array, Backend
+
+
+def shape_text(x: Array) -> str:
+    """Return a shape as people write it, ``?`` for what is unknown while tracing."""
+    return "(" + ", ".join("?" if n is None else str(n) for n in x.shape) + ")"
+
+
+def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
+    """Raise ``ValueError`` unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise ValueError(f"{name}: expected one of {list(choices)}, got {value!r}")
+
+
+def check_number(name: str, value: Any, *, minimum: float, whole: bool = False) -> None:
+    """Raise unless ``value`` is a finite number of at least ``minimum``."""
+    expected = f"expected a {'whole' if whole else 'finite'} number >= {minimum:g}, got {value!r}"
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+        raise TypeError(f"{name}: {expected}")
+    if not minimum <= value < float("inf"):
+        raise ValueError(f"{name}: {expected}")
+
+
+def check_floating(name: str, x: Array, backend: Backend) -> None:
+    """Raise ``TypeError`` unless ``x`` has a real floating dtype."""
+    # ml_dtypes' bfloat16 is no floating dtype in NumPy's own eyes.
+    if not (backend.xp.isdtype(x.dtype, "real floating") or "bfloat16" in str(x.dtype)):
+        raise TypeError(f"{name}: expected a real floating dtype, got {x.dtype}")
+
+
+def check_labels(labels: Array, backend: Backend) -> None:
+    """Raise unless ``labels`` is a vector of whole numbers."""
+    if not backend.xp.isdtype(labels.dtype, "integral"):
+        raise TypeError(f"labels: expected class indices of an integer dtype, got {labels.dtype}")
+    if len(labels.shape) != 1:
+        raise ValueError(f"labels: expected shape (B,), got {shape_text(labels)}")
+
+
+def check_shape(name: str, x: Array, expected: Sequence[int | None], symbols: str) -> None:
+    """Raise ``ValueError`` unless the shape fits ``expected``.
+
+    None in ``expected`` fits anything, and so does an axis that is unknown while tracing.
+    """
+    fits = len(x.shape) == len(expected) and all(
+        want is None or have is None or want == have
+        for want, have in zip(expected, x.shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join("?" if n is None else str(n) for n in expected)
+        raise ValueError(f"{name}: expected shape {symbols} = ({wanted}), got {shape_text(x)}")
+
+
+def check_modalities(name: str, items: Sequence[Any], expected: int | None = None) -> None:
+    """Raise ``ValueError`` unless there is one item for each of two or more modalities."""
+    if expected is not None and len(items) != expected:
+        raise ValueError(f"{name}: expected {expected} modalities, got {len(items)}")
+    if len(items) < 2:
+        raise ValueError(f"{name}: expected two or more modalities, got {len(items)}")
