@@ -119,6 +119,6 @@ def soft_labels(
     bk = backend or get_backend(shares)
     xp = bk.xp
     check_shape("classes", classes, shares.shape, "shares.shape")
-    columns = xp.arange(num_classes, dtype=bk.index_dtype(), device=bk.device(shares))
+    columns = bk.arange(num_classes, shares)
     is_class = xp.astype(classes, bk.index_dtype())[..., None] == columns
     return xp.sum(xp.astype(is_class, shares.dtype) * shares[..., None], axis=0)

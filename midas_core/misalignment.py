@@ -15,11 +15,6 @@ VIEWS = 2
 """Mixed samples made from each sample of the batch."""
 
 
-def _positions(x: Array, xp: Any) -> Array:
-    """Return 0 ... n - 1 with the dtype and the device of ``x``, n perhaps unknown while tracing."""
-    return xp.cumulative_sum(xp.ones_like(x)) - 1
-
-
 class Draw(NamedTuple):
     """The random numbers of one step, each uniform in [0, 1).
 
@@ -163,10 +158,10 @@ def different_class_permutation(
     ranks = xp.take(xp.argsort(class_order), xp.astype(labels, bk.index_dtype()), axis=0)
     order = xp.argsort(xp.astype(ranks, sample_keys.dtype) + sample_keys / 2)
 
-    position = _positions(order, xp)
+    position = bk.arange(bk.length(order), order)
     batch = xp.sum(xp.ones_like(order))
     sorted_ranks = xp.take(ranks, order, axis=0)
-    every_rank = _positions(class_order, xp)
+    every_rank = bk.arange(bk.length(class_order), order)
     upto = xp.searchsorted(sorted_ranks, every_rank, side="right")
     before = xp.searchsorted(sorted_ranks, every_rank, side="left")
     largest = xp.astype(xp.max(upto - before), order.dtype)
@@ -222,7 +217,7 @@ def source_matrix(
     check_number("num_modalities", num_modalities, minimum=2, whole=True)
     check_shape("permutation", permutation, (None,), "(B,)")
     permutation = xp.astype(permutation, bk.index_dtype())
-    participants = [_positions(permutation, xp), permutation]
+    participants = [bk.arange(bk.length(permutation), permutation), permutation]
     while len(participants) < num_modalities:
         participants.append(xp.take(permutation, participants[-1], axis=0))
     if assignment is None:

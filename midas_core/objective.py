@@ -327,7 +327,7 @@ def _softmax(logits: Array, bk: Backend) -> Array:
 
 def _one_hot(classes: Array, like: Array, bk: Backend) -> Array:
     xp = bk.xp
-    columns = xp.arange(like.shape[-1], dtype=bk.index_dtype(), device=bk.device(like))
+    columns = bk.arange(like.shape[-1], like)
     return xp.astype(xp.astype(classes, bk.index_dtype())[..., None] == columns, like.dtype)
 
 

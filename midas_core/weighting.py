@@ -209,9 +209,12 @@ def next_state(
     bk = backend or get_backend(alpha)
     xp = bk.xp
     check_choice("alpha_update", alpha_update, ALPHA_UPDATES)
-    delta = xp.sign(found.gap) if alpha_update == "sign" else found.gap
+    delta = xp.astype(found.gap, alpha.dtype)
+    if alpha_update == "sign":
+        # Not xp.sign: array-api-compat's cannot be traced by torch.compile.
+        delta = xp.astype(found.gap > 0, alpha.dtype) - xp.astype(found.gap < 0, alpha.dtype)
     ones = xp.ones_like(alpha)
-    moved = xp.maximum(alpha + eta * xp.astype(delta, alpha.dtype), ones)
+    moved = xp.maximum(alpha + eta * delta, ones)
     if max_alpha is not None:
         moved = xp.minimum(moved, max_alpha * ones)
     moved = xp.where(found.weak, moved, ones)
@@ -266,8 +269,7 @@ def similarity(
     check_choice("similarity", kind, SIMILARITIES[:2])
     check_modalities("features", features, sources.shape[0])
     measure = _cosine if kind == "cosine" else _closeness
-    position = xp.cumulative_sum(xp.ones_like(sources), axis=2) - 1
-    replaced = sources != position
+    replaced = sources != bk.arange(bk.length(features[0]), sources)
     found = []
     for old, new in zip(features, mixed, strict=True):
         old = in_full_precision(bk.stop_gradient(old), backend=bk)
@@ -278,9 +280,11 @@ def similarity(
         flat = xp.reshape(old, (1, bk.length(old), width))
         found.append(measure(flat, xp.reshape(new, (*new.shape[:1], bk.length(old), width)), bk))
     each = xp.stack(found)
-    zeros = xp.zeros_like(each)
+    total = xp.sum(xp.where(replaced, each, xp.zeros_like(each)), axis=0)
     count = xp.sum(xp.astype(replaced, each.dtype), axis=0)
-    return xp.sum(xp.where(replaced, each, zeros), axis=0) / xp.maximum(count, xp.ones_like(count))
+    # A sample that is its own partner is as similar as can be.
+    ones = xp.ones_like(count)
+    return xp.where(count > 0, total, ones) / xp.maximum(count, ones)
 
 
 def hard_sample_weight(similarities: Array) -> Array:
@@ -305,7 +309,7 @@ def hard_sample_weight(similarities: Array) -> Array:
 
 
 def _one_hot_argmin(x: Array, bk: Backend) -> Array:
-    index = bk.xp.arange(x.shape[0], dtype=bk.index_dtype(), device=bk.device(x))
+    index = bk.arange(x.shape[0], x)
     return index == bk.xp.astype(bk.xp.argmin(x, axis=0), bk.index_dtype())
 
 

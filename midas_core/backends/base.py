@@ -48,8 +48,12 @@ class Backend:
         return xp.log(xp.sum(xp.exp(x - top), axis=-1)) + top[..., 0]
 
     def length(self, x: Array) -> Any:
-        """Return the length of the first axis, as ``uniform`` takes it."""
+        """Return the length of the first axis, static or, while tracing, perhaps an array."""
         return x.shape[0]
+
+    def arange(self, stop: Any, like: Array) -> Array:
+        """Return the indices 0 ... stop - 1 on the device of ``like``; ``stop`` is static or from ``length``."""
+        return self.xp.arange(stop, dtype=self.index_dtype(), device=self.device(like))
 
     def uniform(self, shape: tuple[Any, ...], like: Array, rng: Any) -> Array:
         """Draw float32 numbers in [0, 1) on the device of ``like``.

@@ -27,7 +27,6 @@ class Namespace:
     minimum = staticmethod(tf.minimum)
     ones_like = staticmethod(tf.ones_like)
     permute_dims = staticmethod(tf.transpose)
-    sign = staticmethod(tf.sign)
     sqrt = staticmethod(tf.sqrt)
     where = staticmethod(tf.where)
     zeros_like = staticmethod(tf.zeros_like)
@@ -61,10 +60,6 @@ class Namespace:
     @staticmethod
     def broadcast_to(x: Array, shape: tuple[Any, ...]) -> Array:
         return tf.broadcast_to(x, shape)
-
-    @staticmethod
-    def cumulative_sum(x: Array, *, axis: int = 0) -> Array:
-        return tf.cumsum(x, axis=axis)
 
     @staticmethod
     def isdtype(dtype: Any, kind: str) -> bool:
