@@ -6,6 +6,7 @@ The functions here are pure and take arrays of NumPy, PyTorch, JAX, CuPy or Tens
 
 from midas_core.backends import Backend, get_backend, load_backend
 from midas_core.confidence import log_confidence, normalized_confidence, soft_labels
+from midas_core.gradients import Gradients, midas_gradients
 from midas_core.misalignment import (
     Draw,
     different_class_permutation,
@@ -17,7 +18,7 @@ from midas_core.misalignment import (
     plain_permutation,
     source_matrix,
 )
-from midas_core.objective import Gradients, MidasTerms, Objective, midas_gradients, midas_objective
+from midas_core.objective import MidasTerms, Objective, PairWeights, midas_objective, weigh_pairs
 from midas_core.weighting import (
     Imbalance,
     MidasState,
@@ -39,20 +40,21 @@ __all__ = [
     "MidasState",
     "MidasTerms",
     "Objective",
+    "PairWeights",
     "current_alpha",
     "different_class_permutation",
     "draw",
     "draw_sources",
     "get_backend",
-    "midas_gradients",
     "hard_sample_weight",
     "imbalance",
     "load_backend",
     "log_confidence",
+    "midas_gradients",
+    "midas_objective",
     "mix",
     "next_state",
     "normalized_confidence",
-    "midas_objective",
     "official_gap",
     "pair_classes",
     "pair_mask",
@@ -60,4 +62,5 @@ __all__ = [
     "similarity",
     "soft_labels",
     "source_matrix",
+    "weigh_pairs",
 ]

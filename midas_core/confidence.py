@@ -82,9 +82,7 @@ def normalized_confidence(log_confidences: Array, *, backend: Backend | None = N
     return shares / xp.sum(shares, axis=0, keepdims=True)
 
 
-def soft_labels(
-    shares: Array, classes: Array, num_classes: int, *, backend: Backend | None = None
-) -> Array:
+def soft_labels(shares: Array, classes: Array, num_classes: int, *, backend: Backend | None = None) -> Array:
     """Return the soft labels of mixed samples: y~ = sum_m c~[m] * onehot(Y[m]) (eq. 3).
 
     Parameters

@@ -36,9 +36,7 @@ class Draw(NamedTuple):
     modalities: Array | None = None
 
 
-def draw(
-    labels: Array, num_classes: int, num_modalities: int, rng: Any, *, backend: Backend | None = None
-) -> Draw:
+def draw(labels: Array, num_classes: int, num_modalities: int, rng: Any, *, backend: Backend | None = None) -> Draw:
     """Draw the random numbers of one step, on the device of the labels.
 
     Parameters
@@ -228,8 +226,7 @@ def source_matrix(
     # (B, M) columns, so that each row of the table is read along its last axis.
     chosen = xp.permute_dims(xp.astype(assignment, bk.index_dtype()), (1, 0))
     views = [
-        xp.permute_dims(xp.take_along_axis(table, (chosen + v) % num_modalities, axis=-1), (1, 0))
-        for v in range(VIEWS)
+        xp.permute_dims(xp.take_along_axis(table, (chosen + v) % num_modalities, axis=-1), (1, 0)) for v in range(VIEWS)
     ]
     return xp.stack(views, axis=1)
 
@@ -281,9 +278,7 @@ def draw_sources(
     return source_matrix(permutation, num_modalities, assignment, backend=bk)
 
 
-def mix(
-    features: Sequence[Array], sources: Array, *, backend: Backend | None = None
-) -> list[Array]:
+def mix(features: Sequence[Array], sources: Array, *, backend: Backend | None = None) -> list[Array]:
     """Gather the mixed samples, feature by feature or input by input.
 
     Parameters

@@ -1,4 +1,4 @@
-"""The objective of MIDAS, sample by sample, and its closed-form gradient (section 3.6, eq. 9 to 11)."""
+"""The objective of MIDAS, sample by sample (section 3.6, eq. 9 to 11)."""
 
 from __future__ import annotations
 
@@ -72,6 +72,46 @@ class Objective(NamedTuple):
     terms: MidasTerms
     state: MidasState
     soft_weights: Array
+
+
+class PairWeights(NamedTuple):
+    """What `weigh_pairs` returns.
+
+    Attributes
+    ----------
+    soft_weights : array, shape (M, V, B)
+        As in `Objective`.
+    alpha, confidence, fused_confidence : array, shape (M,)
+        As in `MidasTerms`.
+    state : MidasState
+        For the next step.
+    """
+
+    soft_weights: Array
+    alpha: Array
+    confidence: Array
+    fused_confidence: Array
+    state: MidasState
+
+
+class PairWeights(NamedTuple):
+    """What `weigh_pairs` returns.
+
+    Attributes
+    ----------
+    soft_weights : array, shape (M, V, B)
+        As in `Objective`.
+    alpha, confidence, fused_confidence : array, shape (M,)
+        As in `MidasTerms`.
+    state : MidasState
+        For the next step.
+    """
+
+    soft_weights: Array
+    alpha: Array
+    confidence: Array
+    fused_confidence: Array
+    state: MidasState
 
 
 class Gradients(NamedTuple):
@@ -172,10 +212,8 @@ def midas_objective(
     xp = bk.xp
     check_choice("variant", variant, VARIANTS)
     if variant == "official" and len(unimodal_logits) != 2:
-        raise ValueError(
-            f"variant: 'official' is defined for 2 modalities only, got {len(unimodal_logits)}"
-        )
-    _check_batch(fused_logits, unimodal_logits, mixed_logits, labels, sources, bk)
+        raise ValueError(f"variant: 'official' is defined for 2 modalities only, got {len(unimodal_logits)}")
+    check_batch(fused_logits, unimodal_logits, mixed_logits, labels, sources, bk)
 
     fused_log = log_confidence(fused_logits, labels, backend=bk)
     log_c = xp.stack([log_confidence(z, labels, backend=bk) for z in unimodal_logits])
@@ -185,13 +223,13 @@ def midas_objective(
     if variant == "official":
         mask = xp.ones_like(mask)
 
-    constant = bk.stop_gradient(log_c)
-    shares = normalized_confidence(_take_sources(constant, sources, bk), backend=bk)
     unimodal_loss = xp.sum(unimodal, axis=0)
     if variant == "official":
         unimodal_loss = unimodal_loss / len(unimodal_logits)
 
+    constant = bk.stop_gradient(log_c)
     if mixed_logits is None:
+        shares = normalized_confidence(_take_sources(constant, sources, bk), backend=bk)
         found = imbalance(shares, shares, mask, backend=bk)
         alpha = xp.astype(state.alpha, aligned.dtype)
         zeros, nan = xp.zeros_like(aligned), found.fused_confidence * float("nan")
@@ -199,10 +237,82 @@ def midas_objective(
         return Objective(terms, state, xp.zeros_like(shares))
 
     mixed_log = _mixed_log_confidence(mixed_logits, classes, bk)
-    fused_shares = normalized_confidence(bk.stop_gradient(mixed_log), backend=bk)
+    pairs = weigh_pairs(
+        constant,
+        bk.stop_gradient(mixed_log),
+        mask,
+        sources,
+        similarities,
+        state,
+        eta=eta,
+        variant=variant,
+        alpha_update=alpha_update,
+        max_alpha=max_alpha,
+        backend=bk,
+    )
+    # A masked sample costs nothing, whatever its logits: 0 * inf is NaN.
+    products = xp.where(mask, pairs.soft_weights * mixed_log, xp.zeros_like(mixed_log))
+    misaligned = -xp.sum(products, axis=(0, 1)) / VIEWS
+    terms = MidasTerms(
+        aligned + unimodal_loss + weight * misaligned,
+        aligned,
+        unimodal,
+        misaligned,
+        pairs.alpha,
+        pairs.confidence,
+        pairs.fused_confidence,
+    )
+    return Objective(terms, pairs.state, pairs.soft_weights)
+
+
+def weigh_pairs(
+    log_confidences: Array,
+    mixed_log_confidences: Array,
+    mask: Array,
+    sources: Array,
+    similarities: Array | None,
+    state: MidasState,
+    *,
+    eta: float = 0.05,
+    variant: str = "paper",
+    alpha_update: str = "sign",
+    max_alpha: float | None = None,
+    backend: Backend | None = None,
+) -> PairWeights:
+    """Compute the constants of eq. 10: (1 + (s_i + 1) / 2) * alpha_m * c~[m, i], and the next alpha.
+
+    Parameters
+    ----------
+    log_confidences : array, shape (M, B), floating
+        log c of each unimodal classifier at the class of each sample.
+    mixed_log_confidences : array, shape (M, V, B), floating
+        log p~ at the class of each modality.
+    mask : array, shape (V, B), bool
+        The mixed samples that count.
+    sources, similarities, state, eta, variant, alpha_update, max_alpha
+        As for `midas_objective`.
+
+    Returns
+    -------
+    PairWeights
+        Nothing here is meant to be differentiated.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from midas_core import source_matrix
+    >>> sources, mask = source_matrix(np.array([1, 0]), 2), np.array([[True, True], [True, True]])
+    >>> log_c, state = np.log([[0.9, 0.9], [0.3, 0.3]]), MidasState(np.ones(2), np.array(0))
+    >>> weigh_pairs(log_c, np.zeros((2, 2, 2)), mask, sources, None, state).soft_weights[:, 0, 0].round(2)
+    array([0.75, 0.25])
+    """
+    bk = backend or get_backend(log_confidences)
+    xp = bk.xp
+    shares = normalized_confidence(_take_sources(log_confidences, sources, bk), backend=bk)
+    fused_shares = normalized_confidence(mixed_log_confidences, backend=bk)
     found = imbalance(shares, fused_shares, mask, backend=bk)
     if variant == "official":
-        weak, gap = official_gap(constant, bk.stop_gradient(mixed_log), backend=bk)
+        weak, gap = official_gap(log_confidences, mixed_log_confidences, backend=bk)
         found = found._replace(weak=weak, gap=gap)
     alpha = current_alpha(state, found.weak, variant=variant, backend=bk)
     state = next_state(
@@ -214,93 +324,12 @@ def midas_objective(
         max_alpha=max_alpha,
         backend=bk,
     )
-
-    alpha = xp.astype(alpha, aligned.dtype)
+    alpha = xp.astype(alpha, shares.dtype)
     soft_weights = shares * xp.reshape(alpha, (-1, 1, 1))
     if similarities is not None:
-        soft_weights = soft_weights * hard_sample_weight(
-            xp.astype(similarities, soft_weights.dtype)
-        )
+        soft_weights = soft_weights * hard_sample_weight(xp.astype(similarities, shares.dtype))
     soft_weights = xp.where(mask, soft_weights, xp.zeros_like(soft_weights))
-    # A masked sample costs nothing, whatever its logits: 0 * inf is NaN.
-    products = xp.where(mask, soft_weights * mixed_log, xp.zeros_like(mixed_log))
-    misaligned = -xp.sum(products, axis=(0, 1)) / VIEWS
-    terms = MidasTerms(
-        aligned + unimodal_loss + weight * misaligned,
-        aligned,
-        unimodal,
-        misaligned,
-        alpha,
-        found.confidence,
-        found.fused_confidence,
-    )
-    return Objective(terms, state, soft_weights)
-
-
-def midas_gradients(
-    fused_logits: Array,
-    unimodal_logits: Sequence[Array],
-    mixed_logits: Array | None,
-    labels: Array,
-    sources: Array,
-    soft_weights: Array,
-    *,
-    weight: float = 1.0,
-    variant: str = "paper",
-    backend: Backend | None = None,
-) -> Gradients:
-    """Return the closed-form gradient of each sample's total in every set of logits.
-
-    d total_i / d z_i = softmax(z_i) - onehot(y_i), the same for each z^m, and for a mixed sample, w = ``soft_weights``,
-    d total_i / d z~_i = weight / V * (sum_m w[m, i] softmax(z~_i) - sum_m w[m, i] onehot(Y[m, i])).
-
-    Parameters
-    ----------
-    fused_logits, unimodal_logits, mixed_logits, labels, sources
-        As for `midas_objective`. Without mixed logits (warm-up) only the unimodal part is left.
-    soft_weights : array, shape (M, V, B)
-        From `midas_objective`.
-    weight : float
-    variant : {"paper", "official"}
-
-    Returns
-    -------
-    Gradients
-        Of the sum over the batch; divide by B for the mean.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `midas_objective`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from midas_core import source_matrix
-    >>> z, labels = np.array([[0.0, 0.0], [0.0, 0.0]]), np.array([0, 1])
-    >>> sources = source_matrix(np.array([1, 0]), 2)
-    >>> midas_gradients(z, [z, z], np.stack([z, z]), labels, sources, np.zeros((2, 2, 2))).fused
-    array([[-0.5,  0.5],
-           [ 0.5, -0.5]])
-    """
-    bk = backend or get_backend(fused_logits)
-    xp = bk.xp
-    check_choice("variant", variant, VARIANTS)
-    _check_batch(fused_logits, unimodal_logits, mixed_logits, labels, sources, bk)
-    unimodal = [_error(z, labels, bk) for z in unimodal_logits]
-    if variant == "official":
-        unimodal = [g / len(unimodal) for g in unimodal]
-    fused = _error(fused_logits, labels, bk)
-    if mixed_logits is None:
-        empty = xp.zeros_like(xp.stack([fused] * VIEWS))
-        return Gradients(xp.zeros_like(fused), unimodal, empty)
-    logits = in_full_precision(mixed_logits, backend=bk)
-    classes = pair_classes(labels, sources, backend=bk)
-    scale = weight / VIEWS
-    mixed = xp.sum(soft_weights, axis=0)[..., None] * _softmax(logits, bk)
-    for m in range(len(unimodal_logits)):
-        mixed = mixed - soft_weights[m, ..., None] * _one_hot(classes[m, ...], logits, bk)
-    return Gradients(fused, unimodal, scale * mixed)
+    return PairWeights(soft_weights, alpha, found.confidence, found.fused_confidence, state)
 
 
 def _take_sources(x: Array, sources: Array, bk: Backend) -> Array:
@@ -321,22 +350,7 @@ def _mixed_log_confidence(logits: Array, classes: Array, bk: Backend) -> Array:
     return xp.permute_dims(picked - bk.logsumexp(logits)[..., None], (2, 0, 1))
 
 
-def _softmax(logits: Array, bk: Backend) -> Array:
-    return bk.xp.exp(logits - bk.logsumexp(logits)[..., None])
-
-
-def _one_hot(classes: Array, like: Array, bk: Backend) -> Array:
-    xp = bk.xp
-    columns = bk.arange(like.shape[-1], like)
-    return xp.astype(xp.astype(classes, bk.index_dtype())[..., None] == columns, like.dtype)
-
-
-def _error(logits: Array, labels: Array, bk: Backend) -> Array:
-    logits = in_full_precision(logits, backend=bk)
-    return _softmax(logits, bk) - _one_hot(labels, logits, bk)
-
-
-def _check_batch(
+def check_batch(
     fused_logits: Array,
     unimodal_logits: Sequence[Array],
     mixed_logits: Array | None,
@@ -344,6 +358,7 @@ def _check_batch(
     sources: Array,
     bk: Backend,
 ) -> None:
+    """Raise unless structure, shapes and dtypes of a batch fit together."""
     check_modalities("unimodal_logits", unimodal_logits)
     check_labels(labels, bk)
     batch = labels.shape[0]

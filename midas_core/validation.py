@@ -49,8 +49,7 @@ def check_shape(name: str, x: Array, expected: Sequence[int | None], symbols: st
     None in ``expected`` fits anything, and so does an axis that is unknown while tracing.
     """
     fits = len(x.shape) == len(expected) and all(
-        want is None or have is None or want == have
-        for want, have in zip(expected, x.shape, strict=True)
+        want is None or have is None or want == have for want, have in zip(expected, x.shape, strict=True)
     )
     if not fits:
         wanted = ", ".join("?" if n is None else str(n) for n in expected)

@@ -52,9 +52,7 @@ class Imbalance(NamedTuple):
     fused_confidence: Array
 
 
-def imbalance(
-    shares: Array, fused_shares: Array, mask: Array, *, backend: Backend | None = None
-) -> Imbalance:
+def imbalance(shares: Array, fused_shares: Array, mask: Array, *, backend: Backend | None = None) -> Imbalance:
     """Find the weak modality and how much the fused model undervalues it (eq. 5 and 6).
 
     m^ = argmin_m mean_i c~[m, i];  gap = mean_i c~[m^, i] - mean_i q[m^, i].
@@ -131,9 +129,7 @@ def official_gap(
     return weak, xp.where(weak[0, ...], -gap, gap)
 
 
-def current_alpha(
-    state: MidasState, weak: Array, *, variant: str = "paper", backend: Backend | None = None
-) -> Array:
+def current_alpha(state: MidasState, weak: Array, *, variant: str = "paper", backend: Backend | None = None) -> Array:
     """Return the weights that a step uses.
 
     Those that the last step left (Algorithm 1); in the first step, and always in the authors' code, the one weight goes to
