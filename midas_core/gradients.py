@@ -12,6 +12,21 @@ from midas_core.validation import check_choice
 from midas_core.weighting import VARIANTS
 
 
+class Gradients(NamedTuple):
+    """The gradient of each sample's total in every set of logits.
+
+    Attributes
+    ----------
+    fused : array, shape (B, C)
+    unimodal : list of M arrays, shape (B, C)
+    mixed : array, shape (V, B, C)
+    """
+
+    fused: Array
+    unimodal: list[Array]
+    mixed: Array
+
+
 def midas_gradients(
     fused_logits: Array,
     unimodal_logits: Sequence[Array],

@@ -94,41 +94,6 @@ class PairWeights(NamedTuple):
     state: MidasState
 
 
-class PairWeights(NamedTuple):
-    """What `weigh_pairs` returns.
-
-    Attributes
-    ----------
-    soft_weights : array, shape (M, V, B)
-        As in `Objective`.
-    alpha, confidence, fused_confidence : array, shape (M,)
-        As in `MidasTerms`.
-    state : MidasState
-        For the next step.
-    """
-
-    soft_weights: Array
-    alpha: Array
-    confidence: Array
-    fused_confidence: Array
-    state: MidasState
-
-
-class Gradients(NamedTuple):
-    """The gradient of each sample's total in every set of logits.
-
-    Attributes
-    ----------
-    fused : array, shape (B, C)
-    unimodal : list of M arrays, shape (B, C)
-    mixed : array, shape (V, B, C)
-    """
-
-    fused: Array
-    unimodal: list[Array]
-    mixed: Array
-
-
 def midas_objective(
     fused_logits: Array,
     unimodal_logits: Sequence[Array],
