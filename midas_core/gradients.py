@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from midas_core.backends import Array, Backend, get_backend
 from midas_core.confidence import in_full_precision

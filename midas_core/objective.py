@@ -36,7 +36,8 @@ class MidasTerms(NamedTuple):
     aligned : array, shape (B,)
         Cross-entropy of the fused logits (eq. 9).
     unimodal : array, shape (M, B)
-        Cross-entropy of each unimodal classifier (eq. 9). The total takes their sum, the authors' code their mean.
+        Cross-entropy of each unimodal classifier (eq. 9). The total takes their sum,
+        the authors' code their mean.
     misaligned : array, shape (B,)
         Weighted cross-entropy of the mixed samples (eq. 10), the mean over the views; 0 during warm-up and where a batch
         offers no partner of another class.
