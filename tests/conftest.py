@@ -1,0 +1,37 @@
+"""What all tests share: quiet frameworks, fixed examples, the frameworks as fixtures."""
+
+from __future__ import annotations
+
+import os
+
+# Before any framework is imported.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.frameworks import AUTOGRAD, NAMES, Framework, get_framework
+
+# No deadline: the first call of a shape compiles. The same examples in every run: a red build can be repeated.
+settings.register_profile(
+    "midas",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.differing_executors],
+)
+settings.load_profile("midas")
+
+
+@pytest.fixture(scope="session", params=NAMES)
+def framework(request: pytest.FixtureRequest) -> Framework:
+    """Every framework that runs on a CPU."""
+    return get_framework(request.param)
+
+
+@pytest.fixture(scope="session", params=AUTOGRAD)
+def autograd(request: pytest.FixtureRequest) -> Framework:
+    """Every framework that differentiates."""
+    return get_framework(request.param)

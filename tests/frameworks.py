@@ -1,0 +1,143 @@
+"""The frameworks under test: NumPy in, NumPy out, and gradients where there are some."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import pytest
+
+from midas_core import load_backend
+
+NAMES = ("numpy", "array_api_strict", "torch", "jax", "tensorflow")
+AUTOGRAD = ("torch", "jax", "tensorflow")
+
+
+class Framework:
+    """A framework's backend, and the way into it and out of it."""
+
+    name = "numpy"
+
+    def __init__(self) -> None:
+        self.backend = load_backend(self.name)
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def scope(self, dtype: Any) -> AbstractContextManager:
+        """Return the context in which arrays of this dtype exist."""
+        return nullcontext()
+
+    def array(self, x: Any) -> Any:
+        return np.asarray(x)
+
+    def numpy(self, x: Any) -> np.ndarray:
+        return np.asarray(x)
+
+    def gradients(self, function: Any, arrays: list[Any]) -> list[np.ndarray]:
+        """Return the gradient of a scalar function of several arrays; 0 where nothing flows."""
+        raise NotImplementedError
+
+
+class Strict(Framework):
+    name = "array_api_strict"
+
+    def array(self, x: Any) -> Any:
+        return self.backend.xp.asarray(np.asarray(x))
+
+
+class Torch(Framework):
+    name = "torch"
+
+    def array(self, x: Any) -> Any:
+        import torch
+
+        x = np.asarray(x)
+        if x.dtype.name == "bfloat16":
+            return torch.tensor(x.astype("float32")).bfloat16()
+        return torch.tensor(x)
+
+    def numpy(self, x: Any) -> np.ndarray:
+        x = x.detach().cpu()
+        return (x.float() if x.dtype.itemsize == 2 and x.is_floating_point() else x).numpy()
+
+    def gradients(self, function: Any, arrays: list[Any]) -> list[np.ndarray]:
+        import torch
+
+        arrays = [x.detach().requires_grad_() for x in arrays]
+        value = function(*arrays)
+        if not value.requires_grad:
+            return [np.zeros(x.shape) for x in arrays]
+        found = torch.autograd.grad(value, arrays, allow_unused=True, materialize_grads=True)
+        return [self.numpy(g) for g in found]
+
+
+class Jax(Framework):
+    name = "jax"
+
+    def scope(self, dtype: Any) -> AbstractContextManager:
+        import jax
+
+        return jax.enable_x64(np.dtype(dtype) == np.float64)
+
+    def array(self, x: Any) -> Any:
+        import jax
+
+        x = np.asarray(x)
+        # JAX warns when it cuts 64-bit numbers; here it is meant.
+        if x.dtype == np.int64 and not jax.config.jax_enable_x64:
+            x = x.astype(np.int32)
+        return jax.numpy.asarray(x)
+
+    def gradients(self, function: Any, arrays: list[Any]) -> list[np.ndarray]:
+        import jax
+
+        return [np.asarray(g) for g in jax.grad(function, argnums=tuple(range(len(arrays))))(*arrays)]
+
+
+class Tensorflow(Framework):
+    name = "tensorflow"
+
+    def array(self, x: Any) -> Any:
+        import tensorflow as tf
+
+        return tf.constant(np.asarray(x))
+
+    def gradients(self, function: Any, arrays: list[Any]) -> list[np.ndarray]:
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            for x in arrays:
+                tape.watch(x)
+            value = function(*arrays)
+        found = tape.gradient(value, arrays, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return [np.asarray(tf.convert_to_tensor(g)) for g in found]
+
+
+class Cupy(Framework):
+    """Needs a GPU."""
+
+    name = "cupy"
+
+    def array(self, x: Any) -> Any:
+        return self.backend.xp.asarray(np.asarray(x))
+
+    def numpy(self, x: Any) -> np.ndarray:
+        import cupy
+
+        return cupy.asnumpy(x)
+
+
+_KINDS = {kind.name: kind for kind in (Framework, Strict, Torch, Jax, Tensorflow, Cupy)}
+
+
+def get_framework(name: str) -> Framework:
+    """Return a framework; a missing one skips the test, or fails it where MIDAS_REQUIRED_BACKENDS names it."""
+    try:
+        return _KINDS[name]()
+    except ImportError as error:
+        if name in os.environ.get("MIDAS_REQUIRED_BACKENDS", "").split(","):
+            pytest.fail(f"backend {name} is required here and missing: {error}")
+        pytest.skip(str(error))

@@ -1,0 +1,33 @@
+"""Every backend matches the oracle, and every autograd the closed-form gradient.
+
+Tolerance: 16 roundings of the problem's dtype, times 1 + the largest logit (strategies.Problem.tolerance), relative to the
+largest entry.
+"""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+
+from tests.agreement import check_autograd, check_values
+from tests.strategies import FEW_SHAPES, problems
+
+
+@settings(max_examples=60)
+@given(p=problems())
+def test_values_numpy(p):
+    from tests.frameworks import get_framework
+
+    check_values(get_framework("numpy"), p)
+
+
+@settings(max_examples=30)
+@given(p=problems(FEW_SHAPES))
+def test_values(framework, p):
+    check_values(framework, p)
+
+
+@settings(max_examples=25)
+@given(p=problems(FEW_SHAPES))
+def test_gradients(autograd, p):
+    check_autograd(autograd, p)

@@ -1,0 +1,43 @@
+"""The oracle's closed-form gradient is the slope of its own loss."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests import oracle
+from tests.strategies import make_problem
+
+
+@pytest.mark.parametrize("variant", ["paper", "official"])
+@pytest.mark.parametrize("warmup", [False, True])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_closed_form_gradient_is_the_finite_difference(variant, warmup, seed):
+    p = make_problem(seed, batch=5, classes=3, scale=1.0, variant=variant, warmup=warmup, weight=2.0).lists()
+    step = oracle.step(p)
+    sources = oracle.source_matrix(p.permutation, 2)
+    classes = [[[p.labels[j] for j in view] for view in of] for of in sources]
+
+    def total():
+        return sum(oracle.losses(p.fused, p.unimodal, p.mixed, p.labels, classes, step.soft_weights, 2.0, variant))
+
+    assert total() == pytest.approx(sum(step.total))
+    fused, unimodal, mixed = oracle.closed_form_gradients(p, step.soft_weights)
+    pairs = [(p.fused, fused), *zip(p.unimodal, unimodal, strict=True)]
+    pairs += [] if warmup else [(p.mixed, mixed)]
+    for table, closed in pairs:
+        np.testing.assert_allclose(closed, oracle.finite_difference(total, table), atol=1e-8)
+
+
+def test_the_papers_example():
+    shares = oracle.normalise([np.log(0.9), np.log(0.3)])
+    assert shares == pytest.approx([0.75, 0.25])
+    assert oracle.soft_label(shares, [2, 0], 3) == pytest.approx([0.25, 0, 0.75])
+
+
+def test_pairing_check():
+    assert oracle.is_valid_pairing([0, 0, 1, 1], [2, 3, 0, 1])
+    assert not oracle.is_valid_pairing([0, 0, 1, 1], [1, 0, 3, 2])
+    assert not oracle.is_valid_pairing([0, 0, 1, 1], [2, 2, 0, 1])
+    # Of three samples of one class against one, two have to stay.
+    assert oracle.is_valid_pairing([0, 0, 0, 1], [3, 1, 2, 0])
