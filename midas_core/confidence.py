@@ -12,7 +12,7 @@ LOG_UNDERFLOW = -745.13
 def in_full_precision(x: Array, *, backend: Backend) -> Array:
     """Return ``x`` in float32, unless it is float32 or float64 already."""
     xp = backend.xp
-    return x if x.dtype in (xp.float32, xp.float64) else xp.astype(x, xp.float32)
+    return x if x.dtype in (xp.float32, xp.float64) else xp.astype(x, xp.float32, copy=False)
 
 
 def log_confidence(logits: Array, classes: Array, *, backend: Backend | None = None) -> Array:
@@ -43,7 +43,7 @@ def log_confidence(logits: Array, classes: Array, *, backend: Backend | None = N
     xp = bk.xp
     check_shape("classes", classes, logits.shape[:-1], "logits.shape[:-1]")
     logits = in_full_precision(logits, backend=bk)
-    index = xp.astype(classes, bk.index_dtype())[..., None]
+    index = xp.astype(classes, bk.index_dtype(), copy=False)[..., None]
     picked = xp.take_along_axis(logits, index, axis=-1)[..., 0]
     return picked - bk.logsumexp(logits)
 
@@ -76,9 +76,7 @@ def normalized_confidence(log_confidences: Array, *, backend: Backend | None = N
     xp = bk.xp
     top = xp.max(log_confidences, axis=0, keepdims=True)
     # NaN fails the comparison and stays NaN.
-    lost = top < LOG_UNDERFLOW
-    shifted = xp.where(lost, xp.zeros_like(log_confidences), log_confidences - top)
-    shares = xp.exp(shifted)
+    shares = xp.exp(bk.where(top < LOG_UNDERFLOW, 0.0, log_confidences - top))
     return shares / xp.sum(shares, axis=0, keepdims=True)
 
 
@@ -118,5 +116,5 @@ def soft_labels(shares: Array, classes: Array, num_classes: int, *, backend: Bac
     xp = bk.xp
     check_shape("classes", classes, shares.shape, "shares.shape")
     columns = bk.arange(num_classes, shares)
-    is_class = xp.astype(classes, bk.index_dtype())[..., None] == columns
-    return xp.sum(xp.astype(is_class, shares.dtype) * shares[..., None], axis=0)
+    is_class = xp.astype(classes, bk.index_dtype(), copy=False)[..., None] == columns
+    return xp.sum(xp.astype(is_class, shares.dtype, copy=False) * shares[..., None], axis=0)

@@ -101,7 +101,7 @@ def _softmax(logits: Array, bk: Backend) -> Array:
 def _one_hot(classes: Array, like: Array, bk: Backend) -> Array:
     xp = bk.xp
     columns = bk.arange(like.shape[-1], like)
-    return xp.astype(xp.astype(classes, bk.index_dtype())[..., None] == columns, like.dtype)
+    return xp.astype(xp.astype(classes, bk.index_dtype(), copy=False)[..., None] == columns, like.dtype)
 
 
 def _error(logits: Array, labels: Array, bk: Backend) -> Array:

@@ -153,21 +153,21 @@ def different_class_permutation(
     # The rank of each class in the random class order. Half a key cannot carry a sample over into the next rank,
     # whatever the rounding, up to millions of classes in float32.
     class_order = xp.argsort(class_keys)
-    ranks = xp.take(xp.argsort(class_order), xp.astype(labels, bk.index_dtype()), axis=0)
-    order = xp.argsort(xp.astype(ranks, sample_keys.dtype) + sample_keys / 2)
+    ranks = xp.take(xp.argsort(class_order), xp.astype(labels, bk.index_dtype(), copy=False), axis=0)
+    order = xp.argsort(xp.astype(ranks, sample_keys.dtype, copy=False) + sample_keys / 2)
 
-    position = bk.arange(bk.length(order), order)
-    batch = xp.sum(xp.ones_like(order))
+    batch = bk.length(labels)
+    position = bk.arange(batch, order)
     sorted_ranks = xp.take(ranks, order, axis=0)
     every_rank = bk.arange(bk.length(class_order), order)
     upto = xp.searchsorted(sorted_ranks, every_rank, side="right")
     before = xp.searchsorted(sorted_ranks, every_rank, side="left")
-    largest = xp.astype(xp.max(upto - before), order.dtype)
+    largest = xp.astype(xp.max(upto - before), order.dtype, copy=False)
 
-    spare = xp.maximum(batch - 2 * largest, xp.zeros_like(batch))
-    extra = xp.floor(rotation * xp.astype(spare + 1, rotation.dtype))
+    spare = bk.at_least(batch - 2 * largest, 0)
+    extra = xp.astype(rotation * xp.astype(spare + 1, rotation.dtype), order.dtype)
     # A key next to one may round up to spare + 1.
-    amount = largest + xp.minimum(xp.astype(extra, order.dtype), spare)
+    amount = largest + xp.minimum(extra, spare)
     partner = xp.take(order, (position + amount) % batch, axis=0)
     return xp.take(partner, xp.argsort(order), axis=0)
 
@@ -214,7 +214,7 @@ def source_matrix(
     xp = bk.xp
     check_number("num_modalities", num_modalities, minimum=2, whole=True)
     check_shape("permutation", permutation, (None,), "(B,)")
-    permutation = xp.astype(permutation, bk.index_dtype())
+    permutation = xp.astype(permutation, bk.index_dtype(), copy=False)
     participants = [bk.arange(bk.length(permutation), permutation), permutation]
     while len(participants) < num_modalities:
         participants.append(xp.take(permutation, participants[-1], axis=0))
@@ -224,7 +224,7 @@ def source_matrix(
     check_shape("assignment", assignment, (num_modalities, permutation.shape[0]), "(M, B)")
     table = xp.stack(participants, axis=-1)  # (B, M)
     # (B, M) columns, so that each row of the table is read along its last axis.
-    chosen = xp.permute_dims(xp.astype(assignment, bk.index_dtype()), (1, 0))
+    chosen = xp.permute_dims(xp.astype(assignment, bk.index_dtype(), copy=False), (1, 0))
     views = [
         xp.permute_dims(xp.take_along_axis(table, (chosen + v) % num_modalities, axis=-1), (1, 0)) for v in range(VIEWS)
     ]
@@ -333,7 +333,7 @@ def pair_classes(labels: Array, sources: Array, *, backend: Backend | None = Non
     """
     bk = backend or get_backend(labels)
     xp = bk.xp
-    classes = xp.take(xp.astype(labels, bk.index_dtype()), xp.reshape(sources, (-1,)), axis=0)
+    classes = xp.take(xp.astype(labels, bk.index_dtype(), copy=False), xp.reshape(sources, (-1,)), axis=0)
     return xp.reshape(classes, (sources.shape[0], VIEWS, bk.length(labels)))
 
 

@@ -39,8 +39,8 @@ class MidasTerms(NamedTuple):
         Cross-entropy of each unimodal classifier (eq. 9). The total takes their sum,
         the authors' code their mean.
     misaligned : array, shape (B,)
-        Weighted cross-entropy of the mixed samples (eq. 10), the mean over the views; 0 during warm-up and where a batch
-        offers no partner of another class.
+        Weighted cross-entropy of the mixed samples (eq. 10), the mean over the views; 0 during warm-up and where a
+        batch offers no partner of another class.
     alpha : array, shape (M,)
         The weights that this step used (section 3.4).
     confidence : array, shape (M,)
@@ -168,7 +168,7 @@ def midas_objective(
     >>> state = MidasState(np.ones(2), np.array(0))
     >>> terms, state, _ = midas_objective(
     ...     audio + video, [audio, video], mixed[0] + mixed[1], labels, sources,
-    ...     similarity([audio, video], mixed, sources), state)
+    ...     similarity([audio, video], sources), state)
     >>> terms.total.round(3)
     array([1.639, 1.639])
     >>> state.alpha
@@ -217,7 +217,7 @@ def midas_objective(
         backend=bk,
     )
     # A masked sample costs nothing, whatever its logits: 0 * inf is NaN.
-    products = xp.where(mask, pairs.soft_weights * mixed_log, xp.zeros_like(mixed_log))
+    products = bk.where(mask, pairs.soft_weights * mixed_log, 0.0)
     misaligned = -xp.sum(products, axis=(0, 1)) / VIEWS
     terms = MidasTerms(
         aligned + unimodal_loss + weight * misaligned,
@@ -290,11 +290,11 @@ def weigh_pairs(
         max_alpha=max_alpha,
         backend=bk,
     )
-    alpha = xp.astype(alpha, shares.dtype)
+    alpha = xp.astype(alpha, shares.dtype, copy=False)
     soft_weights = shares * xp.reshape(alpha, (-1, 1, 1))
     if similarities is not None:
-        soft_weights = soft_weights * hard_sample_weight(xp.astype(similarities, shares.dtype))
-    soft_weights = xp.where(mask, soft_weights, xp.zeros_like(soft_weights))
+        soft_weights = soft_weights * hard_sample_weight(xp.astype(similarities, shares.dtype, copy=False))
+    soft_weights = bk.where(mask, soft_weights, 0.0)
     return PairWeights(soft_weights, alpha, found.confidence, found.fused_confidence, state)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -82,12 +83,9 @@ def imbalance(shares: Array, fused_shares: Array, mask: Array, *, backend: Backe
     # A sample that is not finite spoils its own loss, never alpha.
     mask = mask & xp.isfinite(xp.sum(shares + fused_shares, axis=0))
     count = xp.sum(xp.astype(mask, shares.dtype))
-    some = xp.maximum(count, xp.ones_like(count))
-
-    def mean(x: Array) -> Array:
-        return xp.sum(xp.where(mask, x, xp.zeros_like(x)), axis=(1, 2)) / some
-
-    confidence, fused_confidence = mean(shares), mean(fused_shares)
+    both = bk.where(mask, xp.stack([shares, fused_shares]), 0.0)
+    means = xp.sum(both, axis=(2, 3)) / bk.at_least(count, 1.0)
+    confidence, fused_confidence = means[0, ...], means[1, ...]
     weak = _one_hot_argmin(confidence, bk)
     gap = _pick(confidence - fused_confidence, weak, bk)
     return Imbalance(weak, gap, count > 0, confidence, fused_confidence)
@@ -158,7 +156,7 @@ def current_alpha(state: MidasState, weak: Array, *, variant: str = "paper", bac
     xp = bk.xp
     check_choice("variant", variant, VARIANTS)
     # All but one are 1 and none is less.
-    moved = xp.where(weak, xp.max(state.alpha), xp.ones_like(state.alpha))
+    moved = bk.where(weak, xp.max(state.alpha), 1.0)
     return moved if variant == "official" else xp.where(state.step == 0, moved, state.alpha)
 
 
@@ -205,15 +203,14 @@ def next_state(
     bk = backend or get_backend(alpha)
     xp = bk.xp
     check_choice("alpha_update", alpha_update, ALPHA_UPDATES)
-    delta = xp.astype(found.gap, alpha.dtype)
+    delta = xp.astype(found.gap, alpha.dtype, copy=False)
     if alpha_update == "sign":
         # Not xp.sign: array-api-compat's cannot be traced by torch.compile.
-        delta = xp.astype(found.gap > 0, alpha.dtype) - xp.astype(found.gap < 0, alpha.dtype)
-    ones = xp.ones_like(alpha)
-    moved = xp.maximum(alpha + eta * delta, ones)
+        delta = xp.astype(found.gap > 0, alpha.dtype, copy=False) - xp.astype(found.gap < 0, alpha.dtype, copy=False)
+    moved = bk.at_least(alpha + eta * delta, 1.0)
     if max_alpha is not None:
-        moved = xp.minimum(moved, max_alpha * ones)
-    moved = xp.where(found.weak, moved, ones)
+        moved = bk.at_most(moved, float(max_alpha))
+    moved = bk.where(found.weak, moved, 1.0)
     return MidasState(
         xp.where(found.any_pair, moved, state.alpha),
         state.step + xp.astype(found.any_pair, state.step.dtype),
@@ -222,7 +219,6 @@ def next_state(
 
 def similarity(
     features: Sequence[Array],
-    mixed: Sequence[Array],
     sources: Array,
     kind: str = "cosine",
     *,
@@ -235,8 +231,6 @@ def similarity(
     Parameters
     ----------
     features : sequence of M arrays, shapes (B, ...), floating
-    mixed : sequence of M arrays, shapes (V, B, ...), floating
-        From `midas_core.misalignment.mix`.
     sources : array, shape (M, V, B), integer
     kind : {"cosine", "l2"}
         cos(a, b), 0 where a vector is zero; or 1 - 2 |a - b| / (|a| + |b|), 1 where both are zero. The second stands for the L2
@@ -254,10 +248,10 @@ def similarity(
     Examples
     --------
     >>> import numpy as np
-    >>> from midas_core import mix, source_matrix
+    >>> from midas_core import source_matrix
     >>> sources = source_matrix(np.array([1, 0]), 2)
     >>> features = [np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[1.0, 0.0], [2.0, 0.0]])]
-    >>> similarity(features, mix(features, sources), sources).tolist()
+    >>> similarity(features, sources).tolist()
     [[1.0, 1.0], [0.0, 0.0]]
     """
     bk = backend or get_backend(sources)
@@ -267,20 +261,13 @@ def similarity(
     measure = _cosine if kind == "cosine" else _closeness
     replaced = sources != bk.arange(bk.length(features[0]), sources)
     found = []
-    for old, new in zip(features, mixed, strict=True):
-        old = in_full_precision(bk.stop_gradient(old), backend=bk)
-        new = in_full_precision(bk.stop_gradient(new), backend=bk)
-        width = 1
-        for n in old.shape[1:]:
-            width *= n
-        flat = xp.reshape(old, (1, bk.length(old), width))
-        found.append(measure(flat, xp.reshape(new, (*new.shape[:1], bk.length(old), width)), bk))
-    each = xp.stack(found)
-    total = xp.sum(xp.where(replaced, each, xp.zeros_like(each)), axis=0)
-    count = xp.sum(xp.astype(replaced, each.dtype), axis=0)
+    for m, feature in enumerate(features):
+        full = in_full_precision(bk.stop_gradient(feature), backend=bk)
+        found.append(measure(xp.reshape(full, (bk.length(full), math.prod(full.shape[1:]))), sources[m, ...], bk))
+    total = xp.sum(bk.where(replaced, xp.stack(found), 0.0), axis=0)
+    count = xp.sum(xp.astype(replaced, total.dtype), axis=0)
     # A sample that is its own partner is as similar as can be.
-    ones = xp.ones_like(count)
-    return xp.where(count > 0, total, ones) / xp.maximum(count, ones)
+    return bk.where(count > 0, total, 1.0) / bk.at_least(count, 1.0)
 
 
 def hard_sample_weight(similarities: Array) -> Array:
@@ -306,33 +293,31 @@ def hard_sample_weight(similarities: Array) -> Array:
 
 def _one_hot_argmin(x: Array, bk: Backend) -> Array:
     index = bk.arange(x.shape[0], x)
-    return index == bk.xp.astype(bk.xp.argmin(x, axis=0), bk.index_dtype())
+    return index == bk.xp.astype(bk.xp.argmin(x, axis=0), bk.index_dtype(), copy=False)
 
 
 def _pick(x: Array, where: Array, bk: Backend) -> Array:
-    return bk.xp.sum(bk.xp.where(where, x, bk.xp.zeros_like(x)))
+    return bk.xp.sum(bk.where(where, x, 0.0))
 
 
 def _norm(x: Array, bk: Backend) -> Array:
-    # Scaled by the largest entry: squares neither overflow nor vanish.
+    return bk.xp.sqrt(bk.xp.sum(x * x, axis=-1, keepdims=True))
+
+
+def _gather(x: Array, sources: Array, bk: Backend) -> Array:
+    """Return the rows of ``x`` (B, D) that a view takes, shape (V, B, D)."""
     xp = bk.xp
-    top = xp.max(xp.abs(x), axis=-1, keepdims=True)
-    top = xp.where(top > 0, top, xp.ones_like(top))
-    scaled = x / top
-    return xp.sqrt(xp.sum(scaled * scaled, axis=-1, keepdims=True)) * top
+    rows = xp.take(x, xp.reshape(sources, (-1,)), axis=0)
+    return xp.reshape(rows, (sources.shape[0], bk.length(x), x.shape[1]))
 
 
-def _cosine(a: Array, b: Array, bk: Backend) -> Array:
-    xp = bk.xp
-    units = []
-    for x in (a, b):
-        norm = _norm(x, bk)
-        units.append(x / xp.where(norm > 0, norm, xp.ones_like(norm)))
-    return xp.sum(units[0] * units[1], axis=-1)
+def _cosine(x: Array, sources: Array, bk: Backend) -> Array:
+    norm = _norm(x, bk)
+    unit = x / bk.where(norm > 0, norm, 1.0)
+    return bk.xp.sum(unit * _gather(unit, sources, bk), axis=-1)
 
 
-def _closeness(a: Array, b: Array, bk: Backend) -> Array:
-    xp = bk.xp
-    total = (_norm(a, bk) + _norm(b, bk))[..., 0]
-    safe = xp.where(total > 0, total, xp.ones_like(total))
-    return 1 - 2 * _norm(a - b, bk)[..., 0] / safe
+def _closeness(x: Array, sources: Array, bk: Backend) -> Array:
+    other = _gather(x, sources, bk)
+    total = _norm(x, bk) + _norm(other, bk)
+    return (1 - 2 * _norm(x - other, bk) / bk.where(total > 0, total, 1.0))[..., 0]

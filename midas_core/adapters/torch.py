@@ -30,6 +30,8 @@ from midas_core.weighting import (
     SIMILARITIES,
     VARIANTS,
     MidasState,
+)
+from midas_core.weighting import (
     similarity as feature_similarity,
 )
 
@@ -158,13 +160,9 @@ class MidasLoss(RandomModule):
         self.initial_alpha = initial_alpha
         self.head_input = head_input
 
-        self.modalities, self.unimodal_heads = _make_heads(
-            num_classes, feature_dims, unimodal_heads
-        )
+        self.modalities, self.unimodal_heads = _make_heads(num_classes, feature_dims, unimodal_heads)
         if variant == "official" and self.modalities.count != 2:
-            raise ValueError(
-                f"variant: 'official' is defined for 2 modalities only, got {self.modalities.count}"
-            )
+            raise ValueError(f"variant: 'official' is defined for 2 modalities only, got {self.modalities.count}")
         alpha = torch.full((self.modalities.count,), float(initial_alpha), dtype=torch.float64)
         self.register_buffer("alpha", alpha)
         self.register_buffer("step", torch.tensor(0))
@@ -204,9 +202,7 @@ class MidasLoss(RandomModule):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Return the loss: a scalar, or (B,) with ``reduction="none"``. The arguments are those of `terms`."""
-        return self.terms(
-            features, labels, head=head, permutation=permutation, generator=generator
-        ).total
+        return self.terms(features, labels, head=head, permutation=permutation, generator=generator).total
 
     def terms(
         self,
@@ -264,9 +260,7 @@ class MidasLoss(RandomModule):
             mixed = mix(given, sources, backend=BACKEND)
             fused, mixed_logits = self._both_logits(head, given, mixed, features)
             if self.similarity is not None:
-                similarities = feature_similarity(
-                    given, mixed, sources, self.similarity, backend=BACKEND
-                )
+                similarities = feature_similarity(given, sources, self.similarity, backend=BACKEND)
         terms, state, _ = midas_objective(
             fused,
             unimodal_logits,
@@ -377,9 +371,7 @@ class MidasLoss(RandomModule):
         return self
 
 
-def _make_heads(
-    num_classes: int, feature_dims: Any, unimodal_heads: Any
-) -> tuple[Modalities, nn.ModuleList]:
+def _make_heads(num_classes: int, feature_dims: Any, unimodal_heads: Any) -> tuple[Modalities, nn.ModuleList]:
     if (feature_dims is None) == (unimodal_heads is None):
         raise ValueError(
             "feature_dims, unimodal_heads: expected exactly one of them, "

@@ -125,9 +125,7 @@ class Misalign(RandomModule):
                 )
         log_c = self._log_confidences(modalities, given, labels, unimodal_logits)
         if not self.training:
-            one_hot = soft_labels(
-                torch.ones_like(log_c[:1]), labels[None], self.num_classes, backend=BACKEND
-            )
+            one_hot = soft_labels(torch.ones_like(log_c[:1]), labels[None], self.num_classes, backend=BACKEND)
             return Misaligned(features, one_hot, torch.ones_like(log_c[0]))
 
         numbers = self.draw(labels, self.num_classes, modalities.count, generator)
@@ -146,7 +144,7 @@ class Misalign(RandomModule):
         soft = soft_labels(shares, classes, self.num_classes, backend=BACKEND)
         weights = torch.ones_like(shares[0])
         if self.similarity is not None:
-            found = similarity(given, mixed, sources, self.similarity, backend=BACKEND)
+            found = similarity(given, sources, self.similarity, backend=BACKEND)
             weights = hard_sample_weight(found).to(weights.dtype)
         if self.variant == "paper":
             weights = torch.where(pair_mask(classes, backend=BACKEND), weights, 0)

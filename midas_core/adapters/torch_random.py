@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from midas_core.misalignment import Draw, draw
 from midas_core.backends import load_backend
+from midas_core.misalignment import Draw, draw
 
 BACKEND = load_backend("torch")
 
@@ -33,9 +33,7 @@ class RandomModule(nn.Module):
         self._seed = seed
         self._stream: torch.Generator | None = None
 
-    def draw(
-        self, labels: Tensor, num_classes: int, num_modalities: int, generator: Any = None
-    ) -> Draw:
+    def draw(self, labels: Tensor, num_classes: int, num_modalities: int, generator: Any = None) -> Draw:
         """Draw the random numbers of a step on the device of the labels."""
         if generator is not None and not isinstance(generator, torch.Generator):
             raise TypeError(f"generator: expected a torch.Generator, got {type(generator).__name__}")

@@ -47,6 +47,18 @@ class Backend:
         top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
         return xp.log(xp.sum(xp.exp(x - top), axis=-1)) + top[..., 0]
 
+    def where(self, condition: Array, x: Array | float, y: Array | float) -> Array:
+        """Return ``x`` where the condition holds, else ``y``; one of them may be a scalar."""
+        return self.xp.where(condition, x, y)
+
+    def at_least(self, x: Array, low: float) -> Array:
+        """Return the larger of ``x`` and a scalar; NaN stays."""
+        return self.xp.maximum(x, low)
+
+    def at_most(self, x: Array, high: float) -> Array:
+        """Return the smaller of ``x`` and a scalar; NaN stays."""
+        return self.xp.minimum(x, high)
+
     def length(self, x: Array) -> Any:
         """Return the length of the first axis, static or, while tracing, perhaps an array."""
         return x.shape[0]
@@ -90,6 +102,4 @@ def require(module: str, package: str, extra: str) -> Any:
         # A module that is there but lacks a part of its own is another problem.
         if error.name != module.partition(".")[0] and error.name != module:
             raise
-        raise ImportError(
-            f"{package} is not installed: pip install 'midas-multimodal[{extra}]'"
-        ) from error
+        raise ImportError(f"{package} is not installed: pip install 'midas-multimodal[{extra}]'") from error

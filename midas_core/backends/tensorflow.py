@@ -22,7 +22,6 @@ class Namespace:
     exp = staticmethod(tf.exp)
     isfinite = staticmethod(tf.math.is_finite)
     log = staticmethod(tf.math.log)
-    floor = staticmethod(tf.floor)
     maximum = staticmethod(tf.maximum)
     minimum = staticmethod(tf.minimum)
     ones_like = staticmethod(tf.ones_like)
@@ -38,7 +37,7 @@ class Namespace:
         return tf.abs(x)
 
     @staticmethod
-    def astype(x: Array, dtype: Any) -> Array:
+    def astype(x: Array, dtype: Any, *, copy: bool = True) -> Array:
         return tf.cast(x, dtype)
 
     @staticmethod
@@ -114,7 +113,7 @@ class TensorflowBackend(Backend):
 
     def length(self, x: Array) -> Any:
         """Return the length of the first axis; a tensor where it is unknown while tracing."""
-        return x.shape[0] if x.shape[0] is not None else tf.shape(x)[0]
+        return x.shape[0] if x.shape[0] is not None else tf.shape(x, out_type=tf.int64)[0]
 
     def uniform(self, shape: tuple[Any, ...], like: Array, rng: Any) -> Array:
         """Draw statefully (a generator, or the global one) or statelessly (a seed of two integers)."""

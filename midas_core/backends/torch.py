@@ -21,6 +21,20 @@ class TorchBackend(Backend):
         """Use the fused kernel."""
         return torch.logsumexp(x, dim=-1)
 
+    # array-api-compat makes a tensor of a scalar first, by a call that torch.compile does not trace.
+
+    def where(self, condition: Array, x: Array | float, y: Array | float) -> Array:
+        """Use PyTorch's own."""
+        return torch.where(condition, x, y)
+
+    def at_least(self, x: Array, low: float) -> Array:
+        """Clamp."""
+        return torch.clamp(x, min=low)
+
+    def at_most(self, x: Array, high: float) -> Array:
+        """Clamp."""
+        return torch.clamp(x, max=high)
+
     def uniform(self, shape: tuple[Any, ...], like: Array, rng: Any) -> Array:
         """Draw on the device of ``like``, without a copy from the host."""
         return torch.rand(shape, generator=rng, device=like.device, dtype=torch.float32)
