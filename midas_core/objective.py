@@ -67,7 +67,8 @@ class Objective(NamedTuple):
     state : MidasState
         For the next step.
     soft_weights : array, shape (M, V, B)
-        The constants of eq. 10: hard-sample weight * alpha[m] * c~[m, i], 0 for what is masked. `midas_gradients` takes them.
+        The constants of eq. 10: hard-sample weight * alpha[m] * c~[m, i], 0 for what is masked. `midas_gradients`
+        takes them.
     """
 
     terms: MidasTerms
@@ -123,7 +124,8 @@ def midas_objective(
     unimodal_logits : sequence of M arrays, shape (B, C), floating
         Of each unimodal classifier.
     mixed_logits : array, shape (V, B, C), floating, or None
-        Of the fused classifier on the mixed samples. None during warm-up: the total is then the unimodal loss alone, and
+        Of the fused classifier on the mixed samples. None during warm-up: the total is then the unimodal loss alone,
+        and
         the state stays.
     labels : array, shape (B,), integer
     sources : array, shape (M, V, B), integer
@@ -136,7 +138,8 @@ def midas_objective(
     eta : float
         Step size of alpha.
     variant : {"paper", "official"}
-        "official" follows the authors' code for two modalities: same-class partners count, the mean of the unimodal losses, ratios of
+        "official" follows the authors' code for two modalities: same-class partners count, the mean of the unimodal
+        losses, ratios of
         raw confidences for alpha.
     alpha_update : {"sign", "difference"}
     max_alpha : float, optional
@@ -155,7 +158,8 @@ def midas_objective(
 
     Notes
     -----
-    Soft weights, similarities and alpha are constants of the differentiation. Half-precision logits are taken to float32.
+    Soft weights, similarities and alpha are constants of the differentiation. Half-precision logits are taken to
+    float32.
 
     Examples
     --------

@@ -130,7 +130,8 @@ def official_gap(
 def current_alpha(state: MidasState, weak: Array, *, variant: str = "paper", backend: Backend | None = None) -> Array:
     """Return the weights that a step uses.
 
-    Those that the last step left (Algorithm 1); in the first step, and always in the authors' code, the one weight goes to
+    Those that the last step left (Algorithm 1); in the first step, and always in the authors' code, the one weight
+    goes to
     whichever modality is weak now.
 
     Parameters
@@ -233,7 +234,8 @@ def similarity(
     features : sequence of M arrays, shapes (B, ...), floating
     sources : array, shape (M, V, B), integer
     kind : {"cosine", "l2"}
-        cos(a, b), 0 where a vector is zero; or 1 - 2 |a - b| / (|a| + |b|), 1 where both are zero. The second stands for the L2
+        cos(a, b), 0 where a vector is zero; or 1 - 2 |a - b| / (|a| + |b|), 1 where both are zero. The second stands
+        for the L2
         distance of the paper's Table 4, brought to the same range by our choice.
 
     Returns

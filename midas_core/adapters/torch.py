@@ -14,9 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from midas_core.adapters.structure import Modalities
+from midas_core.adapters.torch_heads import additive_logits, additive_parameters, may_stack
 from midas_core.adapters.torch_misalign import Misalign, Misaligned
-from midas_core.adapters.torch_random import BACKEND, RandomModule
-from midas_core.misalignment import VIEWS, draw_sources, mix
+from midas_core.adapters.torch_random import RandomModule
+from midas_core.backends.torch import BACKEND
+from midas_core.kernels.torch import Plan, fused_step
+from midas_core.misalignment import VIEWS, mix
 from midas_core.objective import MidasTerms, midas_objective
 from midas_core.validation import (
     check_choice,
@@ -44,8 +47,10 @@ REDUCTIONS = ("mean", "sum", "none")
 class MidasLoss(RandomModule):
     """The MIDAS objective as a criterion: L = L_align + L_uni + weight * L_mis (eq. 11).
 
-    Takes the features of the encoders, makes misaligned samples of them, and runs the fused head on the aligned and the misaligned ones.
-    An ``nn.Module``: give ``criterion.parameters()`` to the optimizer (the unimodal heads are in it), move it with ``.to()``,
+    Takes the features of the encoders, makes misaligned samples of them, and runs the fused head on the aligned and
+    the misaligned ones.
+    An ``nn.Module``: give ``criterion.parameters()`` to the optimizer (the unimodal heads are in it), move it with
+    ``.to()``,
     save it with ``state_dict()``.
 
     Parameters
@@ -96,8 +101,10 @@ class MidasLoss(RandomModule):
 
     Notes
     -----
-    Soft weights, similarities and alpha are detached. In ``eval()`` nothing of the state moves. Under ``torch.compile`` the pairs are
-    drawn from PyTorch's global generator. A head with batch normalisation sees the aligned and the mixed batch one after the other, any
+    Soft weights, similarities and alpha are detached. In ``eval()`` nothing of the state moves. Under
+    ``torch.compile`` the pairs are
+    drawn from PyTorch's global generator. A head with batch normalisation sees the aligned and the mixed batch one
+    after the other, any
     other module sees them stacked, once.
 
     Examples
@@ -230,7 +237,8 @@ class MidasLoss(RandomModule):
         Returns
         -------
         MidasTerms
-            Reduced over the batch as ``reduction`` says: total, aligned and misaligned are scalars, unimodal has shape (M,).
+            Reduced over the batch as ``reduction`` says: total, aligned and misaligned are scalars, unimodal has
+            shape (M,).
             alpha (M,) is what this step used, confidence (M,) the mean of c~, fused_confidence (M,) the mean of q.
 
         Raises
@@ -241,50 +249,109 @@ class MidasLoss(RandomModule):
         self._warn_without_epoch()
         given, labels = self._check(features, labels)
         unimodal_logits = self._unimodal_logits(given)
-        count = self.modalities.count
-        numbers = self.draw(labels, self.num_classes, count, generator)
         if permutation is not None:
             check_shape("permutation", permutation, labels.shape, "(B,)")
-        sources = draw_sources(
-            numbers,
+        sources = self.draw_sources(
             labels,
-            count,
+            self.num_classes,
+            self.modalities.count,
             variant=self.variant,
             permutation=permutation,
-            backend=BACKEND,
+            generator=generator,
         )
-        similarities = None
+        additive = additive_parameters(head) if self.head_input == "concatenated" else None
+        if additive is not None:
+            check_shape("weight of the head", additive[0], (self.num_classes, sum(f.shape[1] for f in given)), "(C, D)")
         if self._warming_up:
-            fused, mixed_logits = self._run_head(head, given, features), None
+            terms, state = self._warmup_terms(head, features, given, unimodal_logits, labels, sources)
+        elif additive is not None and self._may_fuse([*given, *unimodal_logits, additive[0]]):
+            terms, state = self._fused_terms(additive, given, unimodal_logits, labels, sources)
         else:
-            mixed = mix(given, sources, backend=BACKEND)
-            fused, mixed_logits = self._both_logits(head, given, mixed, features)
+            if additive is not None:
+                fused, mixed_logits = additive_logits(*additive, given, sources)
+            else:
+                fused, mixed_logits = self._both_logits(head, given, mix(given, sources, backend=BACKEND), features)
+            similarities = None
             if self.similarity is not None:
                 similarities = feature_similarity(given, sources, self.similarity, backend=BACKEND)
-        terms, state, _ = midas_objective(
-            fused,
-            unimodal_logits,
-            mixed_logits,
-            labels,
-            sources,
-            similarities,
-            MidasState(self.alpha, self.step),
-            weight=self.weight,
-            eta=self.eta,
-            variant=self.variant,
-            alpha_update=self.alpha_update,
-            max_alpha=self.max_alpha,
-            backend=BACKEND,
-        )
-        if self._warming_up:
-            # The head takes part with a gradient of zero: a distributed wrapper waits for every parameter.
-            silent = 0.0 * torch.nan_to_num(fused).sum(dim=-1)
-            terms = terms._replace(total=terms.total + silent)
-        elif self.training:
+            terms, state, _ = midas_objective(
+                fused,
+                unimodal_logits,
+                mixed_logits,
+                labels,
+                sources,
+                similarities,
+                MidasState(self.alpha, self.step),
+                weight=self.weight,
+                backend=BACKEND,
+                **self._options,
+            )
+            terms = self._reduce(terms)
+        if self.training and not self._warming_up:
             with torch.no_grad():
                 self.alpha.copy_(state.alpha)
                 self.step.copy_(state.step)
-        return self._reduce(terms)
+        return terms
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {
+            "eta": self.eta,
+            "variant": self.variant,
+            "alpha_update": self.alpha_update,
+            "max_alpha": self.max_alpha,
+        }
+
+    def _may_fuse(self, tensors: list[Tensor]) -> bool:
+        """Whether the fused step serves: eagerly, for a reduced loss, in one full precision."""
+        return (
+            self.reduction != "none"
+            and not torch.compiler.is_compiling()
+            and tensors[0].dtype in (torch.float32, torch.float64)
+            and all(x.dtype == tensors[0].dtype for x in tensors)
+            and all(x.ndim == 2 for x in tensors)
+            and not torch.is_autocast_enabled(tensors[0].device.type)
+        )
+
+    def _fused_terms(
+        self,
+        additive: tuple[Tensor, Tensor | None],
+        given: list[Tensor],
+        unimodal_logits: list[Tensor],
+        labels: Tensor,
+        sources: Tensor,
+    ) -> tuple[MidasTerms, MidasState]:
+        plan = Plan(
+            labels,
+            sources,
+            MidasState(self.alpha, self.step),
+            self._options,
+            self.similarity,
+            self.reduction == "mean",
+        )
+        aligned, unimodal, misaligned, pairs = fused_step(plan, *additive, given, unimodal_logits)
+        unimodal_loss = unimodal.mean() if self.variant == "official" else unimodal.sum()
+        total = aligned + unimodal_loss + self.weight * misaligned
+        means = (pairs.alpha, pairs.confidence, pairs.fused_confidence)
+        return MidasTerms(total, aligned, unimodal, misaligned, *means), pairs.state
+
+    def _warmup_terms(
+        self,
+        head: Callable[..., Tensor],
+        features: Any,
+        given: list[Tensor],
+        unimodal_logits: list[Tensor],
+        labels: Tensor,
+        sources: Tensor,
+    ) -> tuple[MidasTerms, MidasState]:
+        fused = self._run_head(head, given, features)
+        state = MidasState(self.alpha, self.step)
+        terms, state, _ = midas_objective(
+            fused, unimodal_logits, None, labels, sources, None, state, variant=self.variant, backend=BACKEND
+        )
+        # The head takes part with a gradient of zero: a distributed wrapper waits for every parameter.
+        silent = 0.0 * torch.nan_to_num(fused).sum(dim=-1)
+        return self._reduce(terms._replace(total=terms.total + silent)), state
 
     def _warn_without_epoch(self) -> None:
         if self._warming_up and self.training and not self._epoch_known:
@@ -344,7 +411,7 @@ class MidasLoss(RandomModule):
         self, head: Callable[..., Tensor], given: list[Tensor], mixed: list[Tensor], like: Any
     ) -> tuple[Tensor, Tensor]:
         flat = [x.flatten(0, 1) for x in mixed]
-        if _may_stack(head):
+        if may_stack(head):
             both = [torch.cat(pair) for pair in zip(given, flat, strict=True)]
             fused, rest = self._run_head(head, both, like).tensor_split([given[0].shape[0]])
         else:
@@ -396,14 +463,6 @@ def _make_heads(num_classes: int, feature_dims: Any, unimodal_heads: Any) -> tup
                 f"unimodal_heads of {modalities.title(m)}: expected an nn.Module, got {type(head).__name__}"
             )
     return modalities, nn.ModuleList(heads)
-
-
-def _may_stack(head: Any) -> bool:
-    """Whether the aligned and the mixed samples may go through the head in one batch."""
-    # What a plain callable holds cannot be seen.
-    return isinstance(head, nn.Module) and not any(
-        isinstance(part, nn.modules.batchnorm._BatchNorm) for part in head.modules()
-    )
 
 
 def _read_epoch(criterion: MidasLoss, incompatible: Any) -> None:

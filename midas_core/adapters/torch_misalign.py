@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from midas_core.adapters.structure import Modalities
-from midas_core.adapters.torch_random import BACKEND, RandomModule
+from midas_core.adapters.torch_random import RandomModule
+from midas_core.backends.torch import BACKEND
 from midas_core.confidence import log_confidence, normalized_confidence, soft_labels
-from midas_core.misalignment import VIEWS, draw_sources, mix, pair_classes, pair_mask
+from midas_core.misalignment import VIEWS, mix, pair_classes, pair_mask
 from midas_core.validation import check_choice, check_labels, check_number, check_shape
 from midas_core.weighting import SIMILARITIES, VARIANTS, hard_sample_weight, similarity
 
@@ -35,7 +36,8 @@ class Misaligned(NamedTuple):
 class Misalign(RandomModule):
     """Swap modalities between samples of different classes (section 3.2) and label the result softly (eq. 3).
 
-    Works on features or on raw inputs, for two modalities or more, in whatever list, tuple or dict they come. In ``eval()`` it is the
+    Works on features or on raw inputs, for two modalities or more, in whatever list, tuple or dict they come. In
+    ``eval()`` it is the
     identity, with one-hot labels and weights of 1.
 
     Parameters
@@ -128,14 +130,13 @@ class Misalign(RandomModule):
             one_hot = soft_labels(torch.ones_like(log_c[:1]), labels[None], self.num_classes, backend=BACKEND)
             return Misaligned(features, one_hot, torch.ones_like(log_c[0]))
 
-        numbers = self.draw(labels, self.num_classes, modalities.count, generator)
-        sources = draw_sources(
-            numbers,
+        sources = self.draw_sources(
             labels,
+            self.num_classes,
             modalities.count,
             variant=self.variant,
             permutation=permutation,
-            backend=BACKEND,
+            generator=generator,
         )
         mixed = mix(given, sources, backend=BACKEND)
         classes = pair_classes(labels, sources, backend=BACKEND)

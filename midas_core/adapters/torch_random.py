@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from midas_core.backends import load_backend
-from midas_core.misalignment import Draw, draw
-
-BACKEND = load_backend("torch")
+from midas_core.backends import Array, Backend
+from midas_core.backends.torch import BACKEND
+from midas_core.kernels.host import on_host
+from midas_core.misalignment import Draw, draw, draw_sources
 
 
 class RandomModule(nn.Module):
@@ -33,15 +33,32 @@ class RandomModule(nn.Module):
         self._seed = seed
         self._stream: torch.Generator | None = None
 
-    def draw(self, labels: Tensor, num_classes: int, num_modalities: int, generator: Any = None) -> Draw:
-        """Draw the random numbers of a step on the device of the labels."""
+    def draw_sources(
+        self,
+        labels: Tensor,
+        num_classes: int,
+        num_modalities: int,
+        *,
+        variant: str,
+        permutation: Tensor | None = None,
+        generator: Any = None,
+    ) -> Tensor:
+        """Draw the source matrix of a step, shape (M, V, B), on the device of the labels."""
         if generator is not None and not isinstance(generator, torch.Generator):
             raise TypeError(f"generator: expected a torch.Generator, got {type(generator).__name__}")
         # torch.compile traces no generator: there the global one serves.
         if generator is None and not torch.compiler.is_compiling():
             generator = self._generator(labels.device)
         with torch.no_grad():
-            return draw(labels, num_classes, num_modalities, generator, backend=BACKEND)
+            numbers = draw(labels, num_classes, num_modalities, generator, backend=BACKEND)
+
+        def turn(numbers: Draw, labels: Array, permutation: Array | None, *, backend: Backend) -> Array:
+            return draw_sources(
+                numbers, labels, num_modalities, variant=variant, permutation=permutation, backend=backend
+            )
+
+        sources: Tensor = on_host(turn, numbers, labels, permutation)
+        return sources
 
     def _generator(self, device: torch.device) -> torch.Generator:
         if not self.training:

@@ -7,7 +7,6 @@ imported already: only the module that defines the array's type is looked at.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
 
 from midas_core.backends.base import Array, Backend, require
 

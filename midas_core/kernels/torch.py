@@ -1,18 +1,24 @@
 """The MIDAS step for an additive head, fused by hand in PyTorch.
 
-An additive head is linear on the concatenated features: z = b + sum_m f^m W_m. Its partial products f^m W_m are computed once,
-for the aligned batch; the logits of the mixed samples are gathers and sums of them, and their gradient goes back by the same way.
-Every logits array is passed over once: its softmax becomes its gradient in place, by the closed form of `midas_core.midas_gradients`.
+An additive head is linear on the concatenated features: z = b + sum_m f^m W_m. Its partial products f^m W_m are
+computed once,
+for the aligned batch; the logits of the mixed samples are gathers and sums of them, and their gradient goes back by
+the same way.
+Every logits array is passed over once: its softmax becomes its gradient in place, by the closed form of
+`midas_core.midas_gradients`.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from midas_core.backends import Backend
 from midas_core.backends.torch import BACKEND
+from midas_core.kernels.host import on_host
 from midas_core.misalignment import VIEWS, pair_classes, pair_mask
 from midas_core.objective import PairWeights, weigh_pairs
 from midas_core.weighting import MidasState, similarity
@@ -63,7 +69,7 @@ def fused_step(
     pairs : PairWeights
     """
     found: list[PairWeights] = []
-    losses = _FusedStep.apply(plan, found, weight, bias, *features, *unimodal_logits)  # type: ignore[no-untyped-call]
+    losses = _FusedStep.apply(plan, found, weight, bias, *features, *unimodal_logits)
     return *losses, found[0]
 
 
@@ -73,8 +79,7 @@ class _FusedStep(torch.autograd.Function):
         count = len(tensors) // 2
         features, unimodal_logits = tensors[:count], tensors[count:]
         labels, sources = plan.labels, plan.sources
-        classes = pair_classes(labels, sources, backend=BACKEND)
-        mask = pair_mask(classes, backend=BACKEND)
+        classes, mask = on_host(_classes, labels, sources)
         if plan.options["variant"] == "official":
             mask = torch.ones_like(mask)
 
@@ -99,7 +104,8 @@ class _FusedStep(torch.autograd.Function):
         similarities = (
             None if plan.similarity is None else similarity(features, sources, plan.similarity, backend=BACKEND)
         )
-        pairs = weigh_pairs(log_c, mixed_log, mask, sources, similarities, plan.state, **plan.options, backend=BACKEND)
+        weigh = partial(weigh_pairs, **plan.options)
+        pairs = on_host(weigh, log_c, mixed_log, mask, sources, similarities, plan.state)
         found.append(pairs)
         soft_weights = pairs.soft_weights
         scale = 1 / labels.shape[0] if plan.mean else 1.0
@@ -147,6 +153,11 @@ class _FusedStep(torch.autograd.Function):
             start = stop
         of_logits = [e * of_unimodal[m] if needs[count + m] else None for m, e in enumerate(errors)]
         return None, None, of_weight, of_bias, *of_features, *of_logits
+
+
+def _classes(labels: Tensor, sources: Tensor, *, backend: Backend) -> tuple[Tensor, Tensor]:
+    classes = pair_classes(labels, sources, backend=backend)
+    return classes, pair_mask(classes, backend=backend)
 
 
 def _sum_parts(parts: list[Tensor], sources: Tensor, logits: Tensor) -> None:

@@ -1,0 +1,61 @@
+"""How a fused head is run: from partial products where it is additive, stacked where it may be, else view by view."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from midas_core.misalignment import VIEWS
+
+
+def additive_parameters(head: Any) -> tuple[Tensor, Tensor | None] | None:
+    """Return weight and bias of a head that is linear on concatenated features, or None.
+
+    That is ``nn.Linear``, a ``nn.Sequential`` of nothing else, or a module with a true attribute ``additive``, whose
+    ``weight`` (C, D) and ``bias`` (C,) or None mean what they mean in ``nn.Linear``.
+    """
+    if type(head) is nn.Sequential and len(head) == 1 and not _has_hooks(head):
+        head = head[0]
+    # A subclass may compute something else, and a hook wants to be called.
+    declared = isinstance(head, nn.Module) and getattr(head, "additive", False)
+    if not (declared or type(head) is nn.Linear) or _has_hooks(head):
+        return None
+    return head.weight, head.bias
+
+
+def may_stack(head: Any) -> bool:
+    """Return whether the aligned and the mixed samples may go through the head in one batch."""
+    # What a plain callable holds cannot be seen.
+    return isinstance(head, nn.Module) and not any(
+        isinstance(part, nn.modules.batchnorm._BatchNorm) for part in head.modules()
+    )
+
+
+def additive_logits(
+    weight: Tensor, bias: Tensor | None, features: Sequence[Tensor], sources: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the logits of the aligned and of the mixed samples: z~_i = b + sum_m f^m[S[m, i]] W_m.
+
+    Each partial product f^m W_m is computed once.
+
+    Returns
+    -------
+    aligned : Tensor, shape (B, C)
+    mixed : Tensor, shape (V, B, C)
+    """
+    columns = weight.split([f.shape[1] for f in features], dim=1)
+    parts = [nn.functional.linear(f, w) for f, w in zip(features, columns, strict=True)]
+    if bias is not None:
+        parts[0] = parts[0] + bias
+    views = []
+    for v in range(VIEWS):
+        rows = [part.index_select(0, sources[m, v]) for m, part in enumerate(parts)]
+        views.append(torch.stack(rows).sum(dim=0))
+    return torch.stack(parts).sum(dim=0), torch.stack(views)
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
