@@ -1,0 +1,10 @@
+"""MIDAS for Keras 3: a model that ``fit`` trains, its loss, and the augmentation alone.
+
+Runs on every Keras backend that trains: TensorFlow, JAX, PyTorch.
+"""
+
+from midas_core.adapters.keras_loss import MidasLoss
+from midas_core.adapters.keras_model import MidasModel
+from midas_core.objective import MidasTerms
+
+__all__ = ["MidasLoss", "MidasModel", "MidasTerms"]
