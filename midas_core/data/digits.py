@@ -1,0 +1,138 @@
+"""Two views of each handwritten digit of scikit-learn's ``load_digits``: nothing to download."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from midas_core.data.base import Floats, Labels, Split, Task, scale, split_indices
+
+VALIDATION, TEST = 400, 600
+
+
+def load_images() -> tuple[Floats, Labels]:
+    """Return the 1,797 images, shape (N, 8, 8), values in 0 ... 1, and their labels, shape (N,)."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    return (digits.images / 16).astype(np.float32), digits.target.astype(np.int64)
+
+
+def halves(seed: int, *, training: int = 400) -> Task:
+    """Return the left and the right half of each image: two views of much the same worth.
+
+    Parameters
+    ----------
+    seed : int
+        Chooses the training and validation images. The test images are always the same.
+    training : int
+        How many images to train on.
+
+    Returns
+    -------
+    Task
+    """
+    return _two_views(seed, training, ("left", "right"), lambda x, rng: (x[:, :, :4], x[:, :, 4:]))
+
+
+def wide_left(seed: int, *, training: int = 300) -> Task:
+    """Return the right half, clean, and the left half, wide and easily memorised: it drowns the right one.
+
+    The left half is enlarged to 24 x 12 with noise of standard deviation 1 on pixels in 0 ... 1: 288 noisy numbers tell every training
+    image apart, so that joint training fits them and has little left to learn from the 32 clean ones.
+
+    Parameters
+    ----------
+    seed : int
+        Chooses the training and validation images and the noise. The test images are always the same.
+    training : int
+        How many images to train on.
+
+    Returns
+    -------
+    Task
+    """
+
+    def view(images: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
+        return _enlarge_and_disturb(images[:, :, :4], rng), images[:, :, 4:]
+
+    return _two_views(seed, training, ("left", "right"), view)
+
+
+def two_sensors(seed: int, *, training: int = 300, noisy_scale: float = 1.0) -> Task:
+    """Return two sensors that look at each image: a coarse clean one, and a fine noisy one that is easily memorised.
+
+    The first gives a 4 x 4 grid of block means, the second the image at 24 x 24 with noise of standard deviation 1
+    on pixels in 0 ... 1. Each view has one mean and one scale. The 576 noisy numbers drown the 16 clean ones in joint
+    training.
+
+    Parameters
+    ----------
+    seed : int
+        Chooses the training and validation images and the noise. The test images are always the same.
+    training : int
+        How many images to train on.
+    noisy_scale : float
+        Factor on the noisy view, once scaled: what one would do by hand on knowing which view is noisy.
+
+    Returns
+    -------
+    Task
+    """
+
+    def sense(images: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
+        return images.reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4)), _enlarge_and_disturb(images, rng)
+
+    task = _two_views(seed, training, ("coarse", "noisy"), sense)
+    if noisy_scale == 1:
+        return task
+    splits = [
+        Split((s.views[0], s.views[1] * np.float32(noisy_scale)), s.labels, s.origin)
+        for s in (task.training, task.validation, task.test)
+    ]
+    return Task(task.modalities, task.num_classes, *splits)
+
+
+def noisy_views(seed: int, *, training: int = 300) -> Task:
+    """Return the whole image twice, each time with its own noise of standard deviation 1 on a 24 x 24 grid.
+
+    Both views are equally hard and equally worth using: nothing is imbalanced.
+
+    Parameters
+    ----------
+    seed : int
+        Chooses the training and validation images and the noise. The test images are always the same.
+    training : int
+        How many images to train on.
+
+    Returns
+    -------
+    Task
+    """
+
+    def sense(images: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
+        return _enlarge_and_disturb(images, rng), _enlarge_and_disturb(images, rng)
+
+    return _two_views(seed, training, ("first", "second"), sense)
+
+
+def _enlarge_and_disturb(images: Floats, rng: np.random.Generator) -> Floats:
+    large = np.kron(images, np.ones((1, 3, 3)))
+    return (large + rng.normal(0, 1, large.shape)).astype(np.float32)
+
+
+def _two_views(
+    seed: int,
+    training: int,
+    modalities: tuple[str, str],
+    view: Callable[[Floats, np.random.Generator], tuple[Floats, Floats]],
+) -> Task:
+    images, labels = load_images()
+    splits = []
+    for number, chosen in enumerate(split_indices(labels, (training, VALIDATION, TEST), seed)):
+        # The noise of the test images does not depend on the seed either.
+        rng = np.random.default_rng([number, 0 if number == 2 else seed])
+        views = tuple(x.reshape(len(chosen), -1) for x in view(images[chosen], rng))
+        splits.append(Split(views, labels[chosen], {"image": chosen}))
+    return Task(modalities, 10, *scale(*splits))

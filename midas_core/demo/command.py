@@ -1,0 +1,116 @@
+"""The command ``midas demo``. What is heavy is imported when it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+DATA = (
+    "digits",
+    "av-digits",
+    "limits",
+    "halves",
+    "wide-left",
+    "two-sensors",
+    "scaled-sensors",
+    "noisy-views",
+    "breast-cancer",
+    "av-clean",
+    "av-noisy",
+)
+
+
+class Failure(click.ClickException):
+    """An error of the user's making or of the surroundings: a message, no traceback, exit status 2."""
+
+    exit_code = 2
+
+
+@click.command()
+@click.option(
+    "--data",
+    type=click.Choice(DATA),
+    default="digits",
+    show_default=True,
+    help="What to train on: a group of tasks (digits, av-digits, limits) or one task.",
+)
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    help="Folder of the spoken digits, with recordings/{digit}_{speaker}_{index}.wav in it, for av-digits.",
+)
+@click.option("--seeds", type=click.IntRange(min=1), help="How many seeds.  [default: 5]")
+@click.option("--epochs", type=click.IntRange(min=1), help="The same for every method.  [default: the task's own]")
+@click.option("--quick", is_flag=True, help="2 seeds, 6 epochs: shows that it runs, proves nothing.")
+@click.option("--tune", is_flag=True, help="Search learning rates and strengths on validation data instead.")
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("runs/demo"),
+    show_default=True,
+    help="Folder for figures and numbers.",
+)
+@click.option(
+    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write every number here too."
+)
+@click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Processes that train.")
+def demo(
+    data: str,
+    root: Path | None,
+    seeds: int | None,
+    epochs: int | None,
+    quick: bool,
+    tune: bool,
+    output: Path,
+    json_file: Path | None,
+    workers: int,
+) -> None:
+    """Train the usual ways and MIDAS on real data, and compare.
+
+    Each modality alone, late fusion, joint training, with unimodal losses, with modality dropout, and MIDAS, all with the same encoders,
+    epochs and batches. The digits come with scikit-learn; av-digits needs recordings of spoken digits.
+    """
+    from midas_core.backends import require
+
+    try:
+        for module, package in (
+            ("torch", "PyTorch"),
+            ("sklearn", "scikit-learn"),
+            ("matplotlib", "Matplotlib"),
+            ("rich", "Rich"),
+        ):
+            require(module, package, "demo")
+        if data.startswith("av-"):
+            require("librosa", "librosa", "audio")
+            require("soundfile", "soundfile", "audio")
+    except ImportError as error:
+        raise Failure(str(error)) from error
+    if data.startswith("av-") and root is None:
+        raise click.UsageError(
+            f"--data {data} needs --root FOLDER, with recordings/{{digit}}_{{speaker}}_{{index}}.wav in it"
+        )
+
+    from rich.console import Console
+
+    from midas_core.data import DataError
+    from midas_core.demo.demo import Options, run_demo, run_tuning
+    from midas_core.demo.settings import DEFAULT_SEEDS, QUICK_EPOCHS, QUICK_SEEDS
+    from midas_core.demo.tasks import GROUPS
+
+    options = Options(
+        data=GROUPS.get(data, (data,)),
+        root=root,
+        seeds=seeds or (QUICK_SEEDS if quick else DEFAULT_SEEDS),
+        epochs=epochs or (QUICK_EPOCHS if quick else None),
+        workers=1 if quick else workers,
+        output=output,
+        json=json_file,
+    )
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)
+    try:
+        (run_tuning if tune else run_demo)(options, console)
+    except (DataError, OSError) as error:
+        raise Failure(str(error)) from error

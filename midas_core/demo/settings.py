@@ -1,0 +1,37 @@
+"""Epochs, batch size, and what ``midas demo --tune`` found on validation data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+LEARNING_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
+"""The grid of ``--tune``, the same for every method."""
+
+DEFAULT_SEEDS = 5
+TUNING_SEED = 1000
+"""The first seed of ``--tune``: other seeds than those that are reported."""
+
+QUICK_EPOCHS, QUICK_SEEDS = 6, 2
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a task is trained.
+
+    Attributes
+    ----------
+    epochs, batch_size : int
+        The same for every method.
+    tuned : dict of (learning rate, strength) by method
+        What is not in it trains with `DEFAULT`.
+    """
+
+    epochs: int = 300
+    batch_size: int = 64
+    tuned: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
+DEFAULT = (1e-3, 1.0)
+
+SETTINGS: Mapping[str, Settings] = {}

@@ -1,0 +1,229 @@
+"""The one training loop of the demo, the same for every method."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from midas_core.data import Split, Task
+from midas_core.demo.evaluation import (
+    Pairs,
+    Scores,
+    accuracy,
+    fused_shares,
+    misaligned_accuracy,
+    misaligned_pairs,
+    mixed_logits,
+    unimodal_shares,
+)
+from midas_core.demo.methods import Method
+from midas_core.demo.models import Network
+
+POINTS = 60
+"""Measurements during training."""
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """What is set for one training run.
+
+    Attributes
+    ----------
+    learning_rate : float
+        Of Adam.
+    strength : float
+        The method's own hyperparameter, where it has one.
+    epochs, batch_size : int
+    """
+
+    learning_rate: float
+    strength: float
+    epochs: int
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Point:
+    """What is measured now and then during training.
+
+    Attributes
+    ----------
+    epoch : int
+        Epochs done.
+    loss : float
+        Mean training loss since the last point.
+    training_accuracy, validation_accuracy : float
+    misaligned_accuracy : float or None
+        On the validation data.
+    alpha : list of M floats, or None
+        The weights of MIDAS.
+    unimodal_confidence, fused_confidence : list of M floats, or None
+        Mean normalised confidence on misaligned validation pairs, where there are heads to ask.
+    """
+
+    epoch: int
+    loss: float
+    training_accuracy: float
+    validation_accuracy: float
+    misaligned_accuracy: float | None = None
+    alpha: list[float] | None = None
+    unimodal_confidence: list[float] | None = None
+    fused_confidence: list[float] | None = None
+
+
+@dataclass
+class Run:
+    """One method trained with one seed.
+
+    Attributes
+    ----------
+    method : str
+    seed : int
+    hyperparameters : Hyperparameters or None
+        None for late fusion, which trains nothing.
+    seconds : float
+        Processor time of training, measuring left out.
+    history : list of Point
+    best_epoch : int or None
+        Of the checkpoint chosen on the validation data.
+    validation_accuracy : float
+        Of that checkpoint.
+    test : Scores or None
+        None where the test data was left alone.
+    """
+
+    method: str
+    seed: int
+    hyperparameters: Hyperparameters | None
+    seconds: float
+    history: list[Point] = field(default_factory=list)
+    best_epoch: int | None = None
+    validation_accuracy: float = 0.0
+    test: Scores | None = None
+
+
+def restrict(split: Split, only: int | None) -> Split:
+    """Return the split with one of its views, or as it is."""
+    return split if only is None else Split((split.views[only],), split.labels, split.origin)
+
+
+def train(
+    task: Task,
+    method: Method,
+    seed: int,
+    hyperparameters: Hyperparameters,
+    *,
+    report: Callable[[int], None] = lambda epochs: None,
+) -> tuple[Network, Run]:
+    """Train one method with one seed, and go back to the checkpoint with the best validation accuracy.
+
+    Of equal ones the last is taken. The seed sets the first weights and the order of the batches, the same for every method.
+
+    Parameters
+    ----------
+    task : Task
+    method : Method
+    seed : int
+    hyperparameters : Hyperparameters
+    report : callable
+        Told, now and then, how many epochs have been done since the last time.
+
+    Returns
+    -------
+    network : Network
+    run : Run
+        Without test scores.
+    """
+    training, validation = restrict(task.training, method.only), restrict(task.validation, method.only)
+    views, labels = [torch.from_numpy(x) for x in training.views], torch.from_numpy(training.labels)
+    epochs, batch_size = hyperparameters.epochs, hyperparameters.batch_size
+
+    torch.manual_seed(seed)
+    network = Network([x.shape[1] for x in views], task.num_classes)
+    criterion = method.criterion(network.feature_dims, task.num_classes, hyperparameters.strength)
+    parameters = [*network.parameters(), *criterion.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=hyperparameters.learning_rate, fused=True)
+    order = torch.Generator().manual_seed(seed)
+
+    measure = _Measure(network, criterion, training, validation, task.num_classes)
+    run = Run(method.key, seed, hyperparameters, seconds=0.0)
+    best: dict[str, Tensor] = {}
+    every = max(1, epochs // POINTS)
+    total, steps, since, start = torch.zeros(()), 0, 0, time.process_time()
+    for epoch in range(epochs):
+        for batch in torch.randperm(len(labels), generator=order).split(batch_size):
+            features = network.encode([x[batch] for x in views])
+            loss = criterion(features, labels[batch], head=network.head)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.detach()
+            steps += 1
+        if (epoch + 1) % every and epoch + 1 < epochs:
+            continue
+        run.seconds += time.process_time() - start
+        point = measure(epoch + 1, total.item() / steps)
+        run.history.append(point)
+        if point.validation_accuracy >= run.validation_accuracy:
+            run.validation_accuracy, run.best_epoch = point.validation_accuracy, epoch + 1
+            best = copy.deepcopy(network.state_dict())
+        report(epoch + 1 - since)
+        total, steps, since, start = torch.zeros(()), 0, epoch + 1, time.process_time()
+    network.load_state_dict(best)
+    return network.eval(), run
+
+
+class _Measure:
+    """Takes the measurements of a `Point`."""
+
+    def __init__(
+        self,
+        network: Network,
+        criterion: nn.Module,
+        training: Split,
+        validation: Split,
+        num_classes: int,
+    ) -> None:
+        self.network, self.criterion = network, criterion
+        self.training = [torch.from_numpy(x) for x in training.views]
+        self.training_labels = torch.from_numpy(training.labels)
+        self.validation = [torch.from_numpy(x) for x in validation.views]
+        self.labels = torch.from_numpy(validation.labels)
+        self.num_classes = num_classes
+        self.pairs: Pairs | None = None
+        if len(self.validation) > 1:
+            self.pairs = misaligned_pairs(self.labels, num_classes, len(self.validation), rounds=2)
+
+    @torch.no_grad()
+    def __call__(self, epoch: int, loss: float) -> Point:
+        network = self.network
+        fitted = network.head(torch.cat(network.encode(self.training), dim=1))
+        features = network.encode(self.validation)
+        basics = (
+            epoch,
+            loss,
+            accuracy(fitted, self.training_labels),
+            accuracy(network.head(torch.cat(features, dim=1)), self.labels),
+        )
+        if self.pairs is None:
+            return Point(*basics)
+        mixed = mixed_logits(network, features, self.pairs)  # type: ignore[arg-type]
+        alpha = getattr(self.criterion, "alpha", None)
+        heads = getattr(self.criterion, "unimodal_heads", None)
+        confidences = None
+        if heads is not None:
+            logits = [head(x) for head, x in zip(heads, features, strict=True)]
+            rows = torch.arange(len(self.labels))
+            confidences = unimodal_shares([z.log_softmax(dim=1)[rows, self.labels] for z in logits], self.pairs)
+        return Point(
+            *basics,
+            misaligned_accuracy=(misaligned_accuracy(mixed, self.pairs.classes) if self.num_classes > 2 else None),
+            alpha=None if alpha is None else alpha.tolist(),
+            unimodal_confidence=confidences,
+            fused_confidence=fused_shares(mixed, self.pairs),
+        )
