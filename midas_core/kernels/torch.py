@@ -101,9 +101,7 @@ class _FusedStep(torch.autograd.Function):
         unimodal = [torch.log_softmax(z, dim=-1) for z in unimodal_logits]
         log_c = torch.stack([z.gather(1, labels[:, None])[:, 0] for z in unimodal])
 
-        similarities = (
-            None if plan.similarity is None else similarity(features, sources, plan.similarity, backend=BACKEND)
-        )
+        similarities = _similarities(plan, features)
         weigh = partial(weigh_pairs, **plan.options)
         pairs = on_host(weigh, log_c, mixed_log, mask, sources, similarities, plan.state)
         found.append(pairs)
@@ -158,6 +156,16 @@ class _FusedStep(torch.autograd.Function):
 def _classes(labels: Tensor, sources: Tensor, *, backend: Backend) -> tuple[Tensor, Tensor]:
     classes = pair_classes(labels, sources, backend=backend)
     return classes, pair_mask(classes, backend=backend)
+
+
+def _similarities(plan: Plan, features: tuple[Tensor, ...]) -> Tensor | None:
+    if plan.similarity != "cosine" or len(features) != 2:
+        return plan.similarity and similarity(features, plan.sources, plan.similarity, backend=BACKEND)
+    # Of two modalities each view replaces the other one, by the same permutation: half of the general work.
+    partner = plan.sources[0, 1]
+    units = [torch.nn.functional.normalize(f, dim=1) for f in features]
+    cosines = torch.stack([torch.linalg.vecdot(u, u.index_select(0, partner)) for u in reversed(units)])
+    return torch.where(plan.sources[0, 0] == partner, 1.0, cosines)
 
 
 def _sum_parts(parts: list[Tensor], sources: Tensor, logits: Tensor) -> None:
