@@ -5,8 +5,9 @@ Plain functions that raise AssertionError, so that test_sabotage.py can show tha
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,31 +17,42 @@ from tests.frameworks import Framework
 from tests.strategies import Problem
 
 
-@dataclass
-class Outcome:
+ARRAYS = ("labels", "features", "fused", "unimodal", "mixed", "permutation", "assignment", "alpha", "step")
+
+
+class Outcome(NamedTuple):
     """What the core gave, in the framework's arrays."""
 
     sources: Any
     terms: mc.MidasTerms
     state: mc.MidasState
     soft_weights: Any
+    gradients: mc.Gradients
 
 
-def run_core(bk: Any, p: Problem) -> Outcome:
-    """Run one step; the arrays of the problem belong to the backend."""
-    sources = mc.source_matrix(p.permutation, len(p.unimodal), p.assignment, backend=bk)
+def arrays_of(framework: Framework, p: Problem) -> dict[str, Any]:
+    """Return the arrays of a problem as those of a framework."""
+
+    def array(x: Any) -> Any:
+        if isinstance(x, list):
+            return [array(item) for item in x]
+        return None if x is None else framework.array(x)
+
+    return {name: array(getattr(p, name)) for name in ARRAYS}
+
+
+def run_core(bk: Any, p: Problem, arrays: dict[str, Any]) -> Outcome:
+    """Run one step of a problem, on the arrays given."""
+    x = SimpleNamespace(**arrays)
+    sources = mc.source_matrix(x.permutation, len(x.unimodal), x.assignment, backend=bk)
     similarities = None
     if p.similarity is not None:
-        mixed = mc.mix(p.features, sources, backend=bk)
-        similarities = mc.similarity(p.features, mixed, sources, p.similarity, backend=bk)
-    terms, state, soft_weights = mc.midas_objective(
-        p.fused,
-        p.unimodal,
-        p.mixed,
-        p.labels,
-        sources,
+        similarities = mc.similarity(x.features, sources, p.similarity, backend=bk)
+    logits = (x.fused, x.unimodal, x.mixed, x.labels, sources)
+    outcome = mc.midas_objective(
+        *logits,
         similarities,
-        mc.MidasState(p.alpha, p.step),
+        mc.MidasState(x.alpha, x.step),
         weight=p.weight,
         eta=p.eta,
         variant=p.variant,
@@ -48,35 +60,8 @@ def run_core(bk: Any, p: Problem) -> Outcome:
         max_alpha=p.max_alpha,
         backend=bk,
     )
-    return Outcome(sources, terms, state, soft_weights)
-
-
-def run_gradients(bk: Any, p: Problem, outcome: Outcome) -> mc.Gradients:
-    """Return the closed-form gradients."""
-    return mc.midas_gradients(
-        p.fused,
-        p.unimodal,
-        p.mixed,
-        p.labels,
-        outcome.sources,
-        outcome.soft_weights,
-        weight=p.weight,
-        variant=p.variant,
-        backend=bk,
-    )
-
-
-def convert(framework: Framework, p: Problem) -> Problem:
-    """Return the problem with the arrays of a framework."""
-
-    def array(x: Any) -> Any:
-        if isinstance(x, list):
-            return [array(item) for item in x]
-        return framework.array(x) if isinstance(x, np.ndarray) else x
-
-    fields = {name: array(value) for name, value in vars(p).items()}
-    fields["step"] = framework.array(np.array(p.step))
-    return Problem(**fields)
+    closed = mc.midas_gradients(*logits, outcome.soft_weights, weight=p.weight, variant=p.variant, backend=bk)
+    return Outcome(sources, *outcome, closed)
 
 
 def assert_close(name: str, found: Any, expected: Any, tolerance: float) -> None:
@@ -90,20 +75,14 @@ def assert_close(name: str, found: Any, expected: Any, tolerance: float) -> None
 def check_values(framework: Framework, p: Problem) -> None:
     """Everything that a step gives, and the closed-form gradients, against the oracle."""
     with framework.scope(p.dtype):
-        own = convert(framework, p)
-        outcome = run_core(framework.backend, own)
-        gradients = run_gradients(framework.backend, own, outcome)
-        _check_kind(framework, p, outcome, gradients)
+        outcome = framework.call(partial(run_core, framework.backend, p), arrays_of(framework, p))
+        _check_kind(framework, p, outcome)
         found = {name: framework.numpy(x) for name, x in outcome.terms._asdict().items()}
         found["soft_weights"] = framework.numpy(outcome.soft_weights)
         found["next_alpha"] = framework.numpy(outcome.state.alpha)
         found["next_step"] = framework.numpy(outcome.state.step)
         sources = framework.numpy(outcome.sources)
-        found_gradients = [
-            framework.numpy(gradients.fused),
-            np.stack([framework.numpy(g) for g in gradients.unimodal]),
-            framework.numpy(gradients.mixed),
-        ]
+        gradients = [framework.numpy(g) for g in flat(outcome.gradients)]
     plain = p.lists()
     expected = oracle.source_matrix(plain.permutation, len(plain.unimodal), plain.assignment)
     np.testing.assert_array_equal(sources, expected)
@@ -111,9 +90,9 @@ def check_values(framework: Framework, p: Problem) -> None:
     def compare(step: oracle.Step) -> None:
         for name, value in found.items():
             assert_close(name, value, getattr(step, name), p.tolerance)
-        closed = oracle.closed_form_gradients(plain, step.soft_weights)
-        for name, a, b in zip(mc.Gradients._fields, found_gradients, closed, strict=True):
-            assert_close(f"gradient of {name}", a, b, p.tolerance)
+        closed = flat(oracle.closed_form_gradients(plain, step.soft_weights))
+        for k, (a, b) in enumerate(zip(gradients, closed, strict=True)):
+            assert_close(f"closed-form gradient of logits {k}", a, b, p.tolerance)
 
     failures = []
     for step in oracle.steps_within_rounding(plain, p.tolerance):
@@ -125,44 +104,41 @@ def check_values(framework: Framework, p: Problem) -> None:
 
 
 def check_autograd(framework: Framework, p: Problem) -> None:
-    """The framework's own gradients against the closed form; nothing through what is constant."""
+    """The framework's own gradients against the closed form; none through what is constant."""
+    count, warmup = len(p.unimodal), p.mixed is None
     with framework.scope(p.dtype):
-        own = convert(framework, p)
-        outcome = run_core(framework.backend, own)
-        closed = run_gradients(framework.backend, own, outcome)
-        logits = [own.fused, *own.unimodal, *([] if p.mixed is None else [own.mixed])]
-        expected = [closed.fused, *closed.unimodal, *([] if p.mixed is None else [closed.mixed])]
-        expected = [framework.numpy(g) for g in expected]
-        arrays = [*logits, *own.features]
-        sum_ = framework.backend.xp.sum
+        given = arrays_of(framework, p)
+        logits = [given["fused"], *given["unimodal"], *([] if warmup else [given["mixed"]])]
 
-        def again(*values: Any) -> Outcome:
-            values = list(values)
-            fused, values = values[0], values[1:]
-            unimodal, values = values[: len(p.unimodal)], values[len(p.unimodal) :]
-            mixed = None if p.mixed is None else values.pop(0)
-            return run_core(framework.backend, replace(own, fused=fused, unimodal=unimodal, mixed=mixed, features=values))
+        def scalars(*values: Any) -> tuple[list[Any], list[Any]]:
+            fused, *rest = values
+            arrays = given | {"fused": fused, "unimodal": rest[:count], "features": rest[-count:]}
+            if not warmup:
+                arrays["mixed"] = rest[count]
+            out = run_core(framework.backend, p, arrays)
+            constants = [out.soft_weights, out.state.alpha, out.terms.alpha, out.terms.confidence]
+            if not warmup:
+                constants.append(out.terms.fused_confidence)
+            sum_ = framework.backend.xp.sum
+            return [sum_(out.terms.total), sum(sum_(x) for x in constants)], flat(out.gradients)
 
-        def total(*values: Any) -> Any:
-            return sum_(again(*values).terms.total)
-
-        def constants(*values: Any) -> Any:
-            out = again(*values)
-            parts = [out.soft_weights, out.state.alpha, out.terms.alpha, out.terms.confidence]
-            return sum(sum_(x) for x in parts + ([] if p.mixed is None else [out.terms.fused_confidence]))
-
-        found = framework.gradients(total, arrays)
-        still = framework.gradients(constants, arrays)
-    for k, (a, b) in enumerate(zip(found, expected, strict=False)):
-        assert_close(f"gradient {k} of the logits", a, b, p.tolerance)
-    for m, a in enumerate(found[len(logits) :]):
-        assert not np.any(a), f"a gradient reached feature {m} through the similarity"
-    for k, a in enumerate(still):
-        assert not np.any(a), f"a gradient reached input {k} through a confidence, a similarity or alpha"
+        (found, still), closed = framework.gradients(scalars, [*logits, *given["features"]])
+    for k in range(len(logits)):
+        assert_close(f"gradient of logits {k}", found[k], closed[k], p.tolerance)
+    for m, slope in enumerate(found[len(logits) :]):
+        assert not np.any(slope), f"a gradient reached feature {m} through the similarity"
+    for k, slope in enumerate(still):
+        assert not np.any(slope), f"a gradient reached input {k} through a confidence, a similarity or alpha"
 
 
-def _check_kind(framework: Framework, p: Problem, outcome: Outcome, gradients: mc.Gradients) -> None:
-    floating = [*outcome.terms, outcome.state.alpha, outcome.soft_weights, gradients.fused, gradients.mixed]
+def flat(gradients: Any) -> list[Any]:
+    """Return the gradients of fused, unimodal and mixed logits in one list."""
+    fused, unimodal, mixed = gradients
+    return [fused, *unimodal, mixed]
+
+
+def _check_kind(framework: Framework, p: Problem, outcome: Outcome) -> None:
+    floating = [*outcome.terms, outcome.state.alpha, outcome.soft_weights, *flat(outcome.gradients)]
     for x in (*floating, outcome.sources, outcome.state.step):
         assert mc.get_backend(x) is framework.backend, f"{type(x)} is no array of {framework}"
     for x in floating:

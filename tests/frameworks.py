@@ -36,8 +36,15 @@ class Framework:
     def numpy(self, x: Any) -> np.ndarray:
         return np.asarray(x)
 
-    def gradients(self, function: Any, arrays: list[Any]) -> list[np.ndarray]:
-        """Return the gradient of a scalar function of several arrays; 0 where nothing flows."""
+    def call(self, function: Any, *arguments: Any) -> Any:
+        """Call a function, compiled where compiling it once is quicker."""
+        return function(*arguments)
+
+    def gradients(self, function: Any, arrays: list[Any]) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
+        """Differentiate ``function(*arrays) -> (scalars, others)``.
+
+        Returns the gradient of each scalar in each array, 0 where nothing flows, and the other arrays.
+        """
         raise NotImplementedError
 
 
@@ -63,15 +70,19 @@ class Torch(Framework):
         x = x.detach().cpu()
         return (x.float() if x.dtype.itemsize == 2 and x.is_floating_point() else x).numpy()
 
-    def gradients(self, function: Any, arrays: list[Any]) -> list[np.ndarray]:
+    def gradients(self, function: Any, arrays: list[Any]) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
         import torch
 
         arrays = [x.detach().requires_grad_() for x in arrays]
-        value = function(*arrays)
-        if not value.requires_grad:
-            return [np.zeros(x.shape) for x in arrays]
-        found = torch.autograd.grad(value, arrays, allow_unused=True, materialize_grads=True)
-        return [self.numpy(g) for g in found]
+        found = []
+        scalars, others = function(*arrays)
+        for value in scalars:
+            if not value.requires_grad:
+                found.append([np.zeros(x.shape) for x in arrays])
+                continue
+            slopes = torch.autograd.grad(value, arrays, retain_graph=True, allow_unused=True, materialize_grads=True)
+            found.append([self.numpy(g) for g in slopes])
+        return found, [self.numpy(x) for x in others]
 
 
 class Jax(Framework):
@@ -91,10 +102,23 @@ class Jax(Framework):
             x = x.astype(np.int32)
         return jax.numpy.asarray(x)
 
-    def gradients(self, function: Any, arrays: list[Any]) -> list[np.ndarray]:
+    def call(self, function: Any, *arguments: Any) -> Any:
         import jax
 
-        return [np.asarray(g) for g in jax.grad(function, argnums=tuple(range(len(arrays))))(*arrays)]
+        # Eagerly JAX compiles every operation on its own, ten times as long as the whole.
+        return jax.jit(function)(*arguments)
+
+    def gradients(self, function: Any, arrays: list[Any]) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
+        import jax
+
+        def slopes(*values: Any) -> Any:
+            scalars, pull, others = jax.vjp(function, *values, has_aux=True)
+            picks = jax.numpy.eye(len(scalars), dtype=scalars[0].dtype)
+            found = [pull([x.astype(s.dtype) for x, s in zip(row, scalars, strict=True)]) for row in picks]
+            return found, others
+
+        found, others = jax.jit(slopes)(*arrays)
+        return [[np.asarray(g) for g in row] for row in found], [np.asarray(x) for x in others]
 
 
 class Tensorflow(Framework):
@@ -105,15 +129,14 @@ class Tensorflow(Framework):
 
         return tf.constant(np.asarray(x))
 
-    def gradients(self, function: Any, arrays: list[Any]) -> list[np.ndarray]:
+    def gradients(self, function: Any, arrays: list[Any]) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
         import tensorflow as tf
 
-        with tf.GradientTape() as tape:
-            for x in arrays:
-                tape.watch(x)
-            value = function(*arrays)
-        found = tape.gradient(value, arrays, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        return [np.asarray(tf.convert_to_tensor(g)) for g in found]
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(arrays)
+            scalars, others = function(*arrays)
+        found = [tape.gradient(x, arrays, unconnected_gradients=tf.UnconnectedGradients.ZERO) for x in scalars]
+        return [[np.asarray(tf.convert_to_tensor(g)) for g in row] for row in found], [np.asarray(x) for x in others]
 
 
 class Cupy(Framework):

@@ -6,18 +6,16 @@ largest entry.
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given, settings
 
 from tests.agreement import check_autograd, check_values
+from tests.frameworks import get_framework
 from tests.strategies import FEW_SHAPES, problems
 
 
-@settings(max_examples=60)
+@settings(max_examples=150)
 @given(p=problems())
 def test_values_numpy(p):
-    from tests.frameworks import get_framework
-
     check_values(get_framework("numpy"), p)
 
 
