@@ -125,8 +125,7 @@ def midas_objective(
         Of each unimodal classifier.
     mixed_logits : array, shape (V, B, C), floating, or None
         Of the fused classifier on the mixed samples. None during warm-up: the total is then the unimodal loss alone,
-        and
-        the state stays.
+        and the state stays.
     labels : array, shape (B,), integer
     sources : array, shape (M, V, B), integer
         From `midas_core.source_matrix`.
@@ -139,8 +138,7 @@ def midas_objective(
         Step size of alpha.
     variant : {"paper", "official"}
         "official" follows the authors' code for two modalities: same-class partners count, the mean of the unimodal
-        losses, ratios of
-        raw confidences for alpha.
+        losses, ratios of raw confidences for alpha.
     alpha_update : {"sign", "difference"}
     max_alpha : float, optional
 

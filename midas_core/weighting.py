@@ -131,8 +131,7 @@ def current_alpha(state: MidasState, weak: Array, *, variant: str = "paper", bac
     """Return the weights that a step uses.
 
     Those that the last step left (Algorithm 1); in the first step, and always in the authors' code, the one weight
-    goes to
-    whichever modality is weak now.
+    goes to whichever modality is weak now.
 
     Parameters
     ----------
@@ -235,8 +234,7 @@ def similarity(
     sources : array, shape (M, V, B), integer
     kind : {"cosine", "l2"}
         cos(a, b), 0 where a vector is zero; or 1 - 2 |a - b| / (|a| + |b|), 1 where both are zero. The second stands
-        for the L2
-        distance of the paper's Table 4, brought to the same range by our choice.
+        for the L2 distance of the paper's Table 4, brought to the same range by our choice.
 
     Returns
     -------

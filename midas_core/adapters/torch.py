@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from midas_core.backends import require
@@ -13,18 +14,16 @@ require("torch", "PyTorch", "torch")
 import torch
 from torch import Tensor, nn
 
-from midas_core.adapters.structure import Modalities
-from midas_core.adapters.torch_heads import additive_logits, additive_parameters, may_stack
+from midas_core.adapters.torch_heads import additive_logits, additive_parameters, both_logits, may_stack
+from midas_core.adapters.torch_inputs import check_batch, check_logits, make_heads
 from midas_core.adapters.torch_misalign import Misalign, Misaligned
 from midas_core.adapters.torch_random import RandomModule
 from midas_core.backends.torch import BACKEND
 from midas_core.kernels.torch import Plan, fused_step
-from midas_core.misalignment import VIEWS, mix
+from midas_core.misalignment import mix
 from midas_core.objective import MidasTerms, midas_objective
 from midas_core.validation import (
     check_choice,
-    check_floating,
-    check_labels,
     check_number,
     check_shape,
 )
@@ -48,10 +47,8 @@ class MidasLoss(RandomModule):
     """The MIDAS objective as a criterion: L = L_align + L_uni + weight * L_mis (eq. 11).
 
     Takes the features of the encoders, makes misaligned samples of them, and runs the fused head on the aligned and
-    the misaligned ones.
-    An ``nn.Module``: give ``criterion.parameters()`` to the optimizer (the unimodal heads are in it), move it with
-    ``.to()``,
-    save it with ``state_dict()``.
+    the misaligned ones. An ``nn.Module``: give ``criterion.parameters()`` to the optimizer (the unimodal heads are in
+    it), move it with ``.to()``, save it with ``state_dict()``.
 
     Parameters
     ----------
@@ -101,11 +98,13 @@ class MidasLoss(RandomModule):
 
     Notes
     -----
-    Soft weights, similarities and alpha are detached. In ``eval()`` nothing of the state moves. Under
-    ``torch.compile`` the pairs are
-    drawn from PyTorch's global generator. A head with batch normalisation sees the aligned and the mixed batch one
-    after the other, any
-    other module sees them stacked, once.
+    Soft weights, similarities and alpha are detached. In ``eval()`` nothing of the state moves, and every call draws
+    the same pairs. Under ``torch.compile`` the pairs are drawn from PyTorch's global generator.
+
+    A head that is linear on the concatenated features (``nn.Linear``, a ``nn.Sequential`` of nothing else, or a module
+    with ``additive = True`` and ``weight`` and ``bias`` as in ``nn.Linear``) costs no further matrix product for the
+    misaligned samples. Any other module sees the aligned and the misaligned samples stacked, once; one that holds batch
+    normalisation, and any plain function, sees them one after the other.
 
     Examples
     --------
@@ -167,7 +166,7 @@ class MidasLoss(RandomModule):
         self.initial_alpha = initial_alpha
         self.head_input = head_input
 
-        self.modalities, self.unimodal_heads = _make_heads(num_classes, feature_dims, unimodal_heads)
+        self.modalities, self.unimodal_heads = make_heads(num_classes, feature_dims, unimodal_heads)
         if variant == "official" and self.modalities.count != 2:
             raise ValueError(f"variant: 'official' is defined for 2 modalities only, got {self.modalities.count}")
         alpha = torch.full((self.modalities.count,), float(initial_alpha), dtype=torch.float64)
@@ -237,9 +236,9 @@ class MidasLoss(RandomModule):
         Returns
         -------
         MidasTerms
-            Reduced over the batch as ``reduction`` says: total, aligned and misaligned are scalars, unimodal has
-            shape (M,).
-            alpha (M,) is what this step used, confidence (M,) the mean of c~, fused_confidence (M,) the mean of q.
+            Reduced over the batch as ``reduction`` says: total, aligned and misaligned are scalars, unimodal has shape
+            (M,). alpha (M,) is what this step used, confidence (M,) the mean of c~, fused_confidence (M,) the mean of
+            q.
 
         Raises
         ------
@@ -247,7 +246,8 @@ class MidasLoss(RandomModule):
             If structure, names, shapes or dtypes do not fit.
         """
         self._warn_without_epoch()
-        given, labels = self._check(features, labels)
+        given = self.modalities.unpack(features, "features")
+        labels = check_batch(given, labels, self.modalities, self.num_classes)
         unimodal_logits = self._unimodal_logits(given)
         if permutation is not None:
             check_shape("permutation", permutation, labels.shape, "(B,)")
@@ -270,7 +270,9 @@ class MidasLoss(RandomModule):
             if additive is not None:
                 fused, mixed_logits = additive_logits(*additive, given, sources)
             else:
-                fused, mixed_logits = self._both_logits(head, given, mix(given, sources, backend=BACKEND), features)
+                run = partial(self._run_head, head, features)
+                mixed = mix(given, sources, backend=BACKEND)
+                fused, mixed_logits = both_logits(run, given, mixed, stack=may_stack(head))
             similarities = None
             if self.similarity is not None:
                 similarities = feature_similarity(given, sources, self.similarity, backend=BACKEND)
@@ -344,7 +346,7 @@ class MidasLoss(RandomModule):
         labels: Tensor,
         sources: Tensor,
     ) -> tuple[MidasTerms, MidasState]:
-        fused = self._run_head(head, given, features)
+        fused = self._run_head(head, features, given)
         state = MidasState(self.alpha, self.step)
         terms, state, _ = midas_objective(
             fused, unimodal_logits, None, labels, sources, None, state, variant=self.variant, backend=BACKEND
@@ -362,27 +364,6 @@ class MidasLoss(RandomModule):
                 stacklevel=5,
             )
 
-    def _check(self, features: Any, labels: Tensor) -> tuple[list[Tensor], Tensor]:
-        given = self.modalities.unpack(features, "features")
-        if not isinstance(labels, Tensor):
-            raise TypeError(f"labels: expected a tensor, got {type(labels).__name__}")
-        if labels.ndim == 2:
-            check_shape("labels", labels, (None, self.num_classes), "(B, C), one-hot")
-            labels = labels.argmax(dim=1)
-        check_labels(labels, BACKEND)
-        if labels.shape[0] == 0:
-            raise ValueError("labels: expected one sample or more, got shape (0,)")
-        for m, feature in enumerate(given):
-            name = f"features of {self.modalities.title(m)}"
-            if not isinstance(feature, Tensor):
-                raise TypeError(f"{name}: expected a tensor, got {type(feature).__name__}")
-            check_floating(name, feature, BACKEND)
-            if feature.ndim < 2 or feature.shape[0] != labels.shape[0]:
-                raise ValueError(
-                    f"{name}: expected shape (B, D) with B = {labels.shape[0]} as in labels, got {tuple(feature.shape)}"
-                )
-        return given, labels
-
     def _unimodal_logits(self, given: list[Tensor]) -> list[Tensor]:
         logits = []
         for m, (head, feature) in enumerate(zip(self.unimodal_heads, given, strict=True)):
@@ -391,32 +372,16 @@ class MidasLoss(RandomModule):
                 expected = (feature.shape[0], head.in_features)
                 check_shape(f"features of {title}", feature, expected, "(B, D)")
             logits.append(head(feature))
-            self._check_logits(f"unimodal head of {title}", logits[-1], feature.shape[0])
+            check_logits(f"unimodal head of {title}", logits[-1], feature.shape[0], self.num_classes)
         return logits
 
-    def _run_head(self, head: Callable[..., Tensor], given: list[Tensor], like: Any) -> Tensor:
+    def _run_head(self, head: Callable[..., Tensor], like: Any, given: list[Tensor]) -> Tensor:
         if self.head_input == "concatenated":
             logits = head(torch.cat(given, dim=1))
         else:
             logits = head(self.modalities.pack(given, like))
-        self._check_logits("head", logits, given[0].shape[0])
+        check_logits("head", logits, given[0].shape[0], self.num_classes)
         return logits
-
-    def _check_logits(self, name: str, logits: Any, batch: int) -> None:
-        if not isinstance(logits, Tensor):
-            raise TypeError(f"{name}: expected to return a tensor, got {type(logits).__name__}")
-        check_shape(f"output of the {name}", logits, (batch, self.num_classes), "(B, C)")
-
-    def _both_logits(
-        self, head: Callable[..., Tensor], given: list[Tensor], mixed: list[Tensor], like: Any
-    ) -> tuple[Tensor, Tensor]:
-        flat = [x.flatten(0, 1) for x in mixed]
-        if may_stack(head):
-            both = [torch.cat(pair) for pair in zip(given, flat, strict=True)]
-            fused, rest = self._run_head(head, both, like).tensor_split([given[0].shape[0]])
-        else:
-            fused, rest = self._run_head(head, given, like), self._run_head(head, flat, like)
-        return fused, rest.unflatten(0, (VIEWS, -1))
 
     def _reduce(self, terms: MidasTerms) -> MidasTerms:
         if self.reduction == "none":
@@ -436,33 +401,6 @@ class MidasLoss(RandomModule):
         if self.alpha.dtype != exact.dtype:
             self.alpha = exact.to(self.alpha.device)
         return self
-
-
-def _make_heads(num_classes: int, feature_dims: Any, unimodal_heads: Any) -> tuple[Modalities, nn.ModuleList]:
-    if (feature_dims is None) == (unimodal_heads is None):
-        raise ValueError(
-            "feature_dims, unimodal_heads: expected exactly one of them, "
-            f"got {'neither' if feature_dims is None else 'both'}"
-        )
-    if unimodal_heads is None:
-        modalities = Modalities(feature_dims, "feature_dims")
-        widths = modalities.unpack(feature_dims, "feature_dims")
-        for m, width in enumerate(widths):
-            name = f"feature_dims of {modalities.title(m)}"
-            check_number(name, width, minimum=1, whole=True)
-        return modalities, nn.ModuleList(nn.Linear(width, num_classes) for width in widths)
-    if isinstance(unimodal_heads, nn.ModuleDict):
-        unimodal_heads = dict(unimodal_heads.items())
-    if isinstance(unimodal_heads, nn.ModuleList):
-        unimodal_heads = list(unimodal_heads)
-    modalities = Modalities(unimodal_heads, "unimodal_heads")
-    heads = modalities.unpack(unimodal_heads, "unimodal_heads")
-    for m, head in enumerate(heads):
-        if not isinstance(head, nn.Module):
-            raise TypeError(
-                f"unimodal_heads of {modalities.title(m)}: expected an nn.Module, got {type(head).__name__}"
-            )
-    return modalities, nn.ModuleList(heads)
 
 
 def _read_epoch(criterion: MidasLoss, incompatible: Any) -> None:

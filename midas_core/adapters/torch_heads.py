@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -55,6 +55,25 @@ def additive_logits(
         rows = [part.index_select(0, sources[m, v]) for m, part in enumerate(parts)]
         views.append(torch.stack(rows).sum(dim=0))
     return torch.stack(parts).sum(dim=0), torch.stack(views)
+
+
+def both_logits(
+    run: Callable[[list[Tensor]], Tensor], features: list[Tensor], mixed: list[Tensor], *, stack: bool
+) -> tuple[Tensor, Tensor]:
+    """Run a head on the aligned and on the mixed samples, in one batch or in two.
+
+    Returns
+    -------
+    aligned : Tensor, shape (B, C)
+    mixed : Tensor, shape (V, B, C)
+    """
+    flat = [x.flatten(0, 1) for x in mixed]
+    if stack:
+        both = [torch.cat(pair) for pair in zip(features, flat, strict=True)]
+        aligned, rest = run(both).tensor_split([features[0].shape[0]])
+    else:
+        aligned, rest = run(features), run(flat)
+    return aligned, rest.unflatten(0, (VIEWS, -1))
 
 
 def _has_hooks(module: nn.Module) -> bool:

@@ -37,8 +37,7 @@ class Misalign(RandomModule):
     """Swap modalities between samples of different classes (section 3.2) and label the result softly (eq. 3).
 
     Works on features or on raw inputs, for two modalities or more, in whatever list, tuple or dict they come. In
-    ``eval()`` it is the
-    identity, with one-hot labels and weights of 1.
+    ``eval()`` it is the identity, with one-hot labels and weights of 1.
 
     Parameters
     ----------

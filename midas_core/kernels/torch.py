@@ -1,10 +1,8 @@
 """The MIDAS step for an additive head, fused by hand in PyTorch.
 
 An additive head is linear on the concatenated features: z = b + sum_m f^m W_m. Its partial products f^m W_m are
-computed once,
-for the aligned batch; the logits of the mixed samples are gathers and sums of them, and their gradient goes back by
-the same way.
-Every logits array is passed over once: its softmax becomes its gradient in place, by the closed form of
+computed once, for the aligned batch; the logits of the mixed samples are gathers and sums of them, and their gradient
+goes back by the same way. The log-softmax of every logits array becomes its gradient in place, by the closed form of
 `midas_core.midas_gradients`.
 """
 
@@ -129,7 +127,7 @@ class _FusedStep(torch.autograd.Function):
         return losses
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, of_aligned: Tensor, of_unimodal: Tensor, of_misaligned: Tensor) -> Any:
         count = ctx.count
         weight, *rest = ctx.saved_tensors
@@ -159,8 +157,10 @@ def _classes(labels: Tensor, sources: Tensor, *, backend: Backend) -> tuple[Tens
 
 
 def _similarities(plan: Plan, features: tuple[Tensor, ...]) -> Tensor | None:
+    if plan.similarity is None:
+        return None
     if plan.similarity != "cosine" or len(features) != 2:
-        return plan.similarity and similarity(features, plan.sources, plan.similarity, backend=BACKEND)
+        return similarity(features, plan.sources, plan.similarity, backend=BACKEND)
     # Of two modalities each view replaces the other one, by the same permutation: half of the general work.
     partner = plan.sources[0, 1]
     units = [torch.nn.functional.normalize(f, dim=1) for f in features]

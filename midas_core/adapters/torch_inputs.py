@@ -1,0 +1,82 @@
+"""What a criterion is given: unimodal heads at construction, features and labels in a step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from midas_core.adapters.structure import Modalities
+from midas_core.backends.torch import BACKEND
+from midas_core.validation import check_floating, check_labels, check_number, check_shape
+
+
+def make_heads(num_classes: int, feature_dims: Any, unimodal_heads: Any) -> tuple[Modalities, nn.ModuleList]:
+    """Return the modalities and their unimodal heads: linear ones of the given widths, or the user's.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Unless exactly one of the two is given, for two or more modalities.
+    """
+    if (feature_dims is None) == (unimodal_heads is None):
+        raise ValueError(
+            "feature_dims, unimodal_heads: expected exactly one of them, "
+            f"got {'neither' if feature_dims is None else 'both'}"
+        )
+    if unimodal_heads is None:
+        modalities = Modalities(feature_dims, "feature_dims")
+        widths = modalities.unpack(feature_dims, "feature_dims")
+        for m, width in enumerate(widths):
+            name = f"feature_dims of {modalities.title(m)}"
+            check_number(name, width, minimum=1, whole=True)
+        return modalities, nn.ModuleList(nn.Linear(width, num_classes) for width in widths)
+    if isinstance(unimodal_heads, nn.ModuleDict):
+        unimodal_heads = dict(unimodal_heads.items())
+    if isinstance(unimodal_heads, nn.ModuleList):
+        unimodal_heads = list(unimodal_heads)
+    modalities = Modalities(unimodal_heads, "unimodal_heads")
+    heads = modalities.unpack(unimodal_heads, "unimodal_heads")
+    for m, head in enumerate(heads):
+        if not isinstance(head, nn.Module):
+            raise TypeError(
+                f"unimodal_heads of {modalities.title(m)}: expected an nn.Module, got {type(head).__name__}"
+            )
+    return modalities, nn.ModuleList(heads)
+
+
+def check_batch(features: list[Any], labels: Any, modalities: Modalities, num_classes: int) -> Tensor:
+    """Return the labels as class indices.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If dtypes, shapes or devices do not fit.
+    """
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"labels: expected a tensor, got {type(labels).__name__}")
+    if labels.ndim == 2:
+        check_shape("labels", labels, (None, num_classes), "(B, C), one-hot")
+        labels = labels.argmax(dim=1)
+    check_labels(labels, BACKEND)
+    if labels.shape[0] == 0:
+        raise ValueError("labels: expected one sample or more, got shape (0,)")
+    for m, feature in enumerate(features):
+        name = f"features of {modalities.title(m)}"
+        if not isinstance(feature, Tensor):
+            raise TypeError(f"{name}: expected a tensor, got {type(feature).__name__}")
+        check_floating(name, feature, BACKEND)
+        if feature.ndim < 2 or feature.shape[0] != labels.shape[0]:
+            expected = f"shape (B, D) with B = {labels.shape[0]} as in labels"
+            raise ValueError(f"{name}: expected {expected}, got {tuple(feature.shape)}")
+        if feature.device != labels.device:
+            raise ValueError(f"{name}: expected the device of labels, {labels.device}, got {feature.device}")
+    return labels.to(torch.int64)
+
+
+def check_logits(name: str, logits: Any, batch: int, num_classes: int) -> None:
+    """Raise unless a head returned logits of shape (B, C)."""
+    if not isinstance(logits, Tensor):
+        raise TypeError(f"{name}: expected to return a tensor, got {type(logits).__name__}")
+    check_shape(f"output of the {name}", logits, (batch, num_classes), "(B, C)")
