@@ -4,7 +4,8 @@ Runs on every Keras backend that trains: TensorFlow, JAX, PyTorch.
 """
 
 from midas_core.adapters.keras_loss import MidasLoss
+from midas_core.adapters.keras_misalign import Misalign
 from midas_core.adapters.keras_model import MidasModel
 from midas_core.objective import MidasTerms
 
-__all__ = ["MidasLoss", "MidasModel", "MidasTerms"]
+__all__ = ["MidasLoss", "MidasModel", "MidasTerms", "Misalign"]

@@ -6,17 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from midas_core.adapters.keras_backend import keras
+from midas_core.adapters.keras_heads import HEAD_INPUTS, FusedHead, check_layers, check_logits, head_precision
 from midas_core.adapters.keras_state import StateLayer
-from midas_core.adapters.keras_terms import (
-    HEAD_INPUTS,
-    Options,
-    check_features,
-    check_logits,
-    class_indices,
-    head_precision,
-    reduce_terms,
-    step_terms,
-)
+from midas_core.adapters.keras_terms import Options, check_features, class_indices, reduce_terms, step_terms
 from midas_core.adapters.structure import Modalities
 from midas_core.backends import Array
 from midas_core.objective import MidasTerms
@@ -29,9 +21,10 @@ Layer = keras.layers.Layer
 class MidasLoss(Layer):  # type: ignore[misc]
     """The MIDAS objective: L = L_align + L_uni + weight * L_mis (eq. 11).
 
-    Give it to ``MidasModel.compile(loss=MidasLoss(...))``; the model then holds the state and the unimodal heads, and ``num_classes``,
-    ``feature_dims`` and ``unimodal_heads`` stay away. Or call it in a training loop of your own, with ``num_classes`` and either
-    ``feature_dims`` or ``unimodal_heads``: it is a layer whose weights are the unimodal heads, alpha, step and epoch.
+    Give it to ``MidasModel.compile(loss=MidasLoss(...))``: the model then holds the state and the unimodal heads, and
+    ``num_classes``, ``feature_dims`` and ``unimodal_heads`` stay away. Or call it in a training loop of your own, with
+    ``num_classes`` and either ``feature_dims`` or ``unimodal_heads``: it is a layer whose weights are the unimodal
+    heads, alpha, step and epoch.
 
     Parameters
     ----------
@@ -153,10 +146,17 @@ class MidasLoss(Layer):  # type: ignore[misc]
         """As given to `set_epoch`."""
         return self._own_state().epoch
 
-    @property
-    def for_compile(self) -> bool:
-        """Whether this holds options only, and may go into ``MidasModel.compile``."""
-        return self.state is None
+    def check_fits(self, num_classes: int, num_modalities: int, head_input: str) -> None:
+        """Raise ``ValueError`` unless a `MidasModel` of this kind can be compiled with the loss."""
+        if self.state is not None:
+            raise ValueError("loss: expected no feature_dims and no unimodal_heads, because the model has the heads")
+        if self.num_classes not in (None, num_classes):
+            raise ValueError(f"loss: expected num_classes={num_classes} as in the model, got {self.num_classes}")
+        if self.head_input not in ("concatenated", head_input):
+            raise ValueError(f"loss: expected head_input={head_input!r} as in the model, got {self.head_input!r}")
+        if self.options.reduction == "none":
+            raise ValueError("loss: expected reduction 'mean' or 'sum' for compile, got 'none'")
+        self.options.check_modalities(num_modalities)
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch begins, from 0; the loss is the unimodal one while ``epoch < warmup_epochs``.
@@ -210,8 +210,9 @@ class MidasLoss(Layer):  # type: ignore[misc]
         Returns
         -------
         MidasTerms
-            Reduced over the batch as ``reduction`` says: total, aligned and misaligned are scalars, unimodal has shape (M,).
-            alpha (M,) is what this step used, confidence (M,) the mean of c~, fused_confidence (M,) the mean of q.
+            Reduced over the batch as ``reduction`` says: total, aligned and misaligned are scalars, unimodal has
+            shape (M,). alpha (M,) is what this step used, confidence (M,) the mean of c~, fused_confidence (M,) the
+            mean of q.
 
         Raises
         ------
@@ -237,23 +238,15 @@ class MidasLoss(Layer):  # type: ignore[misc]
             permutation = keras.ops.convert_to_tensor(permutation)
             check_shape("permutation", permutation, labels.shape, "(B,)")
 
-        def run_head(parts: list[Array]) -> Array:
-            if self.head_input == "concatenated":
-                packed: Any = keras.ops.concatenate(parts, axis=1)
-            else:
-                packed = modalities.pack(parts, features)
-            trains = {"training": training} if isinstance(head, Layer) else {}
-            logits = head(packed, **trains)
-            check_logits("head", logits, num_classes)
-            return logits
-
+        fused = FusedHead(head, self.head_input, modalities, num_classes, training=training, like=features)
         found = step_terms(
             self.options,
             state,
             given,
             labels,
             unimodal_logits,
-            run_head,
+            fused,
+            fused.run(given),
             num_classes=num_classes,
             training=training,
             permutation=permutation,
@@ -327,15 +320,6 @@ class MidasLoss(Layer):  # type: ignore[misc]
                 "inside a MidasModel the model holds the state: see model.alpha"
             )
         return self.state
-
-
-def check_layers(argument: str, items: Sequence[Any], modalities: Modalities) -> None:
-    """Raise ``TypeError`` unless every item is a Keras layer."""
-    for m, item in enumerate(items):
-        if not isinstance(item, Layer):
-            raise TypeError(
-                f"{argument} of {modalities.title(m)}: expected a Keras layer or model, got {type(item).__name__}"
-            )
 
 
 def _plain(dims: Any) -> Any:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 from midas_core.adapters.keras_backend import keras
-from midas_core.adapters.keras_logs import EpochCounter, TermLogs
-from midas_core.adapters.keras_loss import MidasLoss, check_layers
-from midas_core.adapters.keras_state import StateLayer
-from midas_core.adapters.keras_terms import (
+from midas_core.adapters.keras_heads import (
     HEAD_INPUTS,
-    check_features,
+    FusedHead,
+    HeadRun,
+    check_layers,
     check_logits,
-    class_indices,
+    check_width,
     head_precision,
-    reduce_terms,
-    step_terms,
 )
+from midas_core.adapters.keras_logs import EpochCounter, TermLogs
+from midas_core.adapters.keras_loss import MidasLoss
+from midas_core.adapters.keras_pass import Pass, in_step, is_in_step, keep_pass, kept_pass
+from midas_core.adapters.keras_state import StateLayer
+from midas_core.adapters.keras_terms import check_features, class_indices, reduce_terms, step_terms
 from midas_core.adapters.keras_wrap import split_functional
 from midas_core.adapters.structure import Modalities
 from midas_core.backends import Array
@@ -29,39 +29,18 @@ ops = keras.ops
 Layer = keras.layers.Layer
 
 
-class _Pass(NamedTuple):
-    """What `call` computed on the way to its predictions."""
-
-    model: MidasModel
-    features: list[Array]
-    fused_logits: Array
-    predictions: Array
-
-
-# Keras hands `compute_loss` the predictions alone; within a step the features wait here, so that the encoders run once.
-_passes: ContextVar[list[_Pass] | None] = ContextVar("_passes", default=None)
-
-
-@contextmanager
-def _keep_pass() -> Iterator[None]:
-    token = _passes.set([])
-    try:
-        yield
-    finally:
-        _passes.reset(token)
-
-
 @keras.saving.register_keras_serializable(package="midas_core")
 class MidasModel(keras.Model):  # type: ignore[misc]
     """A multimodal classifier: encoders, a fused head, and a unimodal head for each modality.
 
-    ``compile`` takes a `MidasLoss`; everything else is as on any Keras model. Predictions are the fused logits. The logs show
-    each loss term, alpha, and the confidences of each modality (``alpha_audio``, ``confidence_audio`` ...).
+    ``compile`` takes a `MidasLoss`; everything else is as on any Keras model. Predictions are the fused logits. The
+    logs show each loss term, alpha, and the confidences of each modality (``alpha_audio``, ``confidence_audio`` ...).
 
     Parameters
     ----------
     encoders : list of layers, or dict of layers by modality name
-        Each from its input to a feature (B, D_m). Or one functional model from all inputs to a list or dict of features.
+        Each from its input to a feature (B, D_m). Or one functional model, from all inputs to a list or dict of
+        features.
     num_classes : int
         C.
     head : layer, optional
@@ -97,7 +76,7 @@ class MidasModel(keras.Model):  # type: ignore[misc]
     Examples
     --------
     >>> import numpy as np
-    >>> encoders = {"audio": keras.layers.Dense(8, activation="relu"), "video": keras.layers.Dense(8, activation="relu")}
+    >>> encoders = {name: keras.layers.Dense(8, activation="relu") for name in ("audio", "video")}
     >>> model = MidasModel(encoders, num_classes=3)
     >>> model.compile(optimizer="adam", loss=MidasLoss(warmup_epochs=1), metrics=["accuracy"])
     >>> x = {"audio": np.ones((6, 4), "float32"), "video": np.ones((6, 5), "float32")}
@@ -148,14 +127,14 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         elif not isinstance(head, Layer):
             raise TypeError(f"head: expected a Keras layer or model, got {type(head).__name__}")
         self.head = head
-        _check_width("head", head, num_classes)
+        check_width("head", head, num_classes)
         if unimodal_heads is None:
             heads = [keras.layers.Dense(num_classes, dtype=precision, name=f"head_{n}") for n in self._names()]
         else:
             heads = self.modalities.unpack(unimodal_heads, "unimodal_heads")
             check_layers("unimodal_heads", heads, self.modalities)
             for m, item in enumerate(heads):
-                _check_width(f"unimodal head of {self.modalities.title(m)}", item, num_classes)
+                check_width(f"unimodal head of {self.modalities.title(m)}", item, num_classes)
         self.unimodal_heads = heads
         self.midas_state = StateLayer(self.modalities.count, dtype=self.dtype_policy, name="midas_state")
         self._logs = TermLogs(self._names())
@@ -180,8 +159,8 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         features : list of str, or dict of str by modality name
             The layers whose outputs are the features.
         head : str, optional
-            The layer whose output are the fused logits; without it, the model's output. A softmax at the end is split off:
-            a Dense layer with one is replaced by a copy without it, and the predictions stay probabilities.
+            The layer whose output are the fused logits; without it, the model's output. A softmax at the end is split
+            off: a Dense layer with one is replaced by a copy without it, and the predictions stay probabilities.
         num_classes : int, optional
             C; without it, the width of the head.
         **kwargs
@@ -248,11 +227,10 @@ class MidasModel(keras.Model):  # type: ignore[misc]
     def call(self, inputs: Any, training: bool = False) -> Array:
         """Return the fused logits, or the probabilities, of shape (B, C)."""
         features = self.encode(inputs, training)
-        fused = self._run_head(features, training)
-        predictions = ops.softmax(fused) if self.probabilities else fused
-        passes = _passes.get()
-        if passes is not None:
-            passes.append(_Pass(self, features, fused, predictions))
+        head = self._fused(training)
+        run = head.run(features) if is_in_step() else HeadRun(head(features), None)
+        predictions = ops.softmax(run.logits) if self.probabilities else run.logits
+        keep_pass(Pass(self, features, run, predictions))
         return predictions
 
     def build(self, input_shape: Any) -> None:
@@ -269,7 +247,7 @@ class MidasModel(keras.Model):  # type: ignore[misc]
                 raise ValueError(f"features of {title}: expected shape (B, D), got {feature.shape}")
             logits = self.unimodal_heads[m](feature)
             check_logits(f"unimodal head of {title}", logits, self.num_classes)
-        self._run_head(features, training=False)
+        self._fused(training=False)(features)
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
         """Configure the model for training; the arguments are those of ``keras.Model.compile``.
@@ -286,7 +264,10 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         TypeError, ValueError
             If the loss is another one or does not fit the model.
         """
-        self._check_loss(loss)
+        if not isinstance(loss, MidasLoss):
+            got = repr(loss) if loss is None or isinstance(loss, str) else type(loss).__name__
+            raise TypeError(f"loss: expected a MidasLoss, got {got}")
+        loss.check_fits(self.num_classes, self.modalities.count, self.head_input)
         if kwargs.get("loss_weights") is not None:
             raise ValueError("loss_weights: expected None; the weight of the misaligned loss is MidasLoss(weight=...)")
         super().compile(optimizer=optimizer, loss=None, **kwargs)
@@ -330,12 +311,12 @@ class MidasModel(keras.Model):  # type: ignore[misc]
 
     def train_step(self, *args: Any) -> Any:
         """Train on a batch, in the signature of Keras's backend."""
-        with _keep_pass():
+        with in_step():
             return super().train_step(*args)
 
     def test_step(self, *args: Any) -> Any:
         """Evaluate a batch, in the signature of Keras's backend."""
-        with _keep_pass():
+        with in_step():
             return super().test_step(*args)
 
     def compute_loss(
@@ -350,9 +331,12 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         if y is None:
             raise ValueError("y: expected labels, got None")
         loss = self.loss
-        features, fused = self._features_of(x, y_pred, training)
+        kept = kept_pass(self, y_pred)
+        if kept is None:  # Called by hand, outside a step.
+            features = self.encode(x, training)
+            kept = Pass(self, features, self._fused(training).run(features), y_pred)
         labels = class_indices(y, self.num_classes)
-        features = check_features(features, labels, self.modalities)
+        features = check_features(kept.features, labels, self.modalities)
         heads = zip(self.unimodal_heads, features, strict=True)
         terms = step_terms(
             loss.options,
@@ -360,10 +344,10 @@ class MidasModel(keras.Model):  # type: ignore[misc]
             features,
             labels,
             [head(feature, training=training) for head, feature in heads],
-            lambda parts: self._run_head(parts, training),
+            self._fused(training),
+            kept.head_run,
             num_classes=self.num_classes,
             training=training,
-            fused_logits=fused,
         )
         terms = reduce_terms(terms, loss.options.reduction, sample_weight)
         self._logs.update(terms, ops.cast(ops.shape(labels)[0], terms.total.dtype))
@@ -399,47 +383,8 @@ class MidasModel(keras.Model):  # type: ignore[misc]
     def _names(self) -> tuple[str, ...]:
         return tuple(map(str, self.modalities.names or range(self.modalities.count)))
 
-    def _run_head(self, parts: list[Array], training: bool) -> Array:
-        if self.head_input == "concatenated":
-            given: Any = ops.concatenate(parts, axis=1)
-        else:
-            given = self.modalities.pack(parts, self.modalities.names and dict.fromkeys(self.modalities.names))
-        logits = self.head(given, training=training)
-        check_logits("head", logits, self.num_classes)
-        return logits
-
-    def _features_of(self, x: Any, y_pred: Any, training: bool) -> tuple[list[Array], Array]:
-        kept = next((p for p in _passes.get() or () if p.model is self and p.predictions is y_pred), None)
-        if kept is not None:
-            return kept.features, kept.fused_logits
-        features = self.encode(x, training)
-        return features, self._run_head(features, training)
-
-    def _check_loss(self, loss: Any) -> None:
-        if not isinstance(loss, MidasLoss):
-            got = repr(loss) if loss is None or isinstance(loss, str) else type(loss).__name__
-            raise TypeError(f"loss: expected a MidasLoss, got {got}")
-        if not loss.for_compile:
-            raise ValueError(
-                "loss: expected a MidasLoss without feature_dims and unimodal_heads; the model has the heads"
-            )
-        if loss.num_classes not in (None, self.num_classes):
-            raise ValueError(f"loss: expected num_classes={self.num_classes} as in the model, got {loss.num_classes}")
-        if loss.head_input not in ("concatenated", self.head_input):
-            raise ValueError(f"loss: expected head_input={self.head_input!r} as in the model, got {loss.head_input!r}")
-        if loss.options.reduction == "none":
-            raise ValueError("loss: expected reduction 'mean' or 'sum' for compile, got 'none'")
-        loss.options.check_modalities(self.modalities.count)
-
-
-def _check_width(name: str, head: Any, num_classes: int) -> None:
-    """Raise ``ValueError`` if a head that knows its width does not give C logits."""
-    width = getattr(head, "units", None)
-    if width is None and isinstance(head, keras.Model) and head.built:
-        shape = getattr(head, "output_shape", None)
-        width = shape[-1] if isinstance(shape, tuple) else None
-    if width is not None and width != num_classes:
-        raise ValueError(f"{name}: expected {num_classes} logits, as many as num_classes, got {width}")
+    def _fused(self, training: bool) -> FusedHead:
+        return FusedHead(self.head, self.head_input, self.modalities, self.num_classes, training=training)
 
 
 def _replicas() -> int:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from midas_core.adapters.keras_backend import BACKEND, keras
+from midas_core.adapters.keras_heads import FusedHead, HeadRun
 from midas_core.adapters.keras_state import StateLayer, check_seed
 from midas_core.adapters.structure import Modalities
 from midas_core.backends import Array
-from midas_core.misalignment import VIEWS, draw_sources, mix
+from midas_core.misalignment import draw_sources
 from midas_core.objective import MidasTerms, midas_objective
 from midas_core.validation import check_choice, check_floating, check_labels, check_number, check_shape
 from midas_core.weighting import ALPHA_UPDATES, SIMILARITIES, VARIANTS, MidasState, similarity
 
 ops = keras.ops
 
-HEAD_INPUTS = ("concatenated", "separate")
 REDUCTIONS = ("mean", "sum", "none")
 
 
@@ -65,24 +65,18 @@ def step_terms(
     features: Sequence[Array],
     labels: Array,
     unimodal_logits: Sequence[Array],
-    head: Callable[[list[Array]], Array],
+    head: FusedHead,
+    run: HeadRun,
     *,
     num_classes: int,
     training: bool,
-    fused_logits: Array | None = None,
     permutation: Array | None = None,
 ) -> MidasTerms:
-    """Return the terms for each sample; in training, move the state.
-
-    ``head`` takes the list of features; ``fused_logits`` are its logits on ``features`` where they are there already.
-    """
+    """Return the terms for each sample; in training, move the state. ``run`` is what ``head`` made of ``features``."""
     count = len(features)
     numbers = state.draw(labels, num_classes, count, training)
     sources = draw_sources(numbers, labels, count, variant=options.variant, permutation=permutation, backend=BACKEND)
-    mixed = mix(features, sources, backend=BACKEND)
-    fused = head(list(features)) if fused_logits is None else fused_logits
-    flat = [ops.reshape(x, (-1, *x.shape[2:])) for x in mixed]
-    mixed_logits = ops.reshape(head(flat), (VIEWS, -1, num_classes))
+    mixed_logits = head.mixed(features, run.products, sources)
     similarities = None
     if options.similarity is not None:
         similarities = similarity(features, sources, options.similarity, backend=BACKEND)
@@ -108,13 +102,13 @@ def step_terms(
         return found.terms, found.state
 
     if options.warmup_epochs == 0:
-        terms, after = objective(fused, mixed_logits)
+        terms, after = objective(run.logits, mixed_logits)
     else:
         # The epoch is a variable: a Python branch would be frozen into a traced step. The logits that are not
         # looked at are zeros, so that whatever they hold, no NaN comes back through them.
         warm = ops.less(ops.convert_to_tensor(state.epoch), options.warmup_epochs)
-        quiet = [ops.where(warm, ops.zeros_like(z), z) for z in (fused, mixed_logits)]
-        choices = zip(_flat(objective(fused, None)), _flat(objective(*quiet)), strict=True)
+        quiet = [ops.where(warm, ops.zeros_like(z), z) for z in (run.logits, mixed_logits)]
+        choices = zip(_flat(objective(run.logits, None)), _flat(objective(*quiet)), strict=True)
         chosen = [ops.where(warm, a, b) for a, b in choices]
         terms, after = MidasTerms(*chosen[:-2]), MidasState(*chosen[-2:])
     if training:
@@ -164,15 +158,3 @@ def check_features(features: Sequence[Any], labels: Array, modalities: Modalitie
         check_shape(name, feature, (labels.shape[0], *feature.shape[1:]), "(B, D)")
         given.append(feature)
     return given
-
-
-def check_logits(name: str, logits: Any, num_classes: int) -> None:
-    """Raise ``ValueError`` unless ``logits`` has shape (B, C)."""
-    shape = tuple(getattr(logits, "shape", ()))
-    if len(shape) != 2 or shape[1] != num_classes:
-        raise ValueError(f"output of the {name}: expected shape (B, C) = (?, {num_classes}), got {shape}")
-
-
-def head_precision(variable_dtype: str) -> str:
-    """Return the dtype of heads that the library makes: logits are never in half precision."""
-    return "float64" if variable_dtype == "float64" else "float32"

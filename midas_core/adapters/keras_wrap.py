@@ -9,7 +9,7 @@ from midas_core.adapters.structure import Modalities
 
 
 class Parts(NamedTuple):
-    """A backbone from the inputs to the features, a head from the features to logits, and whether a softmax was split off."""
+    """A backbone from inputs to features, a head from features to logits, and whether a softmax was split off."""
 
     backbone: Any
     head: Any
@@ -38,8 +38,8 @@ def split_functional(model: Any, features: Any, head: str | None) -> Parts:
         tail = keras.Model(packed, logits, name="head")
     except ValueError as error:
         raise ValueError(
-            f"features: expected layers through which everything reaches the head, got {names}; the head also depends on "
-            "another part of the model"
+            f"features: expected layers through which everything reaches the head, got {names}; the head also depends "
+            "on another part of the model"
         ) from error
     backbone = keras.Model(model.input, packed, name=f"{model.name}_features")
     return Parts(backbone, tail, softmax)

@@ -1,0 +1,201 @@
+"""The augmentation alone, as a Keras layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from midas_core.adapters.keras_backend import BACKEND, keras
+from midas_core.adapters.keras_state import RandomLayer
+from midas_core.adapters.keras_terms import class_indices
+from midas_core.adapters.structure import Modalities
+from midas_core.backends import Array
+from midas_core.confidence import log_confidence, normalized_confidence, soft_labels
+from midas_core.misalignment import VIEWS, draw_sources, mix, pair_classes, pair_mask
+from midas_core.validation import check_choice, check_floating, check_number, check_shape
+from midas_core.weighting import SIMILARITIES, VARIANTS, hard_sample_weight, similarity
+
+ops = keras.ops
+tree = keras.tree
+
+FEATURES, LABELS, SAMPLE_WEIGHT = "features", "labels", "sample_weight"
+
+
+@keras.saving.register_keras_serializable(package="midas_core")
+class Misalign(RandomLayer):
+    """Swap modalities between samples of different classes (section 3.2) and label the result softly (eq. 3).
+
+    A dictionary comes in and a dictionary of the same structure goes out, with N = 2 B samples in training, view after
+    view, and N = B at inference:
+
+    - ``"labels"``: class indices, (B,) or (B, 1), or one-hot rows, (B, C); out come soft labels, (N, C), one-hot at
+      inference;
+    - the modalities, (B, ...): every other key, or a list, tuple or dict under ``"features"``; out come (N, ...);
+    - ``"sample_weight"``, (B,), if you give it; out comes (N,): what you gave, times the hard-sample weight, 0 where no
+      partner of another class was found. Without it such a sample stays, with the label of its one class.
+
+    Parameters
+    ----------
+    num_classes : int
+        C.
+    variant : {"paper", "official"}
+        Partners of another class, or a plain permutation.
+    similarity : {"cosine", "l2", None}
+        Of the hard-sample weight (eq. 8), for features. For raw inputs take None.
+    seed : int, optional
+        Of the layer's random stream; without one, ``keras.utils.set_random_seed`` decides.
+    **kwargs
+        ``name`` and ``dtype``, as for any layer.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option does not fit.
+
+    Notes
+    -----
+    On TensorFlow it also runs in ``tf.data``: ``dataset.map(lambda x, y: layer({"features": x, "labels": y}))``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = Misalign(num_classes=3, seed=0)
+    >>> batch = {"audio": np.ones((4, 8), "float32"), "video": np.ones((4, 5), "float32"), "labels": np.arange(4) % 3}
+    >>> mixed = layer(batch, training=True)
+    >>> {name: tuple(x.shape) for name, x in mixed.items()}
+    {'audio': (8, 8), 'video': (8, 5), 'labels': (8, 3)}
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        variant: str = "paper",
+        similarity: str | None = "cosine",
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(seed, autocast=False, **kwargs)
+        check_number("num_classes", num_classes, minimum=2, whole=True)
+        check_choice("variant", variant, VARIANTS)
+        check_choice("similarity", similarity, SIMILARITIES)
+        self.num_classes = num_classes
+        self.variant = variant
+        self.similarity = similarity
+        self.built = True
+
+    def call(self, inputs: Any, unimodal_logits: Any = None, training: bool = True) -> Any:
+        """Mix a batch.
+
+        Parameters
+        ----------
+        inputs : dict
+            See the class.
+        unimodal_logits : like the modalities, of tensors, shape (B, C), optional
+            How sure each unimodal classifier is decides the soft labels (eq. 2). Without them each modality has the
+            same share.
+        training : bool
+            Without it nothing is mixed.
+
+        Returns
+        -------
+        dict
+
+        Raises
+        ------
+        TypeError, ValueError
+            If structure, names, shapes or dtypes do not fit.
+        """
+        features = _features(inputs)
+        modalities = Modalities(features, FEATURES)
+        labels = class_indices(inputs[LABELS], self.num_classes)
+        given = [ops.convert_to_tensor(x) for x in modalities.unpack(features, FEATURES)]
+        for m, x in enumerate(given):
+            name = f"features of {modalities.title(m)}"
+            check_shape(name, x, (labels.shape[0], *x.shape[1:]), "(B, ...)")
+            if training and self.similarity is not None and SAMPLE_WEIGHT in inputs:
+                check_floating(f"{name}, for similarity={self.similarity!r}", x, BACKEND)
+        if not training:
+            ones = ops.ones_like(labels, dtype="float32")
+            one_hot = soft_labels(ones[None], labels[None], self.num_classes, backend=BACKEND)
+            return {**inputs, LABELS: one_hot}
+
+        numbers = self.draw(labels, self.num_classes, modalities.count, training)
+        sources = draw_sources(numbers, labels, modalities.count, variant=self.variant, backend=BACKEND)
+        classes = pair_classes(labels, sources, backend=BACKEND)
+        log_c = self._log_confidences(modalities, given, labels, unimodal_logits, sources)
+        soft = soft_labels(normalized_confidence(log_c, backend=BACKEND), classes, self.num_classes, backend=BACKEND)
+        flat = [ops.reshape(x, (-1, *x.shape[2:])) for x in mix(given, sources, backend=BACKEND)]
+        packed = modalities.pack(flat, features)
+        out = {**inputs, **({FEATURES: packed} if FEATURES in inputs else packed)}
+        out[LABELS] = ops.reshape(soft, (-1, self.num_classes))
+        if SAMPLE_WEIGHT in inputs:
+            weights = self._weights(given, sources, classes)
+            own = ops.cast(ops.reshape(ops.convert_to_tensor(inputs[SAMPLE_WEIGHT]), (1, -1)), weights.dtype)
+            out[SAMPLE_WEIGHT] = ops.reshape(own * weights, (-1,))
+        return out
+
+    def compute_output_shape(self, input_shape: Any, training: bool = True) -> Any:
+        """Return the shapes that come out, from a dictionary of those that go in."""
+
+        def doubled(shape: Any) -> tuple[int | None, ...]:
+            batch = shape[0]
+            return (batch if batch is None or not training else VIEWS * batch, *shape[1:])
+
+        shapes = tree.map_shape_structure(doubled, dict(input_shape))
+        shapes[LABELS] = (shapes[LABELS][0], self.num_classes)
+        return shapes
+
+    def compute_output_spec(self, inputs: Any, unimodal_logits: Any = None, training: bool = True) -> Any:
+        """Return symbols of what comes out; whether the batch grows is open until the layer runs."""
+
+        def unknown(x: Any) -> Any:
+            return keras.KerasTensor((None, *x.shape[1:]), dtype=x.dtype)
+
+        _features(inputs)
+        labels = keras.KerasTensor((None, self.num_classes), dtype="float32")
+        return {**tree.map_structure(unknown, dict(inputs)), LABELS: labels}
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what `from_config` needs to make the layer again."""
+        return {
+            **super().get_config(),
+            "num_classes": self.num_classes,
+            "variant": self.variant,
+            "similarity": self.similarity,
+            "seed": self.seed,
+        }
+
+    def _log_confidences(
+        self, modalities: Modalities, given: list[Array], labels: Array, unimodal_logits: Any, sources: Array
+    ) -> Array:
+        """Return log c at the sample that supplies each modality, shape (M, V, B)."""
+        if unimodal_logits is None:
+            return ops.zeros_like(sources, dtype="float32")
+        logits = modalities.unpack(unimodal_logits, "unimodal_logits")
+        found = []
+        for m, z in enumerate(logits):
+            z = ops.stop_gradient(ops.convert_to_tensor(z))
+            check_shape(f"unimodal_logits of {modalities.title(m)}", z, (labels.shape[0], self.num_classes), "(B, C)")
+            found.append(ops.take(log_confidence(z, labels, backend=BACKEND), sources[m], axis=0))
+        return ops.stack(found)
+
+    def _weights(self, given: list[Array], sources: Array, classes: Array) -> Array:
+        """Return the weight of each mixed sample, shape (V, B)."""
+        weights = ops.ones_like(classes[0], dtype="float32")
+        if self.similarity is not None:
+            found = similarity(given, sources, self.similarity, backend=BACKEND)
+            weights = ops.cast(hard_sample_weight(found), "float32")
+        if self.variant == "paper":
+            weights = ops.where(pair_mask(classes, backend=BACKEND), weights, ops.zeros_like(weights))
+        return weights
+
+
+def _features(inputs: Any) -> Any:
+    """Return the modalities of a batch, as they are given."""
+    if not isinstance(inputs, Mapping) or LABELS not in inputs:
+        got = list(inputs) if isinstance(inputs, Mapping) else type(inputs).__name__
+        raise ValueError(f"inputs: expected a dict with the modalities and {LABELS!r}, got {got}")
+    if FEATURES in inputs:
+        return inputs[FEATURES]
+    return {name: x for name, x in inputs.items() if name not in (LABELS, SAMPLE_WEIGHT)}
