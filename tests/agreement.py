@@ -16,7 +16,6 @@ from tests import oracle
 from tests.frameworks import Framework
 from tests.strategies import Problem
 
-
 ARRAYS = ("labels", "features", "fused", "unimodal", "mixed", "permutation", "assignment", "alpha", "step")
 
 

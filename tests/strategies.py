@@ -92,7 +92,9 @@ def make_problem(
     shapes = [(batch, 3 + m) for m in range(modalities - 1)] + [(batch, 2, 3)]
     features = [rng.normal(size=shape).astype(dtype) for shape in shapes]
     if zero_features:
-        features = [x * (rng.random(batch) < 0.5).reshape((batch,) + (1,) * (x.ndim - 1)).astype(dtype) for x in features]
+        features = [
+            x * (rng.random(batch) < 0.5).reshape((batch,) + (1,) * (x.ndim - 1)).astype(dtype) for x in features
+        ]
     numbers = draw(labels, classes, modalities, rng)
     permutation = rng.permutation(batch)
     if drawn_pairs:
@@ -146,4 +148,3 @@ def problems(draw, shapes=None, dtypes=("float64", "float32")) -> Problem:
         alpha_update=draw(st.sampled_from(("sign", "difference"))),
         max_alpha=draw(st.sampled_from((None, 1.2, 10.0))),
     )
-

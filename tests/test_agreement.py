@@ -1,7 +1,7 @@
 """Every backend matches the oracle, and every autograd the closed-form gradient.
 
-Tolerance: 16 roundings of the problem's dtype, times 1 + the largest logit (strategies.Problem.tolerance), relative to the
-largest entry.
+Tolerance: 16 roundings of the problem's dtype times 1 + the largest logit (strategies.Problem.tolerance), relative to
+the largest entry.
 """
 
 from __future__ import annotations
