@@ -1,0 +1,33 @@
+"""Linear encoders trained in NumPy alone, by the closed-form gradient of the objective."""
+
+import numpy as np
+
+import midas_core as midas
+
+B, M, C, D = 60, 2, 3, 8
+rng = np.random.default_rng(0)
+labels = rng.integers(0, C, B)
+features = [rng.normal(size=(C, D))[labels] + rng.normal(size=(B, D)) for _ in range(M)]
+heads = [np.zeros((D, C)) for _ in range(M)]  # unimodal heads
+fused = [np.zeros((D, C)) for _ in range(M)]  # the fused head, one block for each modality
+state = midas.MidasState(np.ones(M), np.array(0))
+
+for step in range(101):
+    numbers = midas.draw(labels, C, M, rng)
+    sources = midas.draw_sources(numbers, labels, M)
+    mixed = midas.mix(features, sources)
+    logits = (
+        sum(f @ w for f, w in zip(features, fused, strict=True)),
+        [f @ w for f, w in zip(features, heads, strict=True)],
+        sum(f @ w for f, w in zip(mixed, fused, strict=True)),
+    )
+    similarities = midas.similarity(features, sources)
+    terms, state, weights = midas.midas_objective(*logits, labels, sources, similarities, state)
+    gradient = midas.midas_gradients(*logits, labels, sources, weights)
+    for m in range(M):
+        heads[m] -= 0.1 / B * features[m].T @ gradient.unimodal[m]
+        fused[m] -= 0.1 / B * (
+            features[m].T @ gradient.fused + np.einsum("vbd,vbc->dc", mixed[m], gradient.mixed)
+        )
+    if step % 20 == 0:
+        print(f"step {step:3d}  loss {terms.total.mean():.3f}  alpha {state.alpha.round(2)}")

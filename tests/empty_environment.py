@@ -1,0 +1,34 @@
+"""Run by .ci/run in an environment that holds the package and nothing else: what a bare install must do."""
+
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import midas_core
+
+root = Path(midas_core.__file__).parent
+assert "site-packages" in str(root), f"not the installed package: {root}"
+assert (root / "py.typed").exists()
+assert midas_core.__version__ == importlib.metadata.version("midas-multimodal")
+
+frameworks = {"torch", "jax", "tensorflow", "keras", "cupy", "sklearn", "matplotlib"} & set(sys.modules)
+assert not frameworks, f"import midas_core loaded {frameworks}"
+
+sources = midas_core.source_matrix(np.array([1, 0]), 2)
+assert sources.shape == (2, 2, 2)
+
+try:
+    import midas_core.adapters.torch  # noqa: F401
+except ImportError as error:
+    assert str(error) == "PyTorch is not installed: pip install 'midas-multimodal[torch]'", error
+else:
+    raise AssertionError("PyTorch is here: the environment is not empty")
+
+command = Path(sys.executable).with_name("midas")
+result = subprocess.run([command, "demo"], capture_output=True, text=True)
+assert result.returncode == 2, result
+assert "pip install 'midas-multimodal[demo]'" in result.stderr, result
+assert "Traceback" not in result.stderr, result
