@@ -30,8 +30,8 @@ def check_number(name: str, value: Any, *, minimum: float, whole: bool = False) 
 
 def check_floating(name: str, x: Array, backend: Backend) -> None:
     """Raise ``TypeError`` unless ``x`` has a real floating dtype."""
-    # ml_dtypes' bfloat16 is no floating dtype in NumPy's own eyes.
-    if not (backend.xp.isdtype(x.dtype, "real floating") or "bfloat16" in str(x.dtype)):
+    # NumPy refuses to say what kind of dtype the bfloat16 of ml_dtypes is.
+    if not ("bfloat16" in str(x.dtype) or backend.xp.isdtype(x.dtype, "real floating")):
         raise TypeError(f"{name}: expected a real floating dtype, got {x.dtype}")
 
 

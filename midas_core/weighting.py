@@ -203,10 +203,12 @@ def next_state(
     bk = backend or get_backend(alpha)
     xp = bk.xp
     check_choice("alpha_update", alpha_update, ALPHA_UPDATES)
-    delta = xp.astype(found.gap, alpha.dtype, copy=False)
     if alpha_update == "sign":
         # Not xp.sign: array-api-compat's cannot be traced by torch.compile.
         delta = xp.astype(found.gap > 0, alpha.dtype, copy=False) - xp.astype(found.gap < 0, alpha.dtype, copy=False)
+    else:
+        # The official ratio has no value where a mean confidence is 0 or NaN: then nothing moves.
+        delta = bk.where(xp.isfinite(found.gap), xp.astype(found.gap, alpha.dtype, copy=False), 0.0)
     moved = bk.at_least(alpha + eta * delta, 1.0)
     if max_alpha is not None:
         moved = bk.at_most(moved, float(max_alpha))
