@@ -107,14 +107,17 @@ def test_torch_criterion(case, additive):
     torch = pytest.importorskip("torch")
     from midas_core.adapters.torch import MidasLoss
 
+    def double(x):
+        return torch.tensor(x, dtype=torch.float64)
+
     def linear(weight, bias):
         layer = torch.nn.Linear(len(weight[0]), len(weight)).double()
-        layer.weight.data, layer.bias.data = torch.tensor(weight).double(), torch.tensor(bias).double()
+        layer.weight.data, layer.bias.data = double(weight), double(bias)
         return layer
 
     heads = [linear(w, b) for w, b in zip(case["unimodal_weight"], case["unimodal_bias"], strict=True)]
     head = linear(case["fusion_weight"], case["fusion_bias"])
-    features = [torch.tensor(f).double().requires_grad_() for f in case["features"]]
+    features = [double(f).requires_grad_() for f in case["features"]]
     criterion = MidasLoss(
         num_classes=case["C"], unimodal_heads=heads, variant="official", initial_alpha=case["alpha_in"]
     )
