@@ -19,7 +19,7 @@ from midas_core.adapters.torch_inputs import check_batch, check_logits, make_hea
 from midas_core.adapters.torch_misalign import Misalign, Misaligned
 from midas_core.adapters.torch_random import RandomModule
 from midas_core.backends.torch import BACKEND
-from midas_core.kernels.torch import Plan, fused_step
+from midas_core.kernels.torch import Plan, fused_step, similarities_of
 from midas_core.misalignment import mix
 from midas_core.objective import MidasTerms, midas_objective
 from midas_core.validation import (
@@ -27,15 +27,7 @@ from midas_core.validation import (
     check_number,
     check_shape,
 )
-from midas_core.weighting import (
-    ALPHA_UPDATES,
-    SIMILARITIES,
-    VARIANTS,
-    MidasState,
-)
-from midas_core.weighting import (
-    similarity as feature_similarity,
-)
+from midas_core.weighting import ALPHA_UPDATES, SIMILARITIES, VARIANTS, MidasState
 
 __all__ = ["MidasLoss", "MidasTerms", "Misalign", "Misaligned"]
 
@@ -273,9 +265,7 @@ class MidasLoss(RandomModule):
                 run = partial(self._run_head, head, features)
                 mixed = mix(given, sources, backend=BACKEND)
                 fused, mixed_logits = both_logits(run, given, mixed, stack=may_stack(head))
-            similarities = None
-            if self.similarity is not None:
-                similarities = feature_similarity(given, sources, self.similarity, backend=BACKEND)
+            similarities = similarities_of(given, sources, self.similarity)
             terms, state, _ = midas_objective(
                 fused,
                 unimodal_logits,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import add
 from typing import Any
 
 import torch
@@ -50,11 +52,8 @@ def additive_logits(
     parts = [nn.functional.linear(f, w) for f, w in zip(features, columns, strict=True)]
     if bias is not None:
         parts[0] = parts[0] + bias
-    views = []
-    for v in range(VIEWS):
-        rows = [part.index_select(0, sources[m, v]) for m, part in enumerate(parts)]
-        views.append(torch.stack(rows).sum(dim=0))
-    return torch.stack(parts).sum(dim=0), torch.stack(views)
+    views = [reduce(add, [part.index_select(0, sources[m, v]) for m, part in enumerate(parts)]) for v in range(VIEWS)]
+    return reduce(add, parts), torch.stack(views)
 
 
 def both_logits(

@@ -8,6 +8,7 @@ goes back by the same way. The log-softmax of every logits array becomes its gra
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from midas_core.backends import Backend
 from midas_core.backends.torch import BACKEND
+from midas_core.confidence import in_full_precision
 from midas_core.kernels.host import on_host
 from midas_core.misalignment import VIEWS, pair_classes, pair_mask
 from midas_core.objective import PairWeights, weigh_pairs
@@ -71,6 +73,34 @@ def fused_step(
     return *losses, found[0]
 
 
+def similarities_of(features: Sequence[Tensor], sources: Tensor, kind: str | None) -> Tensor | None:
+    """Return what `midas_core.similarity` does, shape (V, B), or None; for the cosine of two features by half the work.
+
+    Parameters
+    ----------
+    features : sequence of M tensors, shapes (B, ...)
+    sources : Tensor, shape (M, V, B), int64
+        From `midas_core.source_matrix`.
+    kind : {"cosine", "l2", None}
+
+    Returns
+    -------
+    Tensor or None
+    """
+    if kind is None:
+        return None
+    if kind != "cosine" or len(features) != 2:
+        return similarity(features, sources, kind, backend=BACKEND)
+    # Of two modalities each view replaces the other one, by the same permutation.
+    partner = sources[0, 1]
+    cosines = []
+    for feature in reversed(features):
+        full = in_full_precision(feature.detach().flatten(1), backend=BACKEND)
+        unit = torch.nn.functional.normalize(full, dim=1)
+        cosines.append(torch.linalg.vecdot(unit, unit.index_select(0, partner)))
+    return torch.where(sources[0, 0] == partner, 1.0, torch.stack(cosines))
+
+
 class _FusedStep(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, plan: Plan, found: list[PairWeights], weight: Tensor, bias: Any, *tensors: Tensor) -> Any:
@@ -99,7 +129,7 @@ class _FusedStep(torch.autograd.Function):
         unimodal = [torch.log_softmax(z, dim=-1) for z in unimodal_logits]
         log_c = torch.stack([z.gather(1, labels[:, None])[:, 0] for z in unimodal])
 
-        similarities = _similarities(plan, features)
+        similarities = similarities_of(features, sources, plan.similarity)
         weigh = partial(weigh_pairs, **plan.options)
         pairs = on_host(weigh, log_c, mixed_log, mask, sources, similarities, plan.state)
         found.append(pairs)
@@ -154,18 +184,6 @@ class _FusedStep(torch.autograd.Function):
 def _classes(labels: Tensor, sources: Tensor, *, backend: Backend) -> tuple[Tensor, Tensor]:
     classes = pair_classes(labels, sources, backend=backend)
     return classes, pair_mask(classes, backend=backend)
-
-
-def _similarities(plan: Plan, features: tuple[Tensor, ...]) -> Tensor | None:
-    if plan.similarity is None:
-        return None
-    if plan.similarity != "cosine" or len(features) != 2:
-        return similarity(features, plan.sources, plan.similarity, backend=BACKEND)
-    # Of two modalities each view replaces the other one, by the same permutation: half of the general work.
-    partner = plan.sources[0, 1]
-    units = [torch.nn.functional.normalize(f, dim=1) for f in features]
-    cosines = torch.stack([torch.linalg.vecdot(u, u.index_select(0, partner)) for u in reversed(units)])
-    return torch.where(plan.sources[0, 0] == partner, 1.0, cosines)
 
 
 def _sum_parts(parts: list[Tensor], sources: Tensor, logits: Tensor) -> None:
