@@ -21,7 +21,6 @@ class Namespace:
 
     exp = staticmethod(tf.exp)
     isfinite = staticmethod(tf.math.is_finite)
-    log = staticmethod(tf.math.log)
     maximum = staticmethod(tf.maximum)
     minimum = staticmethod(tf.minimum)
     ones_like = staticmethod(tf.ones_like)
@@ -30,11 +29,6 @@ class Namespace:
     where = staticmethod(tf.where)
     zeros_like = staticmethod(tf.zeros_like)
     reshape = staticmethod(tf.reshape)
-    concat = staticmethod(tf.concat)
-
-    @staticmethod
-    def abs(x: Array) -> Array:
-        return tf.abs(x)
 
     @staticmethod
     def astype(x: Array, dtype: Any, *, copy: bool = True) -> Array:
@@ -55,10 +49,6 @@ class Namespace:
     @staticmethod
     def argsort(x: Array, *, axis: int = -1) -> Array:
         return tf.cast(tf.argsort(x, axis=axis, stable=True), tf.int64)
-
-    @staticmethod
-    def broadcast_to(x: Array, shape: tuple[Any, ...]) -> Array:
-        return tf.broadcast_to(x, shape)
 
     @staticmethod
     def isdtype(dtype: Any, kind: str) -> bool:
