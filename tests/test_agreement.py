@@ -6,11 +6,13 @@ the largest entry.
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 
 from tests.agreement import check_autograd, check_values
 from tests.frameworks import get_framework
 from tests.strategies import FEW_SHAPES, problems
+from tests.training import losses_of_training
 
 
 @settings(max_examples=150)
@@ -29,3 +31,9 @@ def test_values(framework, p):
 @given(p=problems(FEW_SHAPES))
 def test_gradients(autograd, p):
     check_autograd(autograd, p)
+
+
+@pytest.mark.parametrize("name", ["numpy", "array_api_strict"])
+def test_training_by_the_closed_form_gradients_lowers_the_loss(name):
+    losses = losses_of_training(get_framework(name))
+    assert losses[-1] < 0.3 * losses[0]

@@ -1,0 +1,270 @@
+"""Backends: who serves an array, what the core asks of a namespace, and what is imported when."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import midas_core as mc
+from midas_core.backends import require
+from midas_core.backends.base import Backend
+from tests.frameworks import NAMES, get_framework
+
+PACKAGE = Path(mc.__file__).parent
+CORE = sorted(set(PACKAGE.glob("*.py")) - {PACKAGE / "cli.py"})
+BASE = PACKAGE / "backends" / "base.py"
+FRAMEWORKS = ("torch", "jax", "tensorflow", "keras", "cupy", "array_api_strict")
+
+
+def names_of_namespace(tree: ast.AST) -> set[str]:
+    """Return every name used as ``xp.<name>`` or ``<anything>.xp.<name>``."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            owner = node.value
+            if (isinstance(owner, ast.Name) and owner.id == "xp") or (
+                isinstance(owner, ast.Attribute) and owner.attr == "xp"
+            ):
+                found.add(node.attr)
+    return found
+
+
+def names_in_core() -> set[str]:
+    return set().union(*(names_of_namespace(ast.parse(path.read_text())) for path in CORE))
+
+
+def names_in_base(without: type | None = None) -> set[str]:
+    """Return the names that the default methods use, but for those that a backend replaces."""
+    tree = ast.parse(BASE.read_text())
+    methods = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    kept = [node for node in methods if without is None or node.name not in vars(without)]
+    return set().union(*(names_of_namespace(node) for node in kept))
+
+
+def python(code: str) -> str:
+    """Run Python in a process of its own, warnings as errors."""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_core_uses_a_namespace():
+    assert {"take", "argsort", "sum"} <= names_in_core()
+    assert "maximum" in names_in_base()
+
+
+def test_tensorflow_holds_exactly_the_names_that_are_used():
+    get_framework("tensorflow")
+    from midas_core.backends import tensorflow
+
+    held = {name for name in vars(tensorflow.Namespace) if not name.startswith("_")}
+    used = names_in_core() | names_in_base(without=tensorflow.TensorflowBackend)
+    assert held == used, f"missing: {sorted(used - held)}; not used: {sorted(held - used)}"
+
+
+def test_cupy_holds_the_names_that_are_used():
+    # Imports without a GPU.
+    xp = get_framework("cupy").backend.xp
+    missing = [name for name in sorted(names_in_core() | names_in_base()) if not hasattr(xp, name)]
+    assert not missing
+
+
+def test_the_core_imports_no_framework():
+    for path in CORE:
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = []
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                modules = [node.module or ""]
+            for module in modules:
+                root = module.partition(".")[0]
+                assert root == "midas_core" or root in sys.stdlib_module_names, f"{path.name} imports {module}"
+                assert not module.startswith("midas_core.adapters"), f"{path.name} knows an adapter"
+
+
+def test_importing_the_package_loads_no_framework():
+    code = f"import sys, midas_core; print([m for m in {FRAMEWORKS!r} if m in sys.modules])"
+    assert python(code) == "[]"
+
+
+def test_using_one_framework_loads_no_other():
+    code = f"""
+import sys, numpy as np, midas_core as mc
+mc.plain_permutation(np.zeros(3)); mc.get_backend(np.zeros(1))
+print([m for m in {FRAMEWORKS!r} if m in sys.modules])"""
+    assert python(code) == "[]"
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "extra"),
+    [
+        ("torch", "PyTorch", "torch"),
+        ("jax", "JAX", "jax"),
+        ("tensorflow", "TensorFlow", "tensorflow"),
+        ("cupy", "CuPy", "cupy"),
+        ("array_api_strict", "array-api-strict", "test"),
+    ],
+)
+def test_a_missing_framework_says_what_to_install(module, package, extra):
+    code = f"""
+import sys
+sys.modules[{module!r}] = None
+import midas_core
+try:
+    midas_core.load_backend({module!r})
+except ImportError as error:
+    print(error)"""
+    assert python(code) == f"{package} is not installed: pip install 'midas-multimodal[{extra}]'"
+
+
+def test_the_torch_adapter_without_torch_says_what_to_install():
+    code = """
+import sys
+sys.modules["torch"] = None
+try:
+    import midas_core.adapters.torch
+except ImportError as error:
+    print(error)"""
+    assert python(code) == "PyTorch is not installed: pip install 'midas-multimodal[torch]'"
+
+
+def test_a_framework_that_is_there_but_broken_is_another_error(tmp_path, monkeypatch):
+    (tmp_path / "broken_framework.py").write_text("import a_part_that_is_missing")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="a_part_that_is_missing"):
+        require("broken_framework", "Broken", "broken")
+
+
+def test_unknown_backend():
+    with pytest.raises(ValueError, match=r"backend: expected one of \['array_api_strict', 'cupy', .*got 'mxnet'"):
+        mc.load_backend("mxnet")
+
+
+@pytest.mark.parametrize("thing", [[1.0], 1.0, "array", None])
+def test_what_is_no_array_has_no_backend(thing):
+    with pytest.raises(TypeError, match="expected an array of NumPy, PyTorch, JAX, CuPy, TensorFlow"):
+        mc.get_backend(thing)
+
+
+def test_dispatch_by_type(framework):
+    assert mc.get_backend(framework.array(np.zeros(2, np.float32))) is framework.backend
+    assert mc.load_backend(framework.name) is framework.backend
+    assert framework.name in repr(framework.backend)
+
+
+def test_dispatch_of_a_subclass():
+    class Mine(np.ndarray):
+        pass
+
+    assert mc.get_backend(np.zeros(2).view(Mine)).name == "numpy"
+    torch = pytest.importorskip("torch")
+    assert mc.get_backend(torch.nn.Parameter(torch.zeros(2))).name == "torch"
+
+
+def test_dispatch_of_what_is_traced():
+    jax = pytest.importorskip("jax")
+    tf = pytest.importorskip("tensorflow")
+    seen = []
+    jax.jit(lambda x: seen.append(mc.get_backend(x).name) or x)(jax.numpy.zeros(2))
+    tf.function(lambda x: seen.append(mc.get_backend(x).name) or x)(tf.zeros(2))
+    seen.append(mc.get_backend(tf.Variable([1.0])).name)
+    assert seen == ["jax", "tensorflow", "tensorflow"]
+
+
+def streams(name):
+    """Return, for a framework, two equal sources of random numbers and a third, different one."""
+    if name == "torch":
+        import torch
+
+        return [torch.Generator().manual_seed(seed) for seed in (1, 1, 2)]
+    if name == "jax":
+        import jax
+
+        return [jax.random.key(seed) for seed in (1, 1, 2)]
+    if name == "tensorflow":
+        import tensorflow as tf
+
+        return [tf.random.Generator.from_seed(seed) for seed in (1, 1, 2)]
+    return [np.random.default_rng(seed) for seed in (1, 1, 2)]
+
+
+def test_uniform_draws(framework):
+    like = framework.array(np.zeros(1, np.float32))
+    draws = [framework.backend.uniform((5000,), like, rng) for rng in streams(framework.name)]
+    assert mc.get_backend(draws[0]) is framework.backend
+    first, again, other = (framework.numpy(x) for x in draws)
+    assert first.dtype == np.float32
+    assert first.min() >= 0
+    assert first.max() < 1
+    assert first.mean() == pytest.approx(0.5, abs=0.02)
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_draw_gives_what_a_step_needs(framework):
+    labels = framework.array(np.array([0, 1, 1, 2]))
+    for modalities in (2, 3):
+        first, again, _ = (
+            mc.draw(labels, 3, modalities, rng, backend=framework.backend) for rng in streams(framework.name)
+        )
+        shapes = [None if x is None else tuple(x.shape) for x in first]
+        assert shapes == [(4,), (3,), (), None if modalities == 2 else (3, 4)]
+        for a, b in zip(first, again, strict=True):
+            assert a is b is None or (framework.numpy(a) == framework.numpy(b)).all()
+
+
+def test_conventions_of_the_frameworks():
+    np.testing.assert_array_equal(*(get_framework("numpy").backend.uniform((3,), None, 7) for _ in range(2)))
+    with pytest.raises(TypeError, match=r"rng: expected a jax\.random key, got None"):
+        get_framework("jax").backend.uniform((3,), None, None)
+    tf = pytest.importorskip("tensorflow")
+    stateless = [get_framework("tensorflow").backend.uniform((3,), None, (1, 2)).numpy() for _ in range(2)]
+    np.testing.assert_array_equal(*stateless)
+    drawn = []
+    for _ in range(2):
+        tf.random.set_seed(3)
+        drawn.append(get_framework("tensorflow").backend.uniform((3,), None, None).numpy())
+    np.testing.assert_array_equal(*drawn)
+    torch = pytest.importorskip("torch")
+    drawn = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        drawn.append(get_framework("torch").backend.uniform((3,), torch.zeros(1), None))
+    np.testing.assert_array_equal(*drawn)
+
+
+def test_a_backend_without_random_numbers_says_so():
+    with pytest.raises(NotImplementedError, match="the bare backend draws no random numbers"):
+        Backend("bare", np).uniform((2,), np.zeros(1), None)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_default_logsumexp_agrees(name):
+    framework = get_framework(name)
+    rows = np.array([[1.0, 2.0, 3.0], [1e4, -1e4, 0.0], [-np.inf, 0.0, -np.inf], [-np.inf] * 3], np.float32)
+    expected = [np.log(np.exp([1.0, 2.0, 3.0]).sum()), 1e4, 0, -np.inf]
+    with np.errstate(divide="ignore"):
+        found = framework.numpy(framework.backend.logsumexp(framework.array(rows)))
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+        if name != "tensorflow":
+            default = Backend.logsumexp(framework.backend, framework.array(rows))
+            np.testing.assert_allclose(framework.numpy(default), expected, rtol=1e-6)
+
+
+def test_a_missing_backend_skips_or_fails_as_the_environment_says(monkeypatch):
+    def missing(self):
+        raise ImportError("not here")
+
+    monkeypatch.setattr("tests.frameworks.Jax.__init__", missing)
+    monkeypatch.setenv("MIDAS_REQUIRED_BACKENDS", "numpy")
+    with pytest.raises(pytest.skip.Exception):
+        get_framework("jax")
+    monkeypatch.setenv("MIDAS_REQUIRED_BACKENDS", "numpy,jax")
+    with pytest.raises(pytest.fail.Exception, match="required"):
+        get_framework("jax")

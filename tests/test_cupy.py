@@ -1,0 +1,37 @@
+"""CuPy: the math and training by the closed-form gradients, where there is a GPU."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.agreement import check_values
+from tests.frameworks import get_framework
+from tests.strategies import make_problem
+from tests.training import losses_of_training
+
+
+@pytest.fixture(scope="module")
+def cupy_framework():
+    framework = get_framework("cupy")
+    import cupy
+
+    try:
+        devices = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError:
+        devices = 0
+    if devices == 0:
+        pytest.skip("CuPy computes on a GPU only, and there is none here")
+    return framework
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("modalities", [2, 3])
+@pytest.mark.parametrize("similarity", ["cosine", "l2", None])
+def test_values(cupy_framework, dtype, modalities, similarity):
+    for seed in range(5):
+        check_values(cupy_framework, make_problem(seed, 7, modalities, 3, dtype=dtype, similarity=similarity))
+
+
+def test_training_lowers_the_loss(cupy_framework):
+    losses = losses_of_training(cupy_framework)
+    assert losses[-1] < 0.3 * losses[0]
