@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from midas_core.adapters.keras_backend import BACKEND, keras
 from midas_core.backends import Array
 from midas_core.misalignment import Draw, draw
@@ -93,7 +95,7 @@ class StateLayer(RandomLayer):
         self.alpha = self.add_weight(
             name="alpha",
             shape=(num_modalities,),
-            initializer=keras.initializers.Constant(initial_alpha),
+            initializer=lambda shape, dtype: keras.ops.convert_to_tensor(np.full(shape, initial_alpha), dtype=dtype),
             dtype=dtype,
             trainable=False,
             autocast=False,
@@ -106,7 +108,7 @@ class StateLayer(RandomLayer):
     def start(self, initial_alpha: float, seed: int | None) -> None:
         """Take the start from a new loss: alpha unless it has moved already, the stream where there is a seed."""
         if int(self.step) == 0:
-            self.alpha.assign(keras.ops.full(self.alpha.shape, initial_alpha, dtype=self.alpha.dtype))
+            self.alpha.assign(np.full(self.alpha.shape, initial_alpha))
         if seed is not None:
             self.reseed(seed)
 

@@ -17,6 +17,19 @@ def array(x: Any) -> np.ndarray:
     return np.asarray(keras.ops.convert_to_numpy(x))
 
 
+def value(function: Any) -> Any:
+    """Call a function for its tensors; on JAX compiled, which is quicker, and then no state moves."""
+    if BACKEND != "jax":
+        return keras.tree.map_structure(array, function())
+    import jax
+
+    def stateless():
+        with keras.StatelessScope():
+            return function()
+
+    return keras.tree.map_structure(array, jax.jit(stateless)())
+
+
 def loss_and_gradients(
     criterion: MidasLoss, head: keras.Layer, features: Any, labels: np.ndarray, **more: Any
 ) -> tuple[float, list[np.ndarray]]:
@@ -67,7 +80,7 @@ def _torch(criterion, head, features, labels, more):
     loss = criterion(given, labels, head=head, **more)
     leaves = keras.tree.flatten(given) + variables
     gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
-    return float(loss), [
+    return loss.item(), [
         (torch.zeros_like(x) if g is None else g).numpy() for x, g in zip(leaves, gradients, strict=True)
     ]
 
