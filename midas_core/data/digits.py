@@ -39,8 +39,9 @@ def halves(seed: int, *, training: int = 400) -> Task:
 def wide_left(seed: int, *, training: int = 300) -> Task:
     """Return the right half, clean, and the left half, wide and easily memorised: it drowns the right one.
 
-    The left half is enlarged to 24 x 12 with noise of standard deviation 1 on pixels in 0 ... 1: 288 noisy numbers tell every training
-    image apart, so that joint training fits them and has little left to learn from the 32 clean ones.
+    The left half is enlarged to 24 x 12 with noise of standard deviation 1 on pixels in 0 ... 1: 288 noisy numbers
+    tell every training image apart, so that joint training fits them and has little left to learn from the 32 clean
+    ones.
 
     Parameters
     ----------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
 import click
@@ -66,10 +67,20 @@ def demo(
     json_file: Path | None,
     workers: int,
 ) -> None:
-    """Train the usual ways and MIDAS on real data, and compare.
+    r"""Train the usual ways and MIDAS on real data, and compare.
 
-    Each modality alone, late fusion, joint training, with unimodal losses, with modality dropout, and MIDAS, all with the same encoders,
-    epochs and batches. The digits come with scikit-learn; av-digits needs recordings of spoken digits.
+    Each modality alone, late fusion, joint training, with unimodal losses, with modality dropout, and MIDAS, all with
+    the same encoders, epochs and batches. Nothing is downloaded.
+
+    \b
+    digits      halves: the left and the right half of a digit
+                wide-left: the left half wide, noisy and easily memorised
+    limits      breast-cancer: three groups of features, nothing imbalanced
+                noisy-views: two views with the same noise
+                two-sensors: a coarse clean and a fine noisy sensor
+                scaled-sensors: the same, the noisy one scaled down by hand
+    av-digits   av-clean: spoken and written digits, 500 pairs
+                av-noisy: the same with noisy images, 2000 pairs
     """
     from midas_core.backends import require
 
@@ -114,3 +125,5 @@ def demo(
         (run_tuning if tune else run_demo)(options, console)
     except (DataError, OSError) as error:
         raise Failure(str(error)) from error
+    except BrokenExecutor as error:
+        raise Failure("a worker process died, maybe for want of memory: try --workers 1") from error

@@ -50,6 +50,7 @@ class Options:
 
 def run_demo(options: Options, console: Console) -> None:
     """Train every method on every task, print the tables, write the figures and the numbers."""
+    options.output.mkdir(parents=True, exist_ok=True)
     makers = _load(options, console)
     jobs: list[Job] = []
     for name, make in makers.items():

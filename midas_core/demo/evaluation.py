@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,16 +11,8 @@ from torch import Tensor
 
 from midas_core.confidence import log_confidence, normalized_confidence
 from midas_core.data import Split
+from midas_core.demo.models import Model
 from midas_core.misalignment import draw, draw_sources, pair_classes, pair_mask
-
-
-class Model(Protocol):
-    """Encoders and a head on the concatenated features."""
-
-    head: Callable[[Tensor], Tensor]
-
-    def encode(self, views: Sequence[Tensor]) -> list[Tensor]:
-        """Return the feature of each modality, shapes (B, D_m)."""
 
 
 class Scores(NamedTuple):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from midas_core.demo.training import Point, Run
 
@@ -19,12 +19,14 @@ METHOD_COLORS = {
     "joint + dropout": "#56B4E9",
     "MIDAS": "#D55E00",
 }
+Values = NDArray[np.float64]
+
 MODALITY_COLORS = ("#0072B2", "#CC79A7", "#009E73", "#E69F00", "#56B4E9")
 """Of the modalities, in order."""
 
 
 def draw_figure(title: str, modalities: Sequence[str], runs: Sequence[Run], path: Path) -> None:
-    """Draw the curves of a task into a PNG.
+    """Draw the curves of a task over training into a PNG: means over the seeds, with one standard deviation around.
 
     Parameters
     ----------
@@ -34,63 +36,68 @@ def draw_figure(title: str, modalities: Sequence[str], runs: Sequence[Run], path
         Every method and seed.
     path : Path
     """
-    by_method = {key: [r.history for r in runs if r.method == key] for key in METHOD_COLORS}
-    figure = Figure(figsize=(11, 6.4), layout="constrained")
-    axes = figure.subplots(2, 3)
+    histories = {key: [run.history for run in runs if run.method == key] for key in METHOD_COLORS}
+    figure = Figure(figsize=(11, 6.6), layout="constrained")
     figure.suptitle(title, fontsize=13)
+    axes = figure.subplots(2, 3)
+    (aligned, misaligned, training), (alpha, midas, unimodal) = axes
 
-    _methods(axes[0, 0], by_method, lambda p: 100 * p.validation_accuracy)
-    axes[0, 0].set(title="Accuracy, aligned (validation)", ylabel="%")
-    if by_method["MIDAS"][0][0].misaligned_accuracy is None:
-        axes[0, 1].set_axis_off()
-        axes[0, 1].text(0.5, 0.5, "two classes:\nmisaligned accuracy is always 1", ha="center", va="center")
-    else:
-        _methods(axes[0, 1], by_method, lambda p: 100 * (p.misaligned_accuracy or 0.0))
-        axes[0, 1].set(title="Accuracy, misaligned (validation)", ylabel="%", ylim=(0, 100))
-    _methods(axes[0, 2], by_method, lambda p: 100 * p.training_accuracy)
-    axes[0, 2].set(title="Accuracy, training", ylabel="%")
-
-    midas = by_method["MIDAS"]
+    _by_method(aligned, histories, "validation_accuracy", "Aligned accuracy, validation (%)")
+    _by_method(misaligned, histories, "misaligned_accuracy", "Misaligned accuracy, validation (%)")
+    _by_method(training, histories, "training_accuracy", "Aligned accuracy, training (%)")
+    epochs, values = _series(histories["MIDAS"], "alpha")
     for m, name in enumerate(modalities):
-        _curve(axes[1, 0], midas, lambda p, m=m: (p.alpha or [])[m], MODALITY_COLORS[m], name)
-    axes[1, 0].set(title="Weak-modality weight alpha (MIDAS)")
-    axes[1, 0].set_ylim(bottom=0.98)
-    axes[1, 0].legend(frameon=False)
-    _confidences(axes[1, 1], midas, modalities, "MIDAS")
-    _confidences(axes[1, 2], by_method["joint + unimodal"], modalities, "joint + unimodal")
+        _curve(alpha, epochs, values[..., m], MODALITY_COLORS[m], name)
+    alpha.set_title("Weight of the weak modality, alpha (MIDAS)", fontsize=11)
+    alpha.set_ylim(0.98, max(1.12, alpha.get_ylim()[1]))
+    alpha.legend(frameon=False, fontsize=9)
+    _confidences(midas, histories["MIDAS"], modalities, "MIDAS")
+    _confidences(unimodal, histories["joint + unimodal"], modalities, "joint + unimodal")
+
     for axis in axes.flat:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(color="#DDDDDD", linewidth=0.6)
         axis.set_axisbelow(True)
         axis.set_xlabel("epoch")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    handles, labels = aligned.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, title="methods (upper row)")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context({"svg.hashsalt": "midas"}):
-        figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110)
 
 
-Value = Callable[[Point], float]
+def _by_method(axis: Axes, histories: dict[str, list[list[Point]]], field: str, title: str) -> None:
+    axis.set_title(title, fontsize=11)
+    highest = 0.0
+    for key, color in METHOD_COLORS.items():
+        epochs, values = _series(histories[key], field)
+        if np.isnan(values).all():
+            axis.text(0.5, 0.5, "always 100 with two classes", ha="center", transform=axis.transAxes)
+            return
+        _curve(axis, epochs, 100 * values, color, key)
+        highest = max(highest, 100 * float(np.nanmax(values)))
+    if field == "misaligned_accuracy":
+        axis.set_ylim(0, 1.1 * highest)
 
 
-def _methods(axis: Any, by_method: dict[str, list[list[Point]]], value: Value) -> None:
-    for key, histories in by_method.items():
-        if histories:
-            _curve(axis, histories, value, METHOD_COLORS[key], key)
-
-
-def _confidences(axis: Any, histories: list[list[Point]], modalities: Sequence[str], key: str) -> None:
+def _confidences(axis: Axes, histories: list[list[Point]], modalities: Sequence[str], key: str) -> None:
+    epochs, unimodal = _series(histories, "unimodal_confidence")
+    _, fused = _series(histories, "fused_confidence")
     for m, name in enumerate(modalities):
         color = MODALITY_COLORS[m]
-        _curve(axis, histories, lambda p, m=m: (p.unimodal_confidence or [])[m], color, f"{name}, unimodal", "--")
-        _curve(axis, histories, lambda p, m=m: (p.fused_confidence or [])[m], color, f"{name}, multimodal")
-    axis.set(title=f"Normalised confidence ({key})", ylim=(0, 1))
-    axis.legend(frameon=False, fontsize=8, ncols=len(modalities), loc="lower center")
+        _curve(axis, epochs, unimodal[..., m], color, f"{name}, unimodal", "--")
+        _curve(axis, epochs, fused[..., m], color, f"{name}, multimodal")
+    axis.set_title(f"Normalised confidence, validation ({key})", fontsize=11)
+    axis.set_ylim(0, 1)
+    axis.legend(frameon=False, fontsize=8, ncols=len(modalities), loc="upper center", columnspacing=1.0)
 
 
-def _curve(axis: Any, histories: list[list[Point]], value: Value, color: str, label: str, style: str = "-") -> None:
-    epochs = [point.epoch for point in histories[0]]
-    values = np.array([[value(point) for point in history] for history in histories])
+def _series(histories: list[list[Point]], field: str) -> tuple[Values, Values]:
+    epochs = np.array([point.epoch for point in histories[0]], dtype=np.float64)
+    values = [[getattr(point, field) for point in history] for history in histories]
+    return epochs, np.array(values, dtype=np.float64)  # None becomes NaN
+
+
+def _curve(axis: Axes, epochs: Values, values: Values, color: str, label: str, style: str = "-") -> None:
     mean, sd = values.mean(axis=0), values.std(axis=0)
-    axis.plot(epochs, mean, style, color=color, label=label, linewidth=1.6)
+    axis.plot(epochs, mean, style, color=color, label=label, linewidth=1.5)
     axis.fill_between(epochs, mean - sd, mean + sd, color=color, alpha=0.12, linewidth=0)

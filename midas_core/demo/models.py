@@ -35,7 +35,7 @@ class Network(nn.Module):
         return [encoder(view) for encoder, view in zip(self.encoders, views, strict=True)]
 
 
-class LateFusion(nn.Module):
+class LateFusion:
     """The average of the probabilities of networks that were trained on one modality each.
 
     Parameters
@@ -44,22 +44,19 @@ class LateFusion(nn.Module):
     """
 
     def __init__(self, networks: Sequence[Network]) -> None:
-        super().__init__()
-        self.networks = nn.ModuleList(networks)
+        self._networks = list(networks)
         self.feature_dims = [network.feature_dims[0] for network in networks]
 
     def encode(self, views: Sequence[Tensor]) -> list[Tensor]:
         """Return the feature of each modality, shapes (B, D_m)."""
-        return [
-            network.encode([view])[0]  # type: ignore[operator]
-            for network, view in zip(self.networks, views, strict=True)
-        ]
+        return [network.encode([view])[0] for network, view in zip(self._networks, views, strict=True)]
 
     def head(self, features: Tensor) -> Tensor:
         """Return the logarithm of the averaged probabilities, shape (B, C)."""
         parts = features.split(self.feature_dims, dim=1)
-        probabilities = [
-            network.head(part).softmax(dim=1)  # type: ignore[operator]
-            for network, part in zip(self.networks, parts, strict=True)
-        ]
+        probabilities = [network.head(part).softmax(dim=1) for network, part in zip(self._networks, parts, strict=True)]
         return torch.stack(probabilities).mean(dim=0).log()
+
+
+Model = Network | LateFusion
+"""What can be evaluated: it encodes views and has a head on the concatenated features."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
@@ -134,6 +135,8 @@ _progress: Any = None
 def _start(progress: Any) -> None:
     global _progress
     _progress = progress
+    # Ctrl-C reaches every process; the parent has the last word.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     torch.set_num_threads(1)
 
 

@@ -34,4 +34,22 @@ class Settings:
 
 DEFAULT = (1e-3, 1.0)
 
-SETTINGS: Mapping[str, Settings] = {}
+SETTINGS: Mapping[str, Settings] = {
+    "halves": Settings(
+        tuned={
+            "left alone": (0.01, 1.0),
+            "right alone": (0.0003, 1.0),
+            "joint": (0.003, 1.0),
+            "joint + unimodal": (0.003, 1.0),
+            "joint + dropout": (0.01, 0.25),
+            "MIDAS": (0.003, 1.0),
+        }
+    ),
+    "wide-left": Settings(),
+    "two-sensors": Settings(),
+    "scaled-sensors": Settings(epochs=200),
+    "noisy-views": Settings(epochs=200),
+    "breast-cancer": Settings(epochs=100),
+    "av-clean": Settings(epochs=120),
+    "av-noisy": Settings(epochs=100, batch_size=128),
+}

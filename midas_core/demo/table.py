@@ -12,9 +12,10 @@ from midas_core.demo.summary import Spread, best_alone, difference
 Summary = dict[str, dict[str, Spread]]
 
 HINTS = (
-    "Mean ± standard deviation over the seeds, on test data, in percent. misaligned: both true classes are the top predictions "
-    "where the modalities come from samples of different classes. only: accuracy with the features of the other modalities "
-    "set to zero. last quarter: validation accuracy gained on average in the last quarter of training over the one before. "
+    "Mean ± standard deviation over the seeds, on test data, in percent. "
+    "misaligned: share of samples made of two classes whose top two predictions are these. "
+    "only: accuracy with the features of the other modalities set to zero. "
+    "last quarter: mean validation accuracy in the last quarter of training, minus that in the quarter before. "
     "seconds: processor time of training."
 )
 

@@ -122,7 +122,8 @@ def train(
 ) -> tuple[Network, Run]:
     """Train one method with one seed, and go back to the checkpoint with the best validation accuracy.
 
-    Of equal ones the last is taken. The seed sets the first weights and the order of the batches, the same for every method.
+    Of equal ones the last is taken. The seed sets the first weights and the order of the batches, the same for every
+    method.
 
     Parameters
     ----------
@@ -212,7 +213,7 @@ class _Measure:
         )
         if self.pairs is None:
             return Point(*basics)
-        mixed = mixed_logits(network, features, self.pairs)  # type: ignore[arg-type]
+        mixed = mixed_logits(network, features, self.pairs)
         alpha = getattr(self.criterion, "alpha", None)
         heads = getattr(self.criterion, "unimodal_heads", None)
         confidences = None

@@ -71,7 +71,8 @@ def tune(
 
 
 def best(trials: Sequence[Trial]) -> dict[str, tuple[float, float]]:
-    """Return the learning rate and strength with the best mean validation accuracy, by method; the first of equal ones."""
+    """Return the learning rate and strength with the best mean validation accuracy, by method."""
+    # Of equal ones the first.
     found: dict[str, Trial] = {}
     for trial in trials:
         known = found.get(trial.method)
