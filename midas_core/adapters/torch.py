@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from midas_core.adapters.torch_heads import additive_logits, additive_parameters, both_logits, may_stack
 from midas_core.adapters.torch_inputs import check_batch, check_logits, make_heads
 from midas_core.adapters.torch_misalign import Misalign, Misaligned
-from midas_core.adapters.torch_random import RandomModule
+from midas_core.adapters.torch_random import Pairs, RandomModule
 from midas_core.backends.torch import BACKEND
-from midas_core.kernels.torch import Plan, fused_step, similarities_of
+from midas_core.kernels.torch import Linear, Plan, fused_step, similarities_of
 from midas_core.misalignment import mix
 from midas_core.objective import MidasTerms, midas_objective
 from midas_core.validation import (
@@ -240,10 +240,9 @@ class MidasLoss(RandomModule):
         self._warn_without_epoch()
         given = self.modalities.unpack(features, "features")
         labels = check_batch(given, labels, self.modalities, self.num_classes)
-        unimodal_logits = self._unimodal_logits(given)
         if permutation is not None:
             check_shape("permutation", permutation, labels.shape, "(B,)")
-        sources = self.draw_sources(
+        pairs = self.draw_pairs(
             labels,
             self.num_classes,
             self.modalities.count,
@@ -251,16 +250,18 @@ class MidasLoss(RandomModule):
             permutation=permutation,
             generator=generator,
         )
+        sources = pairs.sources
         additive = additive_parameters(head) if self.head_input == "concatenated" else None
         if additive is not None:
-            check_shape("weight of the head", additive[0], (self.num_classes, sum(f.shape[1] for f in given)), "(C, D)")
+            check_shape("weight of the head", additive.weight, (self.num_classes, self._width(given)), "(C, D)")
         if self._warming_up:
-            terms, state = self._warmup_terms(head, features, given, unimodal_logits, labels, sources)
-        elif additive is not None and self._may_fuse([*given, *unimodal_logits, additive[0]]):
-            terms, state = self._fused_terms(additive, given, unimodal_logits, labels, sources)
+            terms, state = self._warmup_terms(head, features, given, labels, sources)
+        elif additive is not None and (unimodal := self._fusible(additive, given)) is not None:
+            terms, state = self._fused_terms(additive, unimodal, given, labels, pairs)
         else:
+            unimodal_logits = self._unimodal_logits(given)
             if additive is not None:
-                fused, mixed_logits = additive_logits(*additive, given, sources)
+                fused, mixed_logits = additive_logits(additive, given, sources)
             else:
                 run = partial(self._run_head, head, features)
                 mixed = mix(given, sources, backend=BACKEND)
@@ -294,48 +295,40 @@ class MidasLoss(RandomModule):
             "max_alpha": self.max_alpha,
         }
 
-    def _may_fuse(self, tensors: list[Tensor]) -> bool:
-        """Whether the fused step serves: eagerly, for a reduced loss, in one full precision."""
-        return (
-            self.reduction != "none"
-            and not torch.compiler.is_compiling()
-            and tensors[0].dtype in (torch.float32, torch.float64)
-            and all(x.dtype == tensors[0].dtype for x in tensors)
-            and all(x.ndim == 2 for x in tensors)
-            and not torch.is_autocast_enabled(tensors[0].device.type)
-        )
+    def _width(self, given: list[Tensor]) -> int:
+        return sum(feature.shape[1] for feature in given)
+
+    def _fusible(self, head: Linear, given: list[Tensor]) -> list[Linear] | None:
+        """Return the unimodal heads where the fused step serves: eagerly, for a reduced loss, in one full precision."""
+        if self.reduction == "none" or torch.compiler.is_compiling():
+            return None
+        if torch.is_autocast_enabled(given[0].device.type):
+            return None
+        unimodal = [additive_parameters(each) for each in self.unimodal_heads]
+        found = [each for each in unimodal if each is not None]
+        dtypes = {x.dtype for x in (head.weight, *given, *(each.weight for each in found))}
+        full = dtypes in ({torch.float32}, {torch.float64})
+        if not full or len(found) < len(unimodal) or any(feature.ndim != 2 for feature in given):
+            return None
+        for m, (each, feature) in enumerate(zip(found, given, strict=True)):
+            self._check_width(m, each.weight, feature)
+        return found
 
     def _fused_terms(
-        self,
-        additive: tuple[Tensor, Tensor | None],
-        given: list[Tensor],
-        unimodal_logits: list[Tensor],
-        labels: Tensor,
-        sources: Tensor,
+        self, head: Linear, unimodal_heads: list[Linear], given: list[Tensor], labels: Tensor, pairs: Pairs
     ) -> tuple[MidasTerms, MidasState]:
-        plan = Plan(
-            labels,
-            sources,
-            MidasState(self.alpha, self.step),
-            self._options,
-            self.similarity,
-            self.reduction == "mean",
-        )
-        aligned, unimodal, misaligned, pairs = fused_step(plan, *additive, given, unimodal_logits)
+        state = MidasState(self.alpha, self.step)
+        plan = Plan(labels, *pairs, state, self._options, self.similarity, self.reduction == "mean")
+        aligned, unimodal, misaligned, weights = fused_step(plan, head, unimodal_heads, given)
         unimodal_loss = unimodal.mean() if self.variant == "official" else unimodal.sum()
         total = aligned + unimodal_loss + self.weight * misaligned
-        means = (pairs.alpha, pairs.confidence, pairs.fused_confidence)
-        return MidasTerms(total, aligned, unimodal, misaligned, *means), pairs.state
+        means = (weights.alpha, weights.confidence, weights.fused_confidence)
+        return MidasTerms(total, aligned, unimodal, misaligned, *means), weights.state
 
     def _warmup_terms(
-        self,
-        head: Callable[..., Tensor],
-        features: Any,
-        given: list[Tensor],
-        unimodal_logits: list[Tensor],
-        labels: Tensor,
-        sources: Tensor,
+        self, head: Callable[..., Tensor], features: Any, given: list[Tensor], labels: Tensor, sources: Tensor
     ) -> tuple[MidasTerms, MidasState]:
+        unimodal_logits = self._unimodal_logits(given)
         fused = self._run_head(head, features, given)
         state = MidasState(self.alpha, self.step)
         terms, state, _ = midas_objective(
@@ -359,11 +352,14 @@ class MidasLoss(RandomModule):
         for m, (head, feature) in enumerate(zip(self.unimodal_heads, given, strict=True)):
             title = self.modalities.title(m)
             if isinstance(head, nn.Linear):
-                expected = (feature.shape[0], head.in_features)
-                check_shape(f"features of {title}", feature, expected, "(B, D)")
+                self._check_width(m, head.weight, feature)
             logits.append(head(feature))
             check_logits(f"unimodal head of {title}", logits[-1], feature.shape[0], self.num_classes)
         return logits
+
+    def _check_width(self, m: int, weight: Tensor, feature: Tensor) -> None:
+        expected = (feature.shape[0], weight.shape[1])
+        check_shape(f"features of {self.modalities.title(m)}", feature, expected, "(B, D)")
 
     def _run_head(self, head: Callable[..., Tensor], like: Any, given: list[Tensor]) -> Tensor:
         if self.head_input == "concatenated":

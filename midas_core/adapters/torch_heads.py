@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from midas_core.kernels.torch import Linear
 from midas_core.misalignment import VIEWS
 
 
-def additive_parameters(head: Any) -> tuple[Tensor, Tensor | None] | None:
+def additive_parameters(head: Any) -> Linear | None:
     """Return weight and bias of a head that is linear on concatenated features, or None.
 
     That is ``nn.Linear``, a ``nn.Sequential`` of nothing else, or a module with a true attribute ``additive``, whose
@@ -22,10 +23,11 @@ def additive_parameters(head: Any) -> tuple[Tensor, Tensor | None] | None:
     if type(head) is nn.Sequential and len(head) == 1 and not _has_hooks(head):
         head = head[0]
     # A subclass may compute something else, and a hook wants to be called.
-    declared = isinstance(head, nn.Module) and getattr(head, "additive", False)
-    if not (declared or type(head) is nn.Linear) or _has_hooks(head):
-        return None
-    return head.weight, head.bias
+    if type(head) is nn.Linear or (isinstance(head, nn.Module) and getattr(head, "additive", False)):
+        weight: Any = head.weight
+        bias: Any = head.bias
+        return None if _has_hooks(head) else Linear(weight, bias)
+    return None
 
 
 def may_stack(head: Any) -> bool:
@@ -36,9 +38,7 @@ def may_stack(head: Any) -> bool:
     )
 
 
-def additive_logits(
-    weight: Tensor, bias: Tensor | None, features: Sequence[Tensor], sources: Tensor
-) -> tuple[Tensor, Tensor]:
+def additive_logits(head: Linear, features: Sequence[Tensor], sources: Tensor) -> tuple[Tensor, Tensor]:
     """Return the logits of the aligned and of the mixed samples: z~_i = b + sum_m f^m[S[m, i]] W_m.
 
     Each partial product f^m W_m is computed once.
@@ -48,10 +48,10 @@ def additive_logits(
     aligned : Tensor, shape (B, C)
     mixed : Tensor, shape (V, B, C)
     """
-    columns = weight.split([f.shape[1] for f in features], dim=1)
+    columns = head.weight.split([f.shape[1] for f in features], dim=1)
     parts = [nn.functional.linear(f, w) for f, w in zip(features, columns, strict=True)]
-    if bias is not None:
-        parts[0] = parts[0] + bias
+    if head.bias is not None:
+        parts[0] = parts[0] + head.bias
     views = [reduce(add, [part.index_select(0, sources[m, v]) for m, part in enumerate(parts)]) for v in range(VIEWS)]
     return reduce(add, parts), torch.stack(views)
 

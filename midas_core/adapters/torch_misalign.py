@@ -11,7 +11,7 @@ from midas_core.adapters.structure import Modalities
 from midas_core.adapters.torch_random import RandomModule
 from midas_core.backends.torch import BACKEND
 from midas_core.confidence import log_confidence, normalized_confidence, soft_labels
-from midas_core.misalignment import VIEWS, mix, pair_classes, pair_mask
+from midas_core.misalignment import VIEWS, mix
 from midas_core.validation import check_choice, check_labels, check_number, check_shape
 from midas_core.weighting import SIMILARITIES, VARIANTS, hard_sample_weight, similarity
 
@@ -129,7 +129,7 @@ class Misalign(RandomModule):
             one_hot = soft_labels(torch.ones_like(log_c[:1]), labels[None], self.num_classes, backend=BACKEND)
             return Misaligned(features, one_hot, torch.ones_like(log_c[0]))
 
-        sources = self.draw_sources(
+        sources, classes, mask = self.draw_pairs(
             labels,
             self.num_classes,
             modalities.count,
@@ -138,7 +138,6 @@ class Misalign(RandomModule):
             generator=generator,
         )
         mixed = mix(given, sources, backend=BACKEND)
-        classes = pair_classes(labels, sources, backend=BACKEND)
         by_source = log_c.gather(1, sources.flatten(1)).unflatten(1, (VIEWS, -1))
         shares = normalized_confidence(by_source, backend=BACKEND)
         soft = soft_labels(shares, classes, self.num_classes, backend=BACKEND)
@@ -146,8 +145,7 @@ class Misalign(RandomModule):
         if self.similarity is not None:
             found = similarity(given, sources, self.similarity, backend=BACKEND)
             weights = hard_sample_weight(found).to(weights.dtype)
-        if self.variant == "paper":
-            weights = torch.where(pair_mask(classes, backend=BACKEND), weights, 0)
+        weights = torch.where(mask, weights, 0)
         flat = [x.flatten(0, 1) for x in mixed]
         return Misaligned(modalities.pack(flat, features), soft.flatten(0, 1), weights.flatten())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,25 @@ from torch import Tensor, nn
 from midas_core.backends import Array, Backend
 from midas_core.backends.torch import BACKEND
 from midas_core.kernels.host import on_host
-from midas_core.misalignment import Draw, draw, draw_sources
+from midas_core.misalignment import Draw, draw, draw_sources, pair_classes, pair_mask
+
+
+class Pairs(NamedTuple):
+    """Who is mixed with whom.
+
+    Attributes
+    ----------
+    sources : Tensor, shape (M, V, B), int64
+        The source matrix.
+    classes : Tensor, shape (M, V, B), int64
+        The class that each modality speaks for.
+    mask : Tensor, shape (V, B), bool
+        The mixed samples that count.
+    """
+
+    sources: Tensor
+    classes: Tensor
+    mask: Tensor
 
 
 class RandomModule(nn.Module):
@@ -33,7 +51,7 @@ class RandomModule(nn.Module):
         self._seed = seed
         self._stream: torch.Generator | None = None
 
-    def draw_sources(
+    def draw_pairs(
         self,
         labels: Tensor,
         num_classes: int,
@@ -42,23 +60,26 @@ class RandomModule(nn.Module):
         variant: str,
         permutation: Tensor | None = None,
         generator: Any = None,
-    ) -> Tensor:
-        """Draw the source matrix of a step, shape (M, V, B), on the device of the labels."""
+    ) -> Pairs:
+        """Draw who is mixed with whom, on the device of the labels."""
         if generator is not None and not isinstance(generator, torch.Generator):
             raise TypeError(f"generator: expected a torch.Generator, got {type(generator).__name__}")
         # torch.compile traces no generator: there the global one serves.
         if generator is None and not torch.compiler.is_compiling():
             generator = self._generator(labels.device)
-        with torch.no_grad():
-            numbers = draw(labels, num_classes, num_modalities, generator, backend=BACKEND)
 
-        def turn(numbers: Draw, labels: Array, permutation: Array | None, *, backend: Backend) -> Array:
-            return draw_sources(
+        def pair(numbers: Draw, labels: Array, permutation: Array | None, *, backend: Backend) -> Pairs:
+            sources = draw_sources(
                 numbers, labels, num_modalities, variant=variant, permutation=permutation, backend=backend
             )
+            classes = pair_classes(labels, sources, backend=backend)
+            mask = pair_mask(classes, backend=backend)
+            return Pairs(sources, classes, backend.xp.ones_like(mask) if variant == "official" else mask)
 
-        sources: Tensor = on_host(turn, numbers, labels, permutation)
-        return sources
+        with torch.no_grad():
+            numbers = draw(labels, num_classes, num_modalities, generator, backend=BACKEND)
+            pairs: Pairs = on_host(pair, numbers, labels, permutation)
+        return pairs
 
     def _generator(self, device: torch.device) -> torch.Generator:
         if not self.training:
