@@ -276,8 +276,9 @@ def weigh_pairs(
     """
     bk = backend or get_backend(log_confidences)
     xp = bk.xp
-    shares = normalized_confidence(_take_sources(log_confidences, sources, bk), backend=bk)
-    fused_shares = normalized_confidence(mixed_log_confidences, backend=bk)
+    both = xp.stack([_take_sources(log_confidences, sources, bk), mixed_log_confidences], axis=1)
+    both = normalized_confidence(both, backend=bk)
+    shares, fused_shares = both[:, 0, ...], both[:, 1, ...]
     found = imbalance(shares, fused_shares, mask, backend=bk)
     if variant == "official":
         weak, gap = official_gap(log_confidences, mixed_log_confidences, backend=bk)
