@@ -11,6 +11,7 @@ except ModuleNotFoundError:
     raise SystemExit(2) from None
 
 from midas_core import __version__
+from midas_core.benchmarks.command import bench
 from midas_core.demo.command import demo
 
 
@@ -20,4 +21,5 @@ def main() -> None:
     """MIDAS for imbalanced multimodal learning."""
 
 
+main.add_command(bench)
 main.add_command(demo)

@@ -1,0 +1,1 @@
+"""What can be measured, one file each, every one with a function ``measure(settings)``."""

@@ -1,0 +1,118 @@
+"""Times taken side by side: one short block of each contestant in turn, round after round.
+
+What disturbs the machine then disturbs all of them, and a ratio stands where a time would not.
+"""
+
+from __future__ import annotations
+
+import timeit
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.benchmark import timer
+
+Contestant = Callable[[], object]
+
+
+class Ratio(NamedTuple):
+    """How two contestants compare.
+
+    Attributes
+    ----------
+    value : float
+        The ratio of the medians over the rounds.
+    low, high : float
+        Quartiles of the ratios of the single rounds.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds per call, by contestant and round."""
+
+    seconds: dict[str, list[float]]
+
+    def median(self, name: str) -> float:
+        """Return the median of a contestant, in seconds."""
+        return float(np.median(self.seconds[name]))
+
+    def ratio(self, name: str, base: str) -> Ratio:
+        """Return the time of ``name`` over that of ``base``."""
+        low, high = np.quantile(np.divide(self.seconds[name], self.seconds[base]), [0.25, 0.75])
+        return Ratio(self.median(name) / self.median(base), float(low), float(high))
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure.
+
+    Attributes
+    ----------
+    block : float
+        Seconds that a block of one contestant takes at least.
+    budget : float
+        Seconds for all blocks together, about.
+    fewest, most : int
+        Bounds of the number of rounds.
+    """
+
+    block: float
+    budget: float
+    fewest: int
+    most: int
+
+
+FULL = Effort(block=0.01, budget=20.0, fewest=15, most=301)
+QUICK = Effort(block=0.0, budget=0.0, fewest=2, most=2)
+
+
+def interleave(contestants: Mapping[str, Contestant], effort: Effort) -> Times:
+    """Time the contestants in turn.
+
+    Parameters
+    ----------
+    contestants : dict of callables by name
+        Called without arguments. Work on a CUDA device is waited for.
+    effort : Effort
+
+    Returns
+    -------
+    Times
+    """
+    # The clock of torch.utils.benchmark waits for the device; timeit keeps the garbage collector out.
+    timers = {name: timeit.Timer(contestant, timer=timer) for name, contestant in contestants.items()}
+    calls, seconds = {}, 0.0
+    for name, clock in timers.items():
+        # The first calls compile and fill caches.
+        clock.timeit(2)
+        once = clock.timeit(1)
+        calls[name] = max(1, round(effort.block / once))
+        seconds += calls[name] * once
+    rounds = int(np.clip(effort.budget / seconds, effort.fewest, effort.most))
+    found: dict[str, list[float]] = {name: [] for name in timers}
+    order = list(timers)
+    for _ in range(rounds):
+        for name in order:
+            found[name].append(timers[name].timeit(calls[name]) / calls[name])
+        # Nobody always follows the same neighbour.
+        order = order[1:] + order[:1]
+    return Times(found)
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Let PyTorch use this many threads, and afterwards as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
