@@ -37,6 +37,9 @@ class TorchBackend(Backend):
 
     def uniform(self, shape: tuple[Any, ...], like: Array, rng: Any) -> Array:
         """Draw on the device of ``like``, without a copy from the host."""
+        # Spelled apart: torch.compile traces no draw with a generator, not even None, for an unknown batch size.
+        if rng is None:
+            return torch.rand(shape, device=like.device, dtype=torch.float32)
         return torch.rand(shape, generator=rng, device=like.device, dtype=torch.float32)
 
 
