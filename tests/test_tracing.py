@@ -1,0 +1,237 @@
+"""Compiled steps: torch.compile, jax.jit and tf.function give what eager execution gives, for any batch size."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from functools import partial
+
+import numpy as np
+import pytest
+
+import midas_core as mc
+from tests.frameworks import get_framework
+
+BATCHES = (7, 1, 12)
+CLASSES = 4
+
+
+def step(bk, modalities, variant, arrays):
+    """Do all that a training step does, from random numbers to gradients, with linear heads."""
+    labels, features = arrays["labels"], arrays["features"]
+    sources = mc.draw_sources(mc.Draw(**arrays["numbers"]), labels, modalities, variant=variant, backend=bk)
+    mixed = mc.mix(features, sources, backend=bk)
+    fused = sum(f @ w for f, w in zip(features, arrays["fusion"], strict=True))
+    mixed_logits = sum(f @ w for f, w in zip(mixed, arrays["fusion"], strict=True))
+    unimodal = [f @ w for f, w in zip(features, arrays["heads"], strict=True)]
+    similarities = mc.similarity(features, sources, backend=bk)
+    logits = (fused, unimodal, mixed_logits, labels, sources)
+    state = mc.MidasState(arrays["alpha"], arrays["step"])
+    out = mc.midas_objective(*logits, similarities, state, variant=variant, backend=bk)
+    closed = mc.midas_gradients(*logits, out.soft_weights, variant=variant, backend=bk)
+    return [sources, *out.terms, *out.state, out.soft_weights, closed.fused, *closed.unimodal, closed.mixed]
+
+
+def inputs(batch, modalities, array):
+    """Draw the inputs in float32."""
+    rng = np.random.default_rng(batch)
+    labels = rng.integers(0, CLASSES, batch)
+    numbers = mc.draw(labels, CLASSES, modalities, rng)
+
+    def normal(*shape):
+        return array(rng.normal(size=shape).astype(np.float32))
+
+    return {
+        "labels": array(labels),
+        "features": [normal(batch, 5) for _ in range(modalities)],
+        "fusion": [normal(5, CLASSES) for _ in range(modalities)],
+        "heads": [normal(5, CLASSES) for _ in range(modalities)],
+        "alpha": array(np.full(modalities, 1.5, np.float32)),
+        "step": array(np.array(0)),
+        "numbers": {name: array(x) for name, x in numbers._asdict().items() if x is not None},
+    }
+
+
+def assert_same(found, expected):
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=2e-5, atol=2e-6)
+
+
+def expected_of(batch, modalities, variant):
+    return step(mc.load_backend("numpy"), modalities, variant, inputs(batch, modalities, np.asarray))
+
+
+@pytest.mark.parametrize(("modalities", "variant"), [(2, "paper"), (2, "official"), (3, "paper")])
+def test_jax_jit(modalities, variant):
+    framework = get_framework("jax")
+    import jax
+
+    compiled = jax.jit(partial(step, framework.backend, modalities, variant))
+    for batch in BATCHES:
+        found = compiled(inputs(batch, modalities, framework.array))
+        assert_same(found, expected_of(batch, modalities, variant))
+
+
+def test_jax_eagerly():
+    framework = get_framework("jax")
+    found = step(framework.backend, 3, "paper", inputs(7, 3, framework.array))
+    assert_same(found, expected_of(7, 3, "paper"))
+
+
+def test_jax_vmap_and_scan_carry_the_state():
+    framework = get_framework("jax")
+    import jax
+
+    arrays = inputs(7, 2, framework.array)
+
+    def body(state, rng):
+        numbers = mc.draw(arrays["labels"], CLASSES, 2, rng)._asdict()
+        numbers.pop("modalities")
+        now = arrays | {"alpha": state.alpha, "step": state.step, "numbers": numbers}
+        results = step(framework.backend, 2, "paper", now)
+        state = mc.MidasState(results[8], results[9])
+        return state, results[1].sum()
+
+    first = mc.MidasState(arrays["alpha"], arrays["step"])
+    state, totals = jax.lax.scan(body, first, jax.random.split(jax.random.key(0), 4))
+    assert int(state.step) == 4
+    # A fresh key every step is a fresh draw, although the step was compiled once.
+    assert len(set(totals.tolist())) > 1
+
+
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "XLA"])
+@pytest.mark.parametrize(("modalities", "variant"), [(2, "paper"), (2, "official"), (3, "paper")])
+def test_tf_function_with_unknown_batch_size(modalities, variant, jit_compile):
+    framework = get_framework("tensorflow")
+    import tensorflow as tf
+
+    batch = BATCHES[0]
+    arrays = inputs(batch, modalities, framework.array)
+
+    def spec(x):
+        return tf.TensorSpec([None if n == batch else n for n in x.shape], x.dtype)
+
+    traces = []
+
+    def traced(given):
+        traces.append(given)
+        return step(framework.backend, modalities, variant, given)
+
+    signature = [tf.nest.map_structure(spec, arrays)]
+    compiled = tf.function(traced, input_signature=signature, jit_compile=jit_compile)
+    for batch in BATCHES:
+        found = compiled(inputs(batch, modalities, framework.array))
+        assert_same(found, expected_of(batch, modalities, variant))
+    assert len(traces) == 1
+
+
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "XLA"])
+def test_tf_function_differentiates(jit_compile):
+    framework = get_framework("tensorflow")
+    import tensorflow as tf
+
+    arrays = inputs(7, 2, framework.array)
+
+    def gradient(fusion):
+        with tf.GradientTape() as tape:
+            tape.watch(fusion)
+            total = tf.reduce_sum(step(framework.backend, 2, "paper", arrays | {"fusion": fusion})[1])
+        return tape.gradient(total, fusion)
+
+    found = tf.function(gradient, jit_compile=jit_compile)(arrays["fusion"])
+    assert_same(found, gradient(arrays["fusion"]))
+
+
+@pytest.fixture
+def compiler():
+    """The compiler of PyTorch, imported ahead: its import alone raises a warning of PyTorch about PyTorch."""
+    torch = pytest.importorskip("torch")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch")
+        warnings.filterwarnings("ignore", message=".*torch.jit.*", category=DeprecationWarning)
+        import torch._inductor.compile_fx
+    torch._dynamo.reset()
+    yield torch.compile
+    torch._dynamo.reset()
+
+
+# What can break is tracing, which both share; the code that inductor writes takes a minute to compile.
+CASES = [
+    ("inductor", 2, "paper", "additive"),
+    ("aot_eager", 2, "paper", "two layers"),
+    ("aot_eager", 2, "official", "additive"),
+    ("aot_eager", 3, "paper", "additive"),
+]
+
+
+@pytest.mark.parametrize(("backend", "modalities", "variant", "kind"), CASES)
+def test_torch_compile(compiler, backend, modalities, variant, kind):
+    import torch
+
+    from midas_core.adapters.torch import MidasLoss
+
+    torch.manual_seed(0)
+    eager = MidasLoss(num_classes=CLASSES, feature_dims=[5] * modalities, variant=variant, seed=0)
+    head = torch.nn.Linear(5 * modalities, CLASSES)
+    if kind != "additive":
+        head = torch.nn.Sequential(torch.nn.Linear(5 * modalities, 6), torch.nn.Tanh(), torch.nn.Linear(6, CLASSES))
+    same = copy.deepcopy(eager)
+    compiled = compiler(same, fullgraph=True, backend=backend)
+    # A batch of one costs inductor another compilation.
+    for batch in BATCHES if backend == "aot_eager" else (7, 12):
+        arrays = inputs(batch, modalities, torch.tensor)
+        permutation = torch.roll(torch.arange(batch), 1)
+        results = []
+        # Compiled, the assignment of three modalities comes from the global generator.
+        for criterion, generator in ((eager, torch.default_generator), (compiled, None)):
+            torch.manual_seed(batch)
+            features = [f.clone().requires_grad_() for f in arrays["features"]]
+            loss = criterion(features, arrays["labels"], head=head, permutation=permutation, generator=generator)
+            loss.backward()
+            results.append([loss.detach(), *(f.grad for f in features)])
+        torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(same.alpha, eager.alpha)
+        assert same.step == eager.step
+
+
+def test_torch_compile_draws_anew_in_every_step(compiler):
+    import torch
+
+    from midas_core.adapters.torch import MidasLoss
+
+    torch.manual_seed(0)
+    criterion = MidasLoss(num_classes=CLASSES, feature_dims=[5, 5], seed=0)
+    compiled = compiler(criterion, fullgraph=True, backend="aot_eager")
+    head = torch.nn.Linear(10, CLASSES)
+    arrays = inputs(12, 2, torch.tensor)
+    losses = {float(compiled(arrays["features"], arrays["labels"], head=head).detach()) for _ in range(6)}
+    assert len(losses) > 1
+
+
+def test_torch_compile_of_the_core(compiler):
+    import torch
+
+    backend = mc.load_backend("torch")
+    compiled = compiler(partial(step, backend, 3, "paper"), fullgraph=True, backend="aot_eager")
+    for batch in BATCHES:
+        with torch.no_grad():
+            found = compiled(inputs(batch, 3, torch.tensor))
+        assert_same(found, expected_of(batch, 3, "paper"))
+
+
+def test_torch_compile_of_warmup_and_evaluation(compiler):
+    import torch
+
+    from midas_core.adapters.torch import MidasLoss
+
+    criterion = MidasLoss(num_classes=CLASSES, feature_dims=[5, 5], warmup_epochs=1, seed=0)
+    head = torch.nn.Linear(10, CLASSES)
+    arrays = inputs(7, 2, torch.tensor)
+    arguments = (arrays["features"], arrays["labels"])
+    compiled = compiler(criterion, fullgraph=True, backend="aot_eager")
+    permutation = torch.roll(torch.arange(7), 1)
+    for epoch, training in ((0, True), (1, False), (1, True)):
+        criterion.set_epoch(epoch)
+        criterion.train(training)
+        expected = copy.deepcopy(criterion)(*arguments, head=head, permutation=permutation)
+        torch.testing.assert_close(compiled(*arguments, head=head, permutation=permutation), expected)
