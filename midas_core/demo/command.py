@@ -22,19 +22,33 @@ DATA = (
 )
 
 
+TASKS = """\b
+What --data can name, groups and their tasks:
+digits      halves: the left and the right half of a digit
+            wide-left: the left half wide, noisy and easily memorised
+limits      breast-cancer: three groups of features, nothing imbalanced
+            noisy-views: two views with the same noise
+            two-sensors: a coarse clean and a fine noisy sensor
+            scaled-sensors: the same, the noisy one scaled down by hand
+av-digits   av-clean: spoken and written digits, 500 pairs
+            av-noisy: the same with noisy images, 2000 pairs
+"""
+
+
 class Failure(click.ClickException):
     """An error of the user's making or of the surroundings: a message, no traceback, exit status 2."""
 
     exit_code = 2
 
 
-@click.command()
+@click.command(epilog=TASKS)
 @click.option(
     "--data",
     type=click.Choice(DATA),
     default="digits",
     show_default=True,
-    help="What to train on: a group of tasks (digits, av-digits, limits) or one task.",
+    metavar="NAME",
+    help="What to train on: a group of tasks or one task, see below.",
 )
 @click.option(
     "--root",
@@ -67,20 +81,10 @@ def demo(
     json_file: Path | None,
     workers: int,
 ) -> None:
-    r"""Train the usual ways and MIDAS on real data, and compare.
+    """Train the usual ways and MIDAS on real data, and compare.
 
     Each modality alone, late fusion, joint training, with unimodal losses, with modality dropout, and MIDAS, all with
     the same encoders, epochs and batches. Nothing is downloaded.
-
-    \b
-    digits      halves: the left and the right half of a digit
-                wide-left: the left half wide, noisy and easily memorised
-    limits      breast-cancer: three groups of features, nothing imbalanced
-                noisy-views: two views with the same noise
-                two-sensors: a coarse clean and a fine noisy sensor
-                scaled-sensors: the same, the noisy one scaled down by hand
-    av-digits   av-clean: spoken and written digits, 500 pairs
-                av-noisy: the same with noisy images, 2000 pairs
     """
     from midas_core.backends import require
 

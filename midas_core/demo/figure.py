@@ -48,7 +48,7 @@ def draw_figure(title: str, modalities: Sequence[str], runs: Sequence[Run], path
     epochs, values = _series(histories["MIDAS"], "alpha")
     for m, name in enumerate(modalities):
         _curve(alpha, epochs, values[..., m], MODALITY_COLORS[m], name)
-    alpha.set_title("Weight of the weak modality, alpha (MIDAS)", fontsize=11)
+    alpha.set_title("Weight of the weak modality, alpha\nMIDAS", fontsize=11)
     alpha.set_ylim(0.98, max(1.12, alpha.get_ylim()[1]))
     alpha.legend(frameon=False, fontsize=9)
     _confidences(midas, histories["MIDAS"], modalities, "MIDAS")
@@ -86,7 +86,7 @@ def _confidences(axis: Axes, histories: list[list[Point]], modalities: Sequence[
         color = MODALITY_COLORS[m]
         _curve(axis, epochs, unimodal[..., m], color, f"{name}, unimodal", "--")
         _curve(axis, epochs, fused[..., m], color, f"{name}, multimodal")
-    axis.set_title(f"Normalised confidence, validation ({key})", fontsize=11)
+    axis.set_title(f"Normalised confidence, validation\n{key}", fontsize=11)
     axis.set_ylim(0, 1)
     axis.legend(frameon=False, fontsize=8, ncols=len(modalities), loc="upper center", columnspacing=1.0)
 

@@ -1,0 +1,79 @@
+"""The data sets: shapes, scaling, and splits that share nothing."""
+
+import numpy as np
+import pytest
+
+from midas_core.data import Split
+from midas_core.data.base import scale, split_indices
+from midas_core.data.breast_cancer import breast_cancer
+from midas_core.data.digits import halves, noisy_views, two_sensors, wide_left
+
+TASKS = [
+    (halves, (32, 32), 400),
+    (wide_left, (288, 32), 300),
+    (two_sensors, (16, 576), 300),
+    (noisy_views, (576, 576), 300),
+    (breast_cancer, (10, 10, 10), 250),
+]
+
+
+@pytest.mark.parametrize(("make", "widths", "training"), TASKS)
+def test_task_is_well_formed(make, widths, training):
+    task = make(0)
+    assert len(task.modalities) == len(widths)
+    assert len(task.training) == training
+    for split in (task.training, task.validation, task.test):
+        assert tuple(view.shape for view in split.views) == tuple((len(split), width) for width in widths)
+        assert all(view.dtype == np.float32 for view in split.views)
+        assert set(split.labels) == set(range(task.num_classes))
+
+
+@pytest.mark.parametrize(("make", "widths", "training"), TASKS)
+def test_splits_share_nothing(make, widths, training):
+    task = make(3)
+    (kind,) = task.training.origin
+    used = np.concatenate([s.origin[kind] for s in (task.training, task.validation, task.test)])
+    assert len(np.unique(used)) == len(used)
+
+
+@pytest.mark.parametrize(("make", "widths", "training"), TASKS)
+def test_seed_changes_all_but_the_test_samples(make, widths, training):
+    first, second = make(0), make(1)
+    (kind,) = first.test.origin
+    np.testing.assert_array_equal(first.test.origin[kind], second.test.origin[kind])
+    assert set(first.training.origin[kind]) != set(second.training.origin[kind])
+
+
+def test_same_seed_same_data():
+    for a, b in zip(two_sensors(5).training.views, two_sensors(5).training.views, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_two_sensors_have_one_scale_each():
+    for view in two_sensors(0).training.views:
+        assert abs(view.mean()) < 1e-5
+        assert view.std() == pytest.approx(1, abs=1e-5)
+
+
+def test_scaling_by_hand_touches_the_noisy_sensor_only():
+    plain, scaled = two_sensors(0), two_sensors(0, noisy_scale=0.1)
+    np.testing.assert_array_equal(plain.test.views[0], scaled.test.views[0])
+    np.testing.assert_allclose(plain.test.views[1] * 0.1, scaled.test.views[1], rtol=1e-6)
+
+
+def test_scale_takes_the_numbers_of_the_training_data():
+    training = Split((np.array([[0.0, 0.0], [2.0, 4.0]], dtype=np.float32),), np.array([0, 1]))
+    other = Split((np.array([[1.0, 6.0]], dtype=np.float32),), np.array([0]))
+    assert scale(training, other, axis=0)[1].views[0].tolist() == [[0.0, 2.0]]
+
+
+def test_scale_leaves_a_constant_view_finite():
+    training = Split((np.ones((3, 2), dtype=np.float32),), np.zeros(3, dtype=np.int64))
+    assert scale(training)[0].views[0].tolist() == [[0.0, 0.0]] * 3
+
+
+def test_split_indices_keep_the_shares_of_the_classes():
+    labels = np.repeat([0, 1], [80, 20])
+    for chosen, size in zip(split_indices(labels, (50, 20, 20), 0), (50, 20, 20), strict=True):
+        assert len(chosen) == size
+        assert labels[chosen].mean() == pytest.approx(0.2, abs=0.03)
