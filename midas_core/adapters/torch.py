@@ -335,7 +335,7 @@ class MidasLoss(RandomModule):
             fused, unimodal_logits, None, labels, sources, None, state, variant=self.variant, backend=BACKEND
         )
         # The head takes part with a gradient of zero: a distributed wrapper waits for every parameter.
-        silent = 0.0 * torch.nan_to_num(fused).sum(dim=-1)
+        silent = (0.0 * torch.nan_to_num(fused, posinf=0.0, neginf=0.0)).sum(dim=-1)
         return self._reduce(terms._replace(total=terms.total + silent)), state
 
     def _warn_without_epoch(self) -> None:
@@ -344,7 +344,7 @@ class MidasLoss(RandomModule):
             warnings.warn(
                 f"warmup_epochs={self.warmup_epochs}, but set_epoch was never called: the loss stays the unimodal one. "
                 "Call criterion.set_epoch(epoch) at the start of every epoch.",
-                stacklevel=5,
+                stacklevel=6,
             )
 
     def _unimodal_logits(self, given: list[Tensor]) -> list[Tensor]:
