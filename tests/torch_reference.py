@@ -1,0 +1,61 @@
+"""What the PyTorch criterion should give, from the oracle."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+import midas_core as mc
+from tests import oracle
+
+
+def plain(x):
+    return x.detach().double().tolist()
+
+
+def expected_step(criterion, features, labels, run, seed):
+    """Return the oracle's step for a criterion whose pairs come from ``torch.Generator().manual_seed(seed)``.
+
+    ``run`` is the fused head on a list of features. The criterion is asked before its own step.
+    """
+    count = len(features)
+    numbers = mc.draw(labels, criterion.num_classes, count, torch.Generator().manual_seed(seed))
+    if criterion.variant == "official":
+        permutation = mc.plain_permutation(numbers.samples)
+    else:
+        permutation = mc.different_class_permutation(labels, numbers.samples, numbers.classes, numbers.rotation)
+    assignment = None if numbers.modalities is None else numbers.modalities.argsort(dim=0).tolist()
+    sources = np.array(oracle.source_matrix(permutation.tolist(), count, assignment))
+    with torch.no_grad():
+        mixed = [run([f[torch.tensor(s[v])] for f, s in zip(features, sources, strict=True)]) for v in range(2)]
+        problem = SimpleNamespace(
+            labels=labels.tolist(),
+            features=[plain(f.flatten(1)) for f in features],
+            fused=plain(run(features)),
+            unimodal=[plain(head(f)) for head, f in zip(criterion.unimodal_heads, features, strict=True)],
+            mixed=None if criterion.epoch < criterion.warmup_epochs else [plain(z) for z in mixed],
+            permutation=permutation.tolist(),
+            assignment=assignment,
+            alpha=criterion.alpha.tolist(),
+            step=int(criterion.step),
+            similarity=criterion.similarity,
+            weight=criterion.weight,
+            eta=criterion.eta,
+            variant=criterion.variant,
+            alpha_update=criterion.alpha_update,
+            max_alpha=criterion.max_alpha,
+        )
+    return oracle.step(problem)
+
+
+def assert_terms(terms, step, reduction="mean", tolerance=1e-10):
+    """Compare what the criterion returned with the oracle's step."""
+    reduce = {"mean": lambda x: np.mean(x, axis=-1), "sum": lambda x: np.sum(x, axis=-1), "none": np.asarray}[reduction]
+    for name in ("total", "aligned", "unimodal", "misaligned"):
+        found = getattr(terms, name).detach().numpy()
+        np.testing.assert_allclose(found, reduce(getattr(step, name)), rtol=tolerance, atol=tolerance, err_msg=name)
+    for name in ("alpha", "confidence", "fused_confidence"):
+        found = getattr(terms, name).numpy()
+        np.testing.assert_allclose(found, getattr(step, name), rtol=tolerance, atol=tolerance, err_msg=name)
