@@ -101,6 +101,12 @@ class TensorflowBackend(Backend):
         """Use TensorFlow's own."""
         return tf.reduce_logsumexp(x, axis=-1)
 
+    def where(self, condition: Array, x: Array | float, y: Array | float) -> Array:
+        """Give a scalar the dtype of the other side: while tracing, ``tf.where`` makes float32 of it."""
+        if not tf.is_tensor(x):
+            x = tf.constant(x, y.dtype)
+        return tf.where(condition, x, y)
+
     def length(self, x: Array) -> Any:
         """Return the length of the first axis; a tensor where it is unknown while tracing."""
         return x.shape[0] if x.shape[0] is not None else tf.shape(x, out_type=tf.int64)[0]
