@@ -103,9 +103,8 @@ class TensorflowBackend(Backend):
 
     def where(self, condition: Array, x: Array | float, y: Array | float) -> Array:
         """Give a scalar the dtype of the other side: while tracing, ``tf.where`` makes float32 of it."""
-        if not tf.is_tensor(x):
-            x = tf.constant(x, y.dtype)
-        return tf.where(condition, x, y)
+        other: Array = y
+        return tf.where(condition, x if tf.is_tensor(x) else tf.constant(x, other.dtype), y)
 
     def length(self, x: Array) -> Any:
         """Return the length of the first axis; a tensor where it is unknown while tracing."""
