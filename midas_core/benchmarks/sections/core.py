@@ -88,7 +88,7 @@ def inputs(size: Size, seed: int = 0) -> dict[str, Any]:
 
 def torch_step(function: Callable[..., Any], size: Size, device: str = "cpu") -> Callable[[], Any]:
     """Return forward and backward of ``function`` on random logits; it returns the gradients."""
-    x = {name: _map(lambda a: torch.from_numpy(a).to(device), value) for name, value in inputs(size).items()}
+    x = {name: map_arrays(lambda a: torch.from_numpy(a).to(device), value) for name, value in inputs(size).items()}
     leaves = [x["fused"], *x["unimodal"], x["mixed"]]
     for leaf in leaves:
         leaf.requires_grad_()
@@ -107,7 +107,7 @@ def jax_step(function: Callable[..., Any], size: Size) -> Callable[[], Any]:
     def array(a: np.ndarray[Any, Any]) -> Any:
         return jax.numpy.asarray(a.astype(np.int32) if a.dtype == np.int64 else a)
 
-    x = {name: _map(array, value) for name, value in inputs(size).items()}
+    x = {name: map_arrays(array, value) for name, value in inputs(size).items()}
     features, fused, unimodal, mixed, *rest = x.values()
 
     def mean(logits: Any, features: Any, *rest: Any) -> tuple[Any, Any]:
@@ -119,5 +119,6 @@ def jax_step(function: Callable[..., Any], size: Size) -> Callable[[], Any]:
     return lambda: jax.block_until_ready(gradient(logits, features, *rest))[0]
 
 
-def _map(function: Callable[[Any], Any], x: Any) -> Any:
+def map_arrays(function: Callable[[Any], Any], x: Any) -> Any:
+    """Return ``function`` of an array, or of each in a list."""
     return [function(a) for a in x] if isinstance(x, list) else function(x)

@@ -44,7 +44,7 @@ def measure_cupy(settings: Settings) -> list[Result]:
     found = []
     for size in settings.sizes:
         settings.report(f"CuPy {size}")
-        steps = {"CuPy": cupy_step(size), "PyTorch": torch_step(core_step("torch"), size, "cuda")}
+        steps = {"CuPy": closed_form_step("cupy", size), "PyTorch": torch_step(core_step("torch"), size, "cuda")}
         times = interleave(steps, settings.effort)
         found.append(Result.of_ratio(times, "CuPy", "PyTorch", str(size), how="core"))
     return found
@@ -77,9 +77,9 @@ def least_bytes(problem: Problem) -> int:
     return (4 * logits + 3 * leaves) * problem.head.weight.element_size()
 
 
-def cupy_step(size: Size) -> Callable[[], Any]:
-    """Return objective and closed-form gradients on random logits, in CuPy."""
-    backend = load_backend("cupy")
+def closed_form_step(name: str, size: Size) -> Callable[[], Any]:
+    """Return objective and closed-form gradients on random logits, on a backend."""
+    backend = load_backend(name)
     xp = backend.xp
     x = {k: [xp.asarray(a) for a in v] if isinstance(v, list) else xp.asarray(v) for k, v in inputs(size).items()}
     logits = (x["fused"], x["unimodal"], x["mixed"], x["labels"])
