@@ -18,6 +18,7 @@ from midas_core.validation import (
 from midas_core.weighting import (
     VARIANTS,
     MidasState,
+    Reduce,
     current_alpha,
     hard_sample_weight,
     imbalance,
@@ -110,6 +111,7 @@ def midas_objective(
     variant: str = "paper",
     alpha_update: str = "sign",
     max_alpha: float | None = None,
+    reduce: Reduce | None = None,
     backend: Backend | None = None,
 ) -> Objective:
     """Compute the MIDAS objective of a batch.
@@ -141,6 +143,9 @@ def midas_objective(
         losses, ratios of raw confidences for alpha.
     alpha_update : {"sign", "difference"}
     max_alpha : float, optional
+    reduce : callable, optional
+        Where a batch is spread over several processes: takes a vector of sums over the batch to sums over all of them,
+        so that all hold one alpha. Called once, for "official" twice.
 
     Returns
     -------
@@ -216,6 +221,7 @@ def midas_objective(
         variant=variant,
         alpha_update=alpha_update,
         max_alpha=max_alpha,
+        reduce=reduce,
         backend=bk,
     )
     # A masked sample costs nothing, whatever its logits: 0 * inf is NaN.
@@ -245,6 +251,7 @@ def weigh_pairs(
     variant: str = "paper",
     alpha_update: str = "sign",
     max_alpha: float | None = None,
+    reduce: Reduce | None = None,
     backend: Backend | None = None,
 ) -> PairWeights:
     """Compute the constants of eq. 10: (1 + (s_i + 1) / 2) * alpha_m * c~[m, i], and the next alpha.
@@ -257,7 +264,7 @@ def weigh_pairs(
         log p~ at the class of each modality.
     mask : array, shape (V, B), bool
         The mixed samples that count.
-    sources, similarities, state, eta, variant, alpha_update, max_alpha
+    sources, similarities, state, eta, variant, alpha_update, max_alpha, reduce
         As for `midas_objective`.
 
     Returns
@@ -279,9 +286,9 @@ def weigh_pairs(
     both = xp.stack([_take_sources(log_confidences, sources, bk), mixed_log_confidences], axis=1)
     both = normalized_confidence(both, backend=bk)
     shares, fused_shares = both[:, 0, ...], both[:, 1, ...]
-    found = imbalance(shares, fused_shares, mask, backend=bk)
+    found = imbalance(shares, fused_shares, mask, reduce=reduce, backend=bk)
     if variant == "official":
-        weak, gap = official_gap(log_confidences, mixed_log_confidences, backend=bk)
+        weak, gap = official_gap(log_confidences, mixed_log_confidences, reduce=reduce, backend=bk)
         found = found._replace(weak=weak, gap=gap)
     alpha = current_alpha(state, found.weak, variant=variant, backend=bk)
     state = next_state(

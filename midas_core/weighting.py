@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from midas_core.backends import Array, Backend, get_backend
@@ -13,6 +13,9 @@ from midas_core.validation import check_choice, check_modalities
 VARIANTS = ("paper", "official")
 ALPHA_UPDATES = ("sign", "difference")
 SIMILARITIES = ("cosine", "l2", None)
+
+Reduce = Callable[[Array], Array]
+"""From sums over the batch of one process to sums over all processes."""
 
 
 class MidasState(NamedTuple):
@@ -53,7 +56,14 @@ class Imbalance(NamedTuple):
     fused_confidence: Array
 
 
-def imbalance(shares: Array, fused_shares: Array, mask: Array, *, backend: Backend | None = None) -> Imbalance:
+def imbalance(
+    shares: Array,
+    fused_shares: Array,
+    mask: Array,
+    *,
+    reduce: Reduce | None = None,
+    backend: Backend | None = None,
+) -> Imbalance:
     """Find the weak modality and how much the fused model undervalues it (eq. 5 and 6).
 
     m^ = argmin_m mean_i c~[m, i];  gap = mean_i c~[m^, i] - mean_i q[m^, i].
@@ -66,6 +76,8 @@ def imbalance(shares: Array, fused_shares: Array, mask: Array, *, backend: Backe
         q: normalised confidence of the fused classifier, on the mixed samples.
     mask : array, shape (V, B), bool
         The samples that count.
+    reduce : callable, optional
+        Takes a vector of sums over the batch to sums over all processes, where a batch is spread over several.
 
     Returns
     -------
@@ -82,17 +94,22 @@ def imbalance(shares: Array, fused_shares: Array, mask: Array, *, backend: Backe
     xp = bk.xp
     # A sample that is not finite spoils its own loss, never alpha.
     mask = mask & xp.isfinite(xp.sum(shares + fused_shares, axis=0))
-    count = xp.sum(xp.astype(mask, shares.dtype))
     both = bk.where(mask, xp.stack([shares, fused_shares]), 0.0)
-    means = xp.sum(both, axis=(2, 3)) / bk.at_least(count, 1.0)
-    confidence, fused_confidence = means[0, ...], means[1, ...]
+    sums = xp.reshape(xp.sum(both, axis=(2, 3)), (-1,))
+    count = xp.reshape(xp.sum(xp.astype(mask, shares.dtype)), (1,))
+    means, count = _means(sums, count, reduce, bk)
+    confidence, fused_confidence = means[: shares.shape[0]], means[shares.shape[0] :]
     weak = _one_hot_argmin(confidence, bk)
     gap = _pick(confidence - fused_confidence, weak, bk)
     return Imbalance(weak, gap, count > 0, confidence, fused_confidence)
 
 
 def official_gap(
-    log_confidences: Array, fused_log_confidences: Array, *, backend: Backend | None = None
+    log_confidences: Array,
+    fused_log_confidences: Array,
+    *,
+    reduce: Reduce | None = None,
+    backend: Backend | None = None,
 ) -> tuple[Array, Array]:
     """Return the weak modality and the gap as the authors' code has them, for two modalities.
 
@@ -105,6 +122,8 @@ def official_gap(
         log c on the aligned batch.
     fused_log_confidences : array, shape (2, V, B)
         log p~ at the class of each modality.
+    reduce : callable, optional
+        As for `imbalance`.
 
     Returns
     -------
@@ -120,8 +139,11 @@ def official_gap(
     """
     bk = backend or get_backend(log_confidences)
     xp = bk.xp
-    confidence = xp.mean(xp.exp(log_confidences), axis=-1)
-    fused = xp.mean(xp.exp(fused_log_confidences), axis=-1)
+    views = fused_log_confidences.shape[1]
+    each = xp.concat([log_confidences, xp.reshape(fused_log_confidences, (2 * views, -1))], axis=0)
+    ones = xp.ones_like(log_confidences[0, ...])
+    means, _ = _means(xp.sum(xp.exp(each), axis=-1), xp.reshape(xp.sum(ones), (1,)), reduce, bk)
+    confidence, fused = means[:2], xp.reshape(means[2:], (2, -1))
     weak = _one_hot_argmin(confidence, bk)
     gap = xp.mean(fused[0, ...] / fused[1, ...]) - confidence[0, ...] / confidence[1, ...]
     return weak, xp.where(weak[0, ...], -gap, gap)
@@ -296,6 +318,14 @@ def hard_sample_weight(similarities: Array) -> Array:
 def _one_hot_argmin(x: Array, bk: Backend) -> Array:
     index = bk.arange(x.shape[0], x)
     return index == bk.xp.astype(bk.xp.argmin(x, axis=0), bk.index_dtype(), copy=False)
+
+
+def _means(sums: Array, count: Array, reduce: Reduce | None, bk: Backend) -> tuple[Array, Array]:
+    """Divide sums by a count, shape (1,); return the means and the count, shape ()."""
+    if reduce is not None:
+        everything = reduce(bk.xp.concat([sums, count], axis=0))
+        sums, count = everything[:-1], everything[-1:]
+    return sums / bk.at_least(count, 1.0), count[0, ...]
 
 
 def _pick(x: Array, where: Array, bk: Backend) -> Array:

@@ -14,6 +14,7 @@ require("torch", "PyTorch", "torch")
 import torch
 from torch import Tensor, nn
 
+from midas_core.adapters.torch_distributed import in_distributed_run, sum_over_ranks
 from midas_core.adapters.torch_heads import additive_logits, additive_parameters, both_logits, may_stack
 from midas_core.adapters.torch_inputs import check_batch, check_logits, make_heads
 from midas_core.adapters.torch_misalign import Misalign, Misaligned
@@ -293,6 +294,8 @@ class MidasLoss(RandomModule):
             "variant": self.variant,
             "alpha_update": self.alpha_update,
             "max_alpha": self.max_alpha,
+            # Ranks may evaluate different numbers of batches: only training waits for the others.
+            "reduce": sum_over_ranks if self.training and in_distributed_run() else None,
         }
 
     def _width(self, given: list[Tensor]) -> int:
