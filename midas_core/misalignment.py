@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from midas_core.backends import Array, Backend, get_backend
-from midas_core.validation import check_labels, check_modalities, check_number, check_shape
+from midas_core.validation import check_integral, check_labels, check_modalities, check_number, check_shape
 
 VIEWS = 2
 """Mixed samples made from each sample of the batch."""
@@ -257,6 +257,11 @@ def draw_sources(
     -------
     array, shape (M, V, B), integer
 
+    Raises
+    ------
+    TypeError, ValueError
+        If dtype or shape of the permutation does not fit.
+
     Examples
     --------
     >>> import numpy as np
@@ -266,6 +271,9 @@ def draw_sources(
     (3, 2, 4)
     """
     bk = backend or get_backend(labels)
+    if permutation is not None:
+        check_integral("permutation", permutation, bk)
+        check_shape("permutation", permutation, labels.shape, "(B,)")
     if permutation is None and variant == "official":
         permutation = plain_permutation(numbers.samples, backend=bk)
     elif permutation is None:

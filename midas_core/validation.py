@@ -35,6 +35,12 @@ def check_floating(name: str, x: Array, backend: Backend) -> None:
         raise TypeError(f"{name}: expected a real floating dtype, got {x.dtype}")
 
 
+def check_integral(name: str, x: Array, backend: Backend) -> None:
+    """Raise ``TypeError`` unless ``x`` has an integer dtype."""
+    if not backend.xp.isdtype(x.dtype, "integral"):
+        raise TypeError(f"{name}: expected an integer dtype, got {x.dtype}")
+
+
 def check_labels(labels: Array, backend: Backend) -> None:
     """Raise unless ``labels`` is a vector of whole numbers."""
     if not backend.xp.isdtype(labels.dtype, "integral"):

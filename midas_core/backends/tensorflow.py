@@ -29,6 +29,7 @@ class Namespace:
     where = staticmethod(tf.where)
     zeros_like = staticmethod(tf.zeros_like)
     reshape = staticmethod(tf.reshape)
+    concat = staticmethod(tf.concat)
 
     @staticmethod
     def astype(x: Array, dtype: Any, *, copy: bool = True) -> Array:
