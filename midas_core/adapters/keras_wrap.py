@@ -32,17 +32,25 @@ def split_functional(model: Any, features: Any, head: str | None) -> Parts:
     found = [_tensor_of(name, f"features of {modalities.title(m)}", tensors) for m, name in enumerate(names)]
     end = _final_tensor(model) if head is None else _tensor_of(head, "head", tensors)
     logits, softmax = _without_softmax(end)
-    like = None if modalities.names is None else dict.fromkeys(modalities.names)
-    packed = modalities.pack(found, like)
     try:
-        tail = keras.Model(packed, logits, name="head")
+        tail = keras.Model(found, logits, name="head")
     except ValueError as error:
         raise ValueError(
             f"features: expected layers through which everything reaches the head, got {names}; the head also depends "
             "on another part of the model"
         ) from error
+    packed: Any = found
+    if modalities.names is not None:
+        packed = dict(zip(modalities.names, found, strict=True))
+        tail = _by_name(tail, packed)
     backbone = keras.Model(model.input, packed, name=f"{model.name}_features")
     return Parts(backbone, tail, softmax)
+
+
+def _by_name(head: Any, tensors: dict[str, Any]) -> Any:
+    """Let a head that takes a list take a dict; Keras wants inputs that are called like its keys."""
+    inputs = {name: keras.Input(batch_shape=x.shape, dtype=x.dtype, name=name) for name, x in tensors.items()}
+    return keras.Model(inputs, head(list(inputs.values())), name="named_head")
 
 
 def _tensors(model: Any) -> dict[str, Any]:

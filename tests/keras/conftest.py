@@ -8,8 +8,8 @@ BACKEND = os.environ.get("KERAS_BACKEND")
 if BACKEND is None:
     collect_ignore_glob = ["test_*.py"]
 else:
-    # Before JAX starts: two devices for the data-parallel test.
-    os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+    # Before JAX starts: two devices for the data-parallel test, and quick compilation of what runs but a few times.
+    os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
     import keras
     import pytest
 
