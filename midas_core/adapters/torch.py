@@ -384,11 +384,11 @@ class MidasLoss(RandomModule):
         )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> MidasLoss:
-        # .half() is meant for parameters: alpha moves in steps of eta and keeps its digits.
-        exact = self.alpha
+        # .half() is meant for parameters: alpha moves in steps of eta and keeps its digits. Not every device has doubles.
+        exact, self.alpha = self.alpha, self.alpha.float()
         super()._apply(fn, recurse)
-        if self.alpha.dtype != exact.dtype:
-            self.alpha = exact.to(self.alpha.device)
+        device = self.alpha.device
+        self.alpha = exact.to(device, torch.float32 if device.type == "mps" else exact.dtype)
         return self
 
 
