@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Any
 
 import torch
@@ -137,6 +139,15 @@ def _start(progress: Any) -> None:
     _progress = progress
     # Ctrl-C reaches every process; the parent has the last word.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # A worker whose parent was killed would wait for jobs for ever.
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
     torch.set_num_threads(1)
 
 

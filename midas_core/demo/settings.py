@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-LEARNING_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
+LEARNING_RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 """The grid of ``--tune``, the same for every method."""
 
 DEFAULT_SEEDS = 5
@@ -45,10 +45,19 @@ SETTINGS: Mapping[str, Settings] = {
             "MIDAS": (0.003, 1.0),
         }
     ),
-    "wide-left": Settings(),
+    "wide-left": Settings(
+        tuned={
+            "left alone": (0.001, 1.0),
+            "right alone": (0.01, 1.0),
+            "joint": (0.003, 1.0),
+            "joint + unimodal": (0.003, 2.0),
+            "joint + dropout": (0.003, 0.5),
+            "MIDAS": (0.003, 5.0),
+        }
+    ),
     "two-sensors": Settings(),
-    "scaled-sensors": Settings(epochs=200),
-    "noisy-views": Settings(epochs=200),
+    "scaled-sensors": Settings(epochs=150),
+    "noisy-views": Settings(epochs=150),
     "breast-cancer": Settings(epochs=100),
     "av-clean": Settings(epochs=120),
     "av-noisy": Settings(epochs=100, batch_size=128),
