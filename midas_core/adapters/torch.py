@@ -384,7 +384,7 @@ class MidasLoss(RandomModule):
         )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> MidasLoss:
-        # .half() is meant for parameters: alpha moves in steps of eta and keeps its digits. Not every device has doubles.
+        # .half() is meant for parameters: alpha moves in steps of eta and keeps its digits, where the device has them.
         exact, self.alpha = self.alpha, self.alpha.float()
         super()._apply(fn, recurse)
         device = self.alpha.device
