@@ -86,6 +86,7 @@ def _curve(axis: str, sizes: list[Size], values: list[int], settings: Settings) 
 def draw_figure(curves: Sequence[Curve], path: Path) -> None:
     """Draw the curves, with the line of the fit, into a PNG."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator
 
     figure = Figure(figsize=(10, 3.4), layout="constrained")
     for axis, curve in zip(figure.subplots(1, len(curves), sharey=True), curves, strict=True):
@@ -96,7 +97,10 @@ def draw_figure(curves: Sequence[Curve], path: Path) -> None:
         axis.loglog(curve.values, 1e3 * np.array(curve.medians), "o", color="#D55E00", markersize=5, label="median")
         axis.set(title=curve.fixed, xlabel=curve.axis)
         axis.set_xticks(curve.values, [str(n) for n in curve.values])
-        axis.minorticks_off()
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_minor_locator(NullLocator())
+        axis.yaxis.set_major_formatter("{x:g}")
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(color="#DDDDDD", linewidth=0.6)
         axis.set_axisbelow(True)
