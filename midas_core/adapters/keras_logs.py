@@ -68,8 +68,10 @@ class EpochCounter(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Catch up with ``initial_epoch``."""
-        self.model.set_epoch(max(epoch, int(self.model.epoch)))
+        state = self.model.midas_state
+        state.set_epoch(max(epoch, state.get_epoch()))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Count before the other callbacks save."""
-        self.model.set_epoch(int(self.model.epoch) + 1)
+        state = self.model.midas_state
+        state.set_epoch(state.get_epoch() + 1)

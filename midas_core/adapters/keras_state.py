@@ -107,7 +107,7 @@ class StateLayer(RandomLayer):
 
     def start(self, initial_alpha: float, seed: int | None) -> None:
         """Take the start from a new loss: alpha unless it has moved already, the stream where there is a seed."""
-        if int(self.step) == 0:
+        if _number(self.step) == 0:
             self.alpha.assign(np.full(self.alpha.shape, initial_alpha))
         if seed is not None:
             self.reseed(seed)
@@ -121,6 +121,10 @@ class StateLayer(RandomLayer):
         """Store the state for the next step."""
         self.alpha.assign(state.alpha)
         self.step.assign(state.step)
+
+    def get_epoch(self) -> int:
+        """Return how many epochs have passed."""
+        return _number(self.epoch)
 
     def set_epoch(self, epoch: int) -> None:
         """Say how many epochs have passed."""
@@ -137,3 +141,8 @@ class StateLayer(RandomLayer):
             autocast=False,
             aggregation="only_first_replica",
         )
+
+
+def _number(variable: Any) -> int:
+    # A variable of tf.distribute is no number by itself.
+    return int(keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(variable)))

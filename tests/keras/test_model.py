@@ -153,7 +153,9 @@ def test_regularizers_of_the_encoders_count():
     model.build({"audio": (None, 6), "video": (None, 4)})
     squares = sum((array(encoder.kernel) ** 2).sum() for encoder in encoders.values())
     found = model.train_on_batch(x, y, return_dict=True)
-    parts = sum(found[name] for name in ("aligned_loss", "misaligned_loss", "unimodal_loss_audio", "unimodal_loss_video"))
+    parts = sum(
+        found[name] for name in ("aligned_loss", "misaligned_loss", "unimodal_loss_audio", "unimodal_loss_video")
+    )
     assert found["loss"] == pytest.approx(parts + squares, rel=1e-5)
 
 

@@ -98,7 +98,9 @@ def test_several_steps_per_execution_give_the_same_numbers():
         np.testing.assert_allclose(histories[1][name], values, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.skipif(BACKEND != "tensorflow", reason="JAX always does; on PyTorch it takes minutes, and was tried by hand")
+@pytest.mark.skipif(
+    BACKEND != "tensorflow", reason="JAX always does; on PyTorch it takes minutes, and was tried by hand"
+)
 def test_jit_compile():
     """XLA draws other numbers than TensorFlow does without it; warm-up looks at none."""
     x, y = make_data(16)
