@@ -21,13 +21,13 @@ def test_values_numpy(p):
     check_values(get_framework("numpy"), p)
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(p=problems(FEW_SHAPES))
 def test_values(framework, p):
     check_values(framework, p)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(p=problems(FEW_SHAPES))
 def test_gradients(autograd, p):
     check_autograd(autograd, p)
