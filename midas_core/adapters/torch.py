@@ -252,6 +252,7 @@ class MidasLoss(RandomModule):
             generator=generator,
         )
         sources = pairs.sources
+        self._check_widths(given)
         additive = additive_parameters(head) if self.head_input == "concatenated" else None
         if additive is not None:
             check_shape("weight of the head", additive.weight, (self.num_classes, self._width(given)), "(C, D)")
@@ -314,7 +315,8 @@ class MidasLoss(RandomModule):
         if not full or len(found) < len(unimodal) or any(feature.ndim != 2 for feature in given):
             return None
         for m, (each, feature) in enumerate(zip(found, given, strict=True)):
-            self._check_width(m, each.weight, feature)
+            name = f"weight of the unimodal head of {self.modalities.title(m)}"
+            check_shape(name, each.weight, (self.num_classes, feature.shape[1]), "(C, D)")
         return found
 
     def _fused_terms(
@@ -353,16 +355,17 @@ class MidasLoss(RandomModule):
     def _unimodal_logits(self, given: list[Tensor]) -> list[Tensor]:
         logits = []
         for m, (head, feature) in enumerate(zip(self.unimodal_heads, given, strict=True)):
-            title = self.modalities.title(m)
-            if isinstance(head, nn.Linear):
-                self._check_width(m, head.weight, feature)
             logits.append(head(feature))
-            check_logits(f"unimodal head of {title}", logits[-1], feature.shape[0], self.num_classes)
+            name = f"unimodal head of {self.modalities.title(m)}"
+            check_logits(name, logits[-1], feature.shape[0], self.num_classes)
         return logits
 
-    def _check_width(self, m: int, weight: Tensor, feature: Tensor) -> None:
-        expected = (feature.shape[0], weight.shape[1])
-        check_shape(f"features of {self.modalities.title(m)}", feature, expected, "(B, D)")
+    def _check_widths(self, given: list[Tensor]) -> None:
+        # Before the fused head's: where a feature is wrong, both are.
+        for m, (head, feature) in enumerate(zip(self.unimodal_heads, given, strict=True)):
+            if isinstance(head, nn.Linear):
+                expected = (feature.shape[0], head.in_features)
+                check_shape(f"features of {self.modalities.title(m)}", feature, expected, "(B, D)")
 
     def _run_head(self, head: Callable[..., Tensor], like: Any, given: list[Tensor]) -> Tensor:
         if self.head_input == "concatenated":
