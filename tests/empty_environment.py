@@ -21,7 +21,7 @@ sources = midas_core.source_matrix(np.array([1, 0]), 2)
 assert sources.shape == (2, 2, 2)
 
 try:
-    import midas_core.adapters.torch  # noqa: F401
+    import midas_core.adapters.torch
 except ImportError as error:
     assert str(error) == "PyTorch is not installed: pip install 'midas-multimodal[torch]'", error
 else:
