@@ -107,15 +107,14 @@ class StateLayer(RandomLayer):
 
     def start(self, initial_alpha: float, seed: int | None) -> None:
         """Take the start from a new loss: alpha unless it has moved already, the stream where there is a seed."""
-        if _number(self.step) == 0:
+        if int(_read(self.step)) == 0:
             self.alpha.assign(np.full(self.alpha.shape, initial_alpha))
         if seed is not None:
             self.reseed(seed)
 
     def read(self) -> MidasState:
         """Return the state as the core takes it."""
-        convert = keras.ops.convert_to_tensor
-        return MidasState(convert(self.alpha), convert(self.step))
+        return MidasState(_read(self.alpha), _read(self.step))
 
     def write(self, state: MidasState) -> None:
         """Store the state for the next step."""
@@ -124,7 +123,7 @@ class StateLayer(RandomLayer):
 
     def get_epoch(self) -> int:
         """Return how many epochs have passed."""
-        return _number(self.epoch)
+        return int(_read(self.epoch))
 
     def set_epoch(self, epoch: int) -> None:
         """Say how many epochs have passed."""
@@ -143,6 +142,6 @@ class StateLayer(RandomLayer):
         )
 
 
-def _number(variable: Any) -> int:
-    # A variable of tf.distribute is no number by itself.
-    return int(keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(variable)))
+def _read(variable: Any) -> Array:
+    # The product is a tensor, also where the value is a variable of TensorFlow or of tf.distribute.
+    return variable.value * 1

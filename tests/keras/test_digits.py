@@ -10,7 +10,6 @@ from midas_core.adapters import torch as torch_adapter
 from midas_core.adapters.keras import MidasLoss, MidasModel
 from midas_core.data.digits import halves
 from midas_core.demo.models import Network
-from tests.keras.loops import BACKEND
 
 EPOCHS, BATCH, RATE, SEEDS = 40, 50, 3e-3, (0, 1)
 
@@ -26,10 +25,8 @@ def with_keras(seed):
     model = MidasModel(encoders, task.num_classes)
     model.compile(keras.optimizers.Adam(RATE), loss=MidasLoss(), metrics=["accuracy"])
     model.fit(task.training.views, task.training.labels, batch_size=BATCH, epochs=EPOCHS, verbose=0)
-    views = list(task.test.views)
-    aligned = (model.predict(views, verbose=0, batch_size=300).argmax(axis=1) == task.test.labels).mean()
-    blind = model.predict([views[0], np.zeros_like(views[1])], verbose=0, batch_size=300)
-    return aligned, (blind.argmax(axis=1) == task.test.labels).mean()
+    found = model.predict(list(task.test.views), verbose=0, batch_size=300)
+    return (found.argmax(axis=1) == task.test.labels).mean()
 
 
 def with_torch(seed):
@@ -46,9 +43,8 @@ def with_torch(seed):
             loss.backward()
             optimizer.step()
     with torch.no_grad():
-        left, right = (torch.from_numpy(x) for x in task.test.views)
-        found = [network.head(torch.cat(network.encode(x), dim=1)) for x in ((left, right), (left, 0 * right))]
-    return [(z.argmax(dim=1).numpy() == task.test.labels).mean() for z in found]
+        found = network.head(torch.cat(network.encode([torch.from_numpy(x) for x in task.test.views]), dim=1))
+    return (found.argmax(dim=1).numpy() == task.test.labels).mean()
 
 
 def test_fit_learns_what_the_pytorch_loop_learns():
@@ -58,7 +54,6 @@ def test_fit_learns_what_the_pytorch_loop_learns():
         ours, theirs = (np.array([run(seed) for seed in SEEDS]) for run in (with_keras, with_torch))
     finally:
         torch.set_num_threads(threads)
-    print(BACKEND, ours, theirs)
-    assert ours[:, 0].min() > 0.94
+    assert ours.min() > 0.94
     # Another start, another order: two points are within the spread over seeds.
-    assert abs(ours[:, 0].mean() - theirs[:, 0].mean()) < 0.02
+    assert abs(ours.mean() - theirs.mean()) < 0.02
