@@ -62,7 +62,7 @@ def draw_figure(title: str, modalities: Sequence[str], runs: Sequence[Run], path
     handles, labels = aligned.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, title="methods (upper row)")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=96, pil_kwargs={"optimize": True})
 
 
 def _by_method(axis: Axes, histories: dict[str, list[list[Point]]], field: str, title: str) -> None:
@@ -87,7 +87,9 @@ def _confidences(axis: Axes, histories: list[list[Point]], modalities: Sequence[
         _curve(axis, epochs, unimodal[..., m], color, f"{name}, unimodal", "--")
         _curve(axis, epochs, fused[..., m], color, f"{name}, multimodal")
     axis.set_title(f"Normalised confidence, validation\n{key}", fontsize=11)
-    axis.set_ylim(0, 1)
+    # The legend has its place above the curves.
+    axis.set_ylim(0, 1.3)
+    axis.set_yticks(np.linspace(0, 1, 6))
     axis.legend(frameon=False, fontsize=8, ncols=len(modalities), loc="upper center", columnspacing=1.0)
 
 

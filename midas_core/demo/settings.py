@@ -38,27 +38,37 @@ SETTINGS: Mapping[str, Settings] = {
     "halves": Settings(
         tuned={
             "left alone": (0.01, 1.0),
-            "right alone": (0.0003, 1.0),
+            "right alone": (0.003, 1.0),
             "joint": (0.003, 1.0),
             "joint + unimodal": (0.003, 1.0),
             "joint + dropout": (0.01, 0.25),
             "MIDAS": (0.003, 1.0),
-        }
+        },
     ),
     "wide-left": Settings(
         tuned={
             "left alone": (0.001, 1.0),
-            "right alone": (0.01, 1.0),
+            "right alone": (0.03, 1.0),
             "joint": (0.003, 1.0),
             "joint + unimodal": (0.003, 2.0),
             "joint + dropout": (0.003, 0.5),
             "MIDAS": (0.003, 5.0),
-        }
+        },
     ),
     "two-sensors": Settings(),
-    "scaled-sensors": Settings(epochs=150),
-    "noisy-views": Settings(epochs=150),
+    "scaled-sensors": Settings(epochs=100),
+    "noisy-views": Settings(epochs=100),
     "breast-cancer": Settings(epochs=100),
-    "av-clean": Settings(epochs=120),
+    "av-clean": Settings(
+        epochs=120,
+        tuned={
+            "audio alone": (0.003, 1.0),
+            "image alone": (0.003, 1.0),
+            "joint": (0.03, 1.0),
+            "joint + unimodal": (0.03, 2.0),
+            "joint + dropout": (0.01, 0.25),
+            "MIDAS": (0.003, 2.0),
+        },
+    ),
     "av-noisy": Settings(epochs=100, batch_size=128),
 }
