@@ -137,6 +137,7 @@ _progress: Any = None
 def _start(progress: Any) -> None:
     global _progress
     _progress = progress
+    torch.set_num_threads(1)
     # Ctrl-C reaches every process; the parent has the last word.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -148,7 +149,6 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-    torch.set_num_threads(1)
 
 
 def _work(index: int, job: Job) -> list[Run]:
