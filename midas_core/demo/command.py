@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import BrokenExecutor
+from importlib import import_module
 from pathlib import Path
 
 import click
@@ -69,6 +70,13 @@ class Failure(click.ClickException):
 @click.option(
     "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write every number here too."
 )
+@click.option(
+    "--framework",
+    type=click.Choice(["torch", "keras"]),
+    default="torch",
+    show_default=True,
+    help="What trains; keras on the backend that KERAS_BACKEND names, with the settings tuned for torch.",
+)
 @click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Processes that train.")
 def demo(
     data: str,
@@ -79,6 +87,7 @@ def demo(
     tune: bool,
     output: Path,
     json_file: Path | None,
+    framework: str,
     workers: int,
 ) -> None:
     """Train the usual ways and MIDAS on real data, and compare.
@@ -99,8 +108,12 @@ def demo(
         if data.startswith("av-"):
             require("librosa", "librosa", "audio")
             require("soundfile", "soundfile", "audio")
+        if framework == "keras":
+            import_module("midas_core.adapters.keras")
     except ImportError as error:
         raise Failure(str(error)) from error
+    if tune and framework != "torch":
+        raise click.UsageError("--tune goes with --framework torch")
     if data.startswith("av-") and root is None:
         raise click.UsageError(
             f"--data {data} needs --root FOLDER, with recordings/{{digit}}_{{speaker}}_{{index}}.wav in it"
@@ -121,6 +134,7 @@ def demo(
         workers=1 if quick else workers,
         output=output,
         json=json_file,
+        framework=framework,
     )
     console = Console()
     if not console.is_terminal:

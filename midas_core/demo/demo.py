@@ -37,6 +37,7 @@ class Options:
     workers : int
     output : Path
     json : Path or None
+    framework : {"torch", "keras"}
     """
 
     data: tuple[str, ...]
@@ -46,6 +47,7 @@ class Options:
     workers: int
     output: Path
     json: Path | None
+    framework: str = "torch"
 
 
 def run_demo(options: Options, console: Console) -> None:
@@ -68,10 +70,10 @@ def run_demo(options: Options, console: Console) -> None:
     for result in results:
         summary = summarize(result.runs, result.modalities)
         console.print()
-        console.print(results_table(_title(result), summary))
+        console.print(results_table(_title(result, options), summary))
         console.print(difference_table(summary, result.modalities))
         path = options.output / f"{result.name}.png"
-        draw_figure(_title(result), result.modalities, result.runs, path)
+        draw_figure(_title(result, options), result.modalities, result.runs, path)
         console.print(f"Figure: {path}")
     for file in {options.output / "results.json", options.json} - {None}:
         write_json(content, file)  # type: ignore[arg-type]
@@ -122,14 +124,27 @@ def _jobs(name: str, make: Make, seed: int, options: Options) -> list[Job]:
         return Hyperparameters(rate, strength, settings.epochs, settings.batch_size)
 
     groups = [tuple(method.key for method in alone(task.modalities)), *((m.key,) for m in FUSED)]
-    return [Job(name, task, seed, {key: hyperparameters(key) for key in group}) for group in groups]
+    return [
+        Job(name, task, seed, {key: hyperparameters(key) for key in group}, framework=options.framework)
+        for group in groups
+    ]
 
 
-def _title(result: TaskResults) -> str:
+def _title(result: TaskResults, options: Options) -> str:
     sizes = result.sizes
-    return f"{result.name}: {result.title} ({sizes['training']} to train on, {sizes['test']} to test on)"
+    title = f"{result.name}: {result.title} ({sizes['training']} to train on, {sizes['test']} to test on)"
+    return f"{title}, {_framework(options)}" if options.framework == "keras" else title
+
+
+def _framework(options: Options) -> str:
+    if options.framework == "torch":
+        return "PyTorch"
+    from midas_core.adapters.keras_backend import keras
+
+    return f"Keras on {keras.backend.backend()}"
 
 
 def _as_text(options: Options) -> dict[str, Any]:
-    shown = {"data": list(options.data), "seeds": options.seeds, "epochs": options.epochs}
+    shown: dict[str, Any] = {"data": list(options.data), "seeds": options.seeds, "epochs": options.epochs}
+    shown["framework"] = _framework(options)
     return {**shown, "root": None if options.root is None else str(options.root)}

@@ -38,6 +38,8 @@ class Job:
         Where these are all the modalities alone, late fusion comes with them.
     test : bool
         Whether to measure on the test data in the end.
+    framework : {"torch", "keras"}
+        What trains.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Job:
     seed: int
     methods: dict[str, Hyperparameters]
     test: bool = True
+    framework: str = "torch"
 
 
 def execute(job: Job, report: Callable[[int], None]) -> list[Run]:
@@ -62,9 +65,12 @@ def execute(job: Job, report: Callable[[int], None]) -> list[Run]:
     """
     task = job.task
     known = {method.key: method for method in (*alone(task.modalities), *FUSED)}
+    train_one: Any = train
+    if job.framework == "keras":
+        from midas_core.demo.keras_training import train as train_one
     networks, runs = [], []
     for key, hyperparameters in job.methods.items():
-        network, run = train(task, known[key], job.seed, hyperparameters, report=report)
+        network, run = train_one(task, known[key], job.seed, hyperparameters, report=report)
         if job.test:
             run.test = score(network, restrict(task.test, known[key].only), task.num_classes)
         networks.append(network)

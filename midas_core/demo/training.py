@@ -6,9 +6,10 @@ import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from midas_core.data import Split, Task
 from midas_core.demo.evaluation import (
@@ -151,10 +152,10 @@ def train(
     optimizer = torch.optim.Adam(parameters, lr=hyperparameters.learning_rate, fused=True)
     order = torch.Generator().manual_seed(seed)
 
-    measure = _Measure(network, criterion, training, validation, task.num_classes)
+    measure = Measure(network, criterion, training, validation, task.num_classes)
     run = Run(method.key, seed, hyperparameters, seconds=0.0)
     best: dict[str, Tensor] = {}
-    every = max(1, epochs // POINTS)
+    every = spacing(epochs)
     total, steps, since, start = torch.zeros(()), 0, 0, time.process_time()
     for epoch in range(epochs):
         for batch in torch.randperm(len(labels), generator=order).split(batch_size):
@@ -179,13 +180,27 @@ def train(
     return network.eval(), run
 
 
-class _Measure:
-    """Takes the measurements of a `Point`."""
+def spacing(epochs: int) -> int:
+    """Return the epochs from one measurement to the next."""
+    return max(1, epochs // POINTS)
+
+
+class Measure:
+    """Takes the measurements of a `Point`.
+
+    Parameters
+    ----------
+    network : `Network`, or what has its ``encode`` and ``head``
+    criterion : object
+        Its ``alpha`` and ``unimodal_heads`` are looked at, where it has them.
+    training, validation : Split
+    num_classes : int
+    """
 
     def __init__(
         self,
-        network: Network,
-        criterion: nn.Module,
+        network: Any,
+        criterion: Any,
         training: Split,
         validation: Split,
         num_classes: int,
@@ -202,6 +217,7 @@ class _Measure:
 
     @torch.no_grad()
     def __call__(self, epoch: int, loss: float) -> Point:
+        """Return the point after ``epoch`` epochs, ``loss`` the mean training loss since the last one."""
         network = self.network
         fitted = network.head(torch.cat(network.encode(self.training), dim=1))
         features = network.encode(self.validation)
