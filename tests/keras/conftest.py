@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 BACKEND = os.environ.get("KERAS_BACKEND")
 if BACKEND is None:
@@ -10,6 +11,11 @@ if BACKEND is None:
 else:
     # Before JAX starts: two devices for the data-parallel test, and quick compilation of what runs but a few times.
     os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
+    # Many tests compile the same small step: once is enough.
+    cache = tempfile.TemporaryDirectory()
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = cache.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
     import keras
     import pytest
 

@@ -31,6 +31,7 @@ def test_the_readme_shows_the_quickstart():
     assert [b.strip() for b in blocks if "midas_core.adapters.keras" in b] in ([], [code])
 
 
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="untraced JAX compiles every operation by itself")
 @pytest.mark.parametrize("name", ["keras_loss", "keras_model", "keras_misalign"])
 def test_docstrings(name):
     found = doctest.testmod(importlib.import_module(f"midas_core.adapters.{name}"))
