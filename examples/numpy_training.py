@@ -26,8 +26,6 @@ for step in range(101):
     gradient = midas.midas_gradients(*logits, labels, sources, weights)
     for m in range(M):
         heads[m] -= 0.1 / B * features[m].T @ gradient.unimodal[m]
-        fused[m] -= 0.1 / B * (
-            features[m].T @ gradient.fused + np.einsum("vbd,vbc->dc", mixed[m], gradient.mixed)
-        )
+        fused[m] -= 0.1 / B * (features[m].T @ gradient.fused + np.einsum("vbd,vbc->dc", mixed[m], gradient.mixed))
     if step % 20 == 0:
         print(f"step {step:3d}  loss {terms.total.mean():.3f}  alpha {state.alpha.round(2)}")

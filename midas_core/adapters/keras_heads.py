@@ -86,7 +86,7 @@ class FusedHead:
 
     def _products(self, features: Sequence[Array]) -> list[Array] | None:
         """Return the partial products f^m W_m, the bias in the first; None unless the head is additive."""
-        head = self._head
+        head: Any = self._head
         widths = [x.shape[1] for x in features if len(x.shape) == 2]
         if not (self._concatenated and _is_additive(head) and len(widths) == len(features)):
             return None

@@ -12,7 +12,7 @@ ops = keras.ops
 Mean = keras.metrics.Mean
 
 
-class Latest(Mean):  # type: ignore[misc]
+class Latest(Mean):  # type: ignore[misc, valid-type]
     """The last value instead of the mean of all."""
 
     def update_state(self, values: Array, sample_weight: Array | None = None) -> None:

@@ -18,7 +18,7 @@ Layer = keras.layers.Layer
 
 
 @keras.saving.register_keras_serializable(package="midas_core")
-class MidasLoss(Layer):  # type: ignore[misc]
+class MidasLoss(Layer):  # type: ignore[misc, valid-type]
     """The MIDAS objective: L = L_align + L_uni + weight * L_mis (eq. 11).
 
     Give it to ``MidasModel.compile(loss=MidasLoss(...))``: the model then holds the state and the unimodal heads, and

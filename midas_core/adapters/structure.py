@@ -53,9 +53,7 @@ class Modalities:
                     f"modalities were given without names, got a dict with {sorted(given)}"
                 )
             if set(given) != set(self.names):
-                raise ValueError(
-                    f"{argument}: expected the modalities {list(self.names)}, got {list(given)}"
-                )
+                raise ValueError(f"{argument}: expected the modalities {list(self.names)}, got {list(given)}")
             return [given[name] for name in self.names]
         if not _is_sequence(given):
             raise TypeError(
