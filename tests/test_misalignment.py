@@ -45,7 +45,7 @@ def test_every_partner_of_another_class_comes_up_about_equally_often():
     expected = 6000 / 4
     other = labels[:, None] != labels
     assert not counts[~other].any()
-    # 1500 draws in a cell spread by about 34; here twice the rounding of the rotation comes on top.
+    # The count of a cell has a standard deviation of about 34 in 1500.
     np.testing.assert_allclose(counts[other], expected, rtol=0.12)
 
 
