@@ -166,8 +166,13 @@ class _FusedStep(torch.autograd.Function):
         return losses
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, of_aligned: Tensor, of_unimodal: Tensor, of_misaligned: Tensor) -> Any:
+        if torch.is_grad_enabled():
+            # create_graph=True. With once_differentiable a penalty on the gradient would vanish without a word.
+            raise RuntimeError(
+                "MidasLoss: the fused step is differentiable once, got create_graph=True; for a second derivative pass "
+                "the head as a plain function, head=lambda x: linear(x)"
+            )
         saved = ctx.saved_tensors
         count = (len(saved) - 2) // 3
         weight, unimodal_weights, features = saved[0], saved[1 : count + 1], saved[count + 1 : 2 * count + 1]
