@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-LEARNING_RATES = (1e-3, 3e-3, 1e-2, 3e-2)
+LEARNING_RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 """The grid of ``--tune``, the same for every method."""
 
 DEFAULT_SEEDS = 5
@@ -70,5 +70,16 @@ SETTINGS: Mapping[str, Settings] = {
             "MIDAS": (0.003, 2.0),
         },
     ),
-    "av-noisy": Settings(epochs=100, batch_size=128),
+    "av-noisy": Settings(
+        epochs=100,
+        batch_size=128,
+        tuned={
+            "audio alone": (0.01, 1.0),
+            "image alone": (0.003, 1.0),
+            "joint": (0.03, 1.0),
+            "joint + unimodal": (0.01, 2.0),
+            "joint + dropout": (0.003, 0.75),
+            "MIDAS": (0.001, 5.0),
+        },
+    ),
 }
