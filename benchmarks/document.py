@@ -21,7 +21,8 @@ def render(content: dict[str, Any]) -> str:
     machine, versions, options = content["machine"], content["versions"], content["options"]
     place = ", ".join(filter(None, (machine["processor"], f"{machine['cores']} cores", machine.get("gpu"))))
     lines = [
-        f"Measured on: {place} ({machine['system']}), {options['threads']} thread(s), {options['device']}.",
+        f"Measured on: {place} ({machine['system']}), {options['threads']} thread(s), {options['device']}. "
+        f"Load of the machine when it began: {machine['load']}.",
         "With " + ", ".join(f"{name} {version}" for name, version in versions.items()) + ".",
         "",
     ]

@@ -20,7 +20,7 @@ from midas_core.benchmarks import native_torch, steps
 from midas_core.benchmarks.problem import Problem, Size
 from midas_core.benchmarks.registry import SECTIONS
 from midas_core.benchmarks.results import Result
-from midas_core.benchmarks.sections import core, gpu, memory, scaling, step
+from midas_core.benchmarks.sections import core, gpu, imports, memory, scaling, step
 from midas_core.benchmarks.settings import CPU_SIZES, CUDA_SIZES, Settings
 from midas_core.benchmarks.textbook import TextbookMidas
 from midas_core.benchmarks.timing import Effort, Times, interleave, threads
@@ -213,6 +213,14 @@ def test_quick_run_prints_tables_and_writes_json_and_the_figure(tmp_path):
             assert row["what"]
             assert row["target"] is None
             assert all(seconds > 0 for seconds in row["seconds"].values())
+
+
+def test_a_busy_machine_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr("midas_core.benchmarks.results.load", lambda: 3.5)
+    monkeypatch.setattr(imports, "ROUNDS", 1)
+    outcome = run("--only", "import", "--json", tmp_path / "found.json")
+    assert "This machine is busy (load 3.5)" in outcome.output
+    assert json.loads((tmp_path / "found.json").read_text())["machine"]["load"] == 3.5
 
 
 @pytest.mark.parametrize(

@@ -64,12 +64,14 @@ class Result:
         return cls(f"{what}, {how}" if how else what, size, *times.ratio(name, base), target, seconds=seconds)
 
 
-def as_json(sections: Mapping[str, list[Result]], left_out: Sequence[str], options: Mapping[str, Any]) -> Any:
+def as_json(
+    sections: Mapping[str, list[Result]], left_out: Sequence[str], options: Mapping[str, Any], machine: Any
+) -> Any:
     """Return all results with the options, the machine and the versions that led to them."""
     rows = {name: [asdict(result) | {"met": result.met} for result in found] for name, found in sections.items()}
     return {
         "options": dict(options),
-        "machine": machine(str(options["device"])),
+        "machine": machine,
         "versions": versions(),
         "left_out": list(left_out),
         "sections": rows,
@@ -84,10 +86,20 @@ def write_json(content: Any, path: Path) -> None:
 
 def machine(device: str) -> dict[str, Any]:
     """Return what the numbers were measured on."""
-    found = {"processor": _processor(), "cores": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}"}
+    found = {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "load": load(),
+    }
     if device == "cuda":
         found["gpu"] = torch.cuda.get_device_name()
     return found
+
+
+def load() -> float | None:
+    """Return how many processes wanted to run over the last minute, on average; None where nobody counts."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
 def _processor() -> str:

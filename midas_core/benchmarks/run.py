@@ -12,10 +12,13 @@ from rich.console import Console
 
 from midas_core.backends import require
 from midas_core.benchmarks.registry import SECTIONS
-from midas_core.benchmarks.results import Result, as_json
+from midas_core.benchmarks.results import Result, as_json, machine
 from midas_core.benchmarks.settings import Settings
 from midas_core.benchmarks.table import section_table
 from midas_core.benchmarks.timing import threads
+
+BUSY = 0.7
+"""Load above which times are not to be trusted."""
 
 
 def run_bench(
@@ -51,6 +54,11 @@ def run_bench(
         left_out.append(text)
         console.print(f"Left out: {text}", style="yellow", markup=False, highlight=False)
 
+    # The load before it starts: afterwards this run is part of it.
+    place = machine(device)
+    if not quick and (place["load"] or 0) > BUSY:
+        text = f"This machine is busy (load {place['load']}): expect noise, and larger ratios for small steps."
+        console.print(text, style="yellow", highlight=False)
     chosen = _installed(names) if names else _available(device, warn)
     found: dict[str, list[Result]] = {}
     with console.status("") as status, threads(thread_count):
@@ -72,7 +80,7 @@ def run_bench(
     summary = f"{len(results) - missed} of {len(results)} targets met."
     console.print("A quick run shows that it runs, and proves nothing." if quick else summary, highlight=False)
     options = {"device": device, "threads": thread_count, "quick": quick, "sections": chosen}
-    content: dict[str, Any] = as_json(found, left_out, options)
+    content: dict[str, Any] = as_json(found, left_out, options, place)
     return content
 
 
