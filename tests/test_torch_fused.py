@@ -83,8 +83,8 @@ def check_equal(p, head, *, fuses=True, **options):
     tolerance = TOLERANCE[p.dtype]
     for name in expected._fields:
         assert_close(getattr(found, name), getattr(expected, name), **tolerance, msg=lambda m, n=name: f"{n}: {m}")
-    # softmax - onehot is exact to a few eps of one, however small it is itself. Features and their number scale that, and
-    # the combination of the terms by up to 6.
+    # softmax - onehot is exact to a few eps of one, however small it is itself. Features and their number scale that,
+    # and the combination of the terms by up to 6.
     size = 1 + len(p.labels) * max(float(x.detach().abs().max()) for x in p.features)
     tolerance = {**tolerance, "atol": max(tolerance["atol"], 6 * 8 * torch.finfo(p.dtype).eps * size)}
     for name, slopes in expected_slopes.items():
