@@ -55,10 +55,40 @@ SETTINGS: Mapping[str, Settings] = {
             "MIDAS": (0.003, 5.0),
         },
     ),
-    "two-sensors": Settings(),
+    "two-sensors": Settings(
+        tuned={
+            "coarse alone": (0.001, 1.0),
+            "noisy alone": (0.0003, 1.0),
+            "joint": (0.001, 1.0),
+            "joint + unimodal": (0.001, 2.0),
+            "joint + dropout": (0.003, 0.5),
+            "MIDAS": (0.01, 5.0),
+        },
+    ),
     "scaled-sensors": Settings(epochs=100),
-    "noisy-views": Settings(epochs=100),
-    "breast-cancer": Settings(epochs=100),
+    "noisy-views": Settings(
+        epochs=100,
+        tuned={
+            "first alone": (0.001, 1.0),
+            "second alone": (0.003, 1.0),
+            "joint": (0.001, 1.0),
+            "joint + unimodal": (0.001, 2.0),
+            "joint + dropout": (0.001, 0.75),
+            "MIDAS": (0.003, 5.0),
+        },
+    ),
+    "breast-cancer": Settings(
+        epochs=100,
+        tuned={
+            "mean alone": (0.03, 1.0),
+            "error alone": (0.03, 1.0),
+            "worst alone": (0.03, 1.0),
+            "joint": (0.03, 1.0),
+            "joint + unimodal": (0.01, 0.5),
+            "joint + dropout": (0.03, 0.25),
+            "MIDAS": (0.03, 1.0),
+        },
+    ),
     "av-clean": Settings(
         epochs=120,
         tuned={
@@ -75,11 +105,11 @@ SETTINGS: Mapping[str, Settings] = {
         batch_size=128,
         tuned={
             "audio alone": (0.01, 1.0),
-            "image alone": (0.003, 1.0),
+            "image alone": (0.0003, 1.0),
             "joint": (0.03, 1.0),
             "joint + unimodal": (0.01, 2.0),
             "joint + dropout": (0.003, 0.75),
-            "MIDAS": (0.001, 5.0),
+            "MIDAS": (0.0003, 5.0),
         },
     ),
 }
