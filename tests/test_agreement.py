@@ -9,9 +9,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 
-from tests.agreement import check_autograd, check_values
+from midas_core.testing.checks import check_autograd, check_values
+from midas_core.testing.problems import FEW_SHAPES, problems
 from tests.frameworks import get_framework
-from tests.strategies import FEW_SHAPES, problems
 from tests.training import losses_of_training
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import midas_core as mc
-from tests.strategies import make_problem
+from midas_core.testing.problems import make_problem
 
 P = make_problem(0, 4, 2, 3)
 SOURCES = mc.source_matrix(P.permutation, 2)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.agreement import check_values
+from midas_core.testing.checks import check_values
+from midas_core.testing.problems import make_problem
 from tests.frameworks import get_framework
-from tests.strategies import make_problem
 from tests.training import losses_of_training
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import midas_core as mc
-from tests.agreement import check_values, results_of
-from tests.strategies import make_problem
+from midas_core.testing.checks import check_values, results_of
+from midas_core.testing.problems import make_problem
 
 
 def assert_finite(found):

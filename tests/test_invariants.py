@@ -10,10 +10,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import midas_core as mc
-from tests import oracle
-from tests.agreement import ARRAYS, run_core
+from midas_core.testing import oracle
+from midas_core.testing.checks import ARRAYS, run_core
+from midas_core.testing.problems import make_problem, problems
 from tests.frameworks import get_framework
-from tests.strategies import make_problem, problems
 
 NUMPY = get_framework("numpy").backend
 DOUBLE = problems(dtypes=("float64",))

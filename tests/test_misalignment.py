@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import midas_core as mc
-from tests import oracle
+from midas_core.testing import oracle
 
 JUST_BELOW_ONE = np.float32(1 - 2.0**-24)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests import oracle
-from tests.strategies import make_problem
+from midas_core.testing import oracle
+from midas_core.testing.problems import make_problem
 
 
 @pytest.mark.parametrize("variant", ["paper", "official"])

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import Phase, given, settings
 
 import midas_core as mc
-from tests.agreement import check_autograd, check_values
-from tests.frameworks import Framework, get_framework
-from tests.strategies import FEW_SHAPES, problems
+from midas_core.testing.checks import check_autograd, check_values
+from midas_core.testing.frameworks import Framework
+from midas_core.testing.problems import FEW_SHAPES, problems
+from tests.frameworks import get_framework
 
 # No shrinking, and the first failure is enough.
 BRIEF = settings(max_examples=40, phases=[Phase.generate], report_multiple_bugs=False)
@@ -59,7 +60,7 @@ def replace_in_core(monkeypatch, name, function):
 @pytest.fixture(autouse=True)
 def _same_kind(monkeypatch):
     # A broken backend is another object than the real one; that alone must not be what fails.
-    monkeypatch.setattr("tests.agreement._check_kind", lambda *_: None)
+    monkeypatch.setattr("midas_core.testing.checks._check_kind", lambda *_: None)
 
 
 def test_a_copy_that_is_not_broken_passes():

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 
 import midas_core as mc  # noqa: E402
 from midas_core.adapters.torch import Misalign, Misaligned  # noqa: E402
-from tests import oracle  # noqa: E402
+from midas_core.testing import oracle  # noqa: E402
 
 CLASSES = 3
 Pair = namedtuple("Pair", ["audio", "video"])

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 import midas_core as mc
-from tests import oracle
+from midas_core.testing import oracle
 
 
 def plain(x):

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import midas_core as mc
-from tests import oracle
-from tests.frameworks import Framework
-from tests.strategies import Problem
+from midas_core.testing import oracle
+from midas_core.testing.frameworks import Framework
+from midas_core.testing.problems import Problem
 
 ARRAYS = ("labels", "features", "fused", "unimodal", "mixed", "permutation", "assignment", "alpha", "step")
 

@@ -267,7 +267,7 @@ def steps_within_rounding(problem, tolerance):
 
 
 def closed_form_gradients(problem, soft_weights):
-    """softmax minus target, row by row; returns those of fused, unimodal and mixed logits."""
+    """Softmax minus target, row by row; returns those of fused, unimodal and mixed logits."""
     p = problem
     sources = source_matrix(p.permutation, len(p.unimodal), p.assignment)
 
