@@ -1,0 +1,242 @@
+"""What lies in a run folder, and how it is read back.
+
+run.json          what was trained: modalities, classes, configuration, versions
+metrics.jsonl     one JSON object for each epoch or step, appended as training goes
+metrics.csv       the same as a table
+diagnostics.json  what was measured in the end
+tensorboard/      the same metrics for TensorBoard, where it is installed
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from midas_core.runs.names import finite
+
+FORMAT, VERSION = "midas-run", 1
+INFO, METRICS, TABLE, DIAGNOSTICS, TENSORBOARD = (
+    "run.json",
+    "metrics.jsonl",
+    "metrics.csv",
+    "diagnostics.json",
+    "tensorboard",
+)
+RESUMED = "resumed"
+"""The key of the line that says that training went on from a checkpoint."""
+
+POSITION = ("epoch", "step")
+Row = dict[str, float | None]
+
+
+class RunError(ValueError):
+    """A folder holds no run that can be read. The message says what was looked for and what was found."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder, read.
+
+    Attributes
+    ----------
+    path : Path
+    name : str
+    modalities : tuple of M names
+    class_names : tuple of C names, or None
+    config : dict
+        Whatever the writer put there: method, learning rate ...
+    versions : dict of str
+    created : str
+        When, in UTC.
+    finished : str or None
+        When the logger was closed; None for a run that was cut off or still goes on.
+    metrics : tuple of dict
+        One for each line, without those that a resumed run has done again. None is a value that was not finite.
+    diagnostics : dict of dict
+        By the name of what was measured on: ``{"test": {...}}``. Empty before the end.
+    problems : tuple of str
+        What could not be read and was left out.
+    """
+
+    path: Path
+    name: str
+    modalities: tuple[str, ...]
+    class_names: tuple[str, ...] | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    created: str = ""
+    finished: str | None = None
+    metrics: tuple[Row, ...] = ()
+    diagnostics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+    def series(self, name: str) -> tuple[list[float], list[float]]:
+        """Return the epochs at which a metric was logged, and its mean over the lines of each.
+
+        Lines without an epoch count by their step.
+
+        Parameters
+        ----------
+        name : str
+
+        Returns
+        -------
+        epochs, values : list of float
+            Empty where it never was.
+        """
+        rows = epochs_of(self.metrics)
+        found = [(position, value) for position, row in rows.items() if (value := row.get(name)) is not None]
+        return [position for position, _ in found], [value for _, value in found]
+
+
+def epochs_of(metrics: tuple[Row, ...] | list[Row]) -> dict[float, Row]:
+    """Return one row for each epoch, the mean over its lines; lines without an epoch count by their step.
+
+    Examples
+    --------
+    >>> epochs_of([{"epoch": 0, "step": 1, "loss": 2.0}, {"epoch": 0, "step": 2, "loss": 1.0}])
+    {0: {'loss': 1.5}}
+    """
+    by_epoch = any(row.get("epoch") is not None for row in metrics)
+    key = "epoch" if by_epoch else "step"
+    groups: dict[float, dict[str, list[float | None]]] = {}
+    for row in metrics:
+        position = row.get(key)
+        if position is None:
+            continue
+        group = groups.setdefault(position, {})
+        for name, value in row.items():
+            if name not in POSITION:
+                group.setdefault(name, []).append(value)
+    return {position: {name: _mean(values) for name, values in group.items()} for position, group in groups.items()}
+
+
+def read_run(folder: str | os.PathLike[str]) -> Run:
+    """Read a run folder, also one that is still written to or was cut off.
+
+    Parameters
+    ----------
+    folder : path
+
+    Returns
+    -------
+    Run
+        What could not be read is in its ``problems``.
+
+    Raises
+    ------
+    RunError
+        If there is no run in the folder, or one of a later format.
+    """
+    path = Path(folder)
+    info = _read_info(path)
+    problems: list[str] = []
+    metrics = read_metrics(path / METRICS, problems)
+    diagnostics: dict[str, dict[str, Any]] = {}
+    if (path / DIAGNOSTICS).exists():
+        try:
+            found = json.loads((path / DIAGNOSTICS).read_text(encoding="utf-8"))
+        except (ValueError, OSError) as error:
+            problems.append(f"{DIAGNOSTICS} could not be read: {error}")
+        else:
+            if isinstance(found, dict) and all(isinstance(each, dict) for each in found.values()):
+                diagnostics = found
+            else:
+                problems.append(f"{DIAGNOSTICS}: expected an object for each split, left out")
+    names = info.get("class_names")
+    return Run(
+        path,
+        str(info.get("name") or path.resolve().name),
+        tuple(map(str, info["modalities"])),
+        None if names is None else tuple(map(str, names)),
+        dict(info.get("config") or {}),
+        dict(info.get("versions") or {}),
+        str(info.get("created", "")),
+        info.get("finished"),
+        tuple(metrics),
+        diagnostics,
+        tuple(problems),
+    )
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file as a whole or not at all."""
+    text = json.dumps(finite(content), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
+
+
+def _read_info(path: Path) -> dict[str, Any]:
+    file = path / INFO
+    if not file.is_file():
+        found = "no such folder" if not path.exists() else "it is not there"
+        raise RunError(f"{path}: expected a run folder with {INFO} in it, but {found}")
+    try:
+        info = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise RunError(f"{file}: expected a JSON file, got: {error}") from None
+    if not isinstance(info, dict) or info.get("format") != FORMAT:
+        raise RunError(f"{file}: expected an object of format {FORMAT!r}, got {str(info)[:80]}")
+    version = info.get("version")
+    if not isinstance(version, int) or version > VERSION:
+        raise RunError(f"{file}: written in version {version!r} of the format, this release reads up to {VERSION}")
+    modalities = info.get("modalities")
+    if not isinstance(modalities, list) or not modalities:
+        raise RunError(f"{file}: expected the names of the modalities, got {modalities!r}")
+    return info
+
+
+def read_metrics(file: Path, problems: list[str]) -> list[Row]:
+    """Return the lines of a file of metrics; what cannot be read is told in ``problems``."""
+    if not file.exists():
+        return []
+    rows: list[Row] = []
+    resumed = False
+    # A write that was cut off may end inside a character.
+    lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError("not an object")
+        except ValueError:
+            what = "is cut off" if number == len(lines) else "is damaged"
+            problems.append(f"line {number} of {file.name} {what}: skipped")
+            continue
+        if RESUMED in row:
+            resumed = True
+            continue
+        if resumed:
+            rows = [earlier for earlier in rows if _before(earlier, row)]
+            resumed = False
+        rows.append({key: _value(value) for key, value in row.items()})
+    return rows
+
+
+def _value(value: Any) -> float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _before(earlier: Row, row: Mapping[str, Any]) -> bool:
+    """Whether a line was written before the point from which training went on."""
+    for key in POSITION:
+        a, b = earlier.get(key), row.get(key)
+        if a is not None and b is not None:
+            if a != b:
+                return bool(a < b)
+        elif key == "step" and earlier.get("epoch") is not None and row.get("epoch") is not None:
+            return False  # of the same epoch, which is done again
+    return not any(earlier.get(key) is not None and earlier.get(key) == row.get(key) for key in POSITION)
+
+
+def _mean(values: list[float | None]) -> float | None:
+    # One value that is not finite spoils the mean, as it would have as a NaN.
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if len(known) == len(values) else None

@@ -1,0 +1,133 @@
+"""What the metrics are called: the same names in every log, as the Keras adapter writes them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from midas_core.objective import MidasTerms
+
+PER_MODALITY = ("unimodal_loss", "alpha", "confidence", "fused_confidence")
+_TERMS = {
+    "total": "loss",
+    "aligned": "aligned_loss",
+    "unimodal": "unimodal_loss",
+    "misaligned": "misaligned_loss",
+    "alpha": "alpha",
+    "confidence": "confidence",
+    "fused_confidence": "fused_confidence",
+}
+
+
+def metric_names(modalities: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of what a training step measures.
+
+    Parameters
+    ----------
+    modalities : sequence of M names
+
+    Returns
+    -------
+    tuple of str
+
+    Examples
+    --------
+    >>> metric_names(["audio", "video"])[:4]
+    ('loss', 'aligned_loss', 'misaligned_loss', 'unimodal_loss_audio')
+    """
+    names = ["loss", "aligned_loss", "misaligned_loss"]
+    return (*names, *(f"{key}_{name}" for key in PER_MODALITY for name in modalities))
+
+
+def term_metrics(terms: MidasTerms, modalities: Sequence[str], *, prefix: str = "") -> dict[str, float]:
+    """Return the reduced terms of a step as plain numbers by name.
+
+    Parameters
+    ----------
+    terms : MidasTerms
+        Reduced over the batch, as the adapters return them: scalars and vectors of M.
+    modalities : sequence of M names
+    prefix : str
+        In front of every name: ``"val_"`` for validation data.
+
+    Returns
+    -------
+    dict of float
+        The names are those of `metric_names`.
+
+    Raises
+    ------
+    ValueError
+        If a term is not reduced.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> two = np.array([1.0, 1.5])
+    >>> found = term_metrics(MidasTerms(3.0, 1.0, two, 0.5, two, two, two), ["audio", "video"])
+    >>> found["loss"], found["alpha_video"]
+    (3.0, 1.5)
+    """
+    given = {_TERMS[field]: value for field, value in terms._asdict().items() if field in _TERMS}
+    flat = flatten(given, modalities)
+    order = [name for name in metric_names(modalities) if name in flat]
+    return {prefix + name: flat[name] for name in order}
+
+
+def flatten(metrics: Mapping[str, Any], modalities: Sequence[str]) -> dict[str, float]:
+    """Return plain floats by name; a vector of M and a dict by modality become one entry for each modality.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value is none of these.
+
+    Examples
+    --------
+    >>> flatten({"loss": 1, "alpha": [1.0, 1.5]}, ["audio", "video"])
+    {'loss': 1.0, 'alpha_audio': 1.0, 'alpha_video': 1.5}
+    """
+    flat: dict[str, float] = {}
+    for name, value in metrics.items():
+        if not isinstance(name, str):
+            raise TypeError(f"metrics: expected names of type str, got {name!r}")
+        if value is None:
+            continue
+        if isinstance(value, Mapping):
+            if set(value) != set(modalities):
+                raise ValueError(f"{name}: expected one value for each of {list(modalities)}, got {list(value)}")
+            flat |= {f"{name}_{each}": _number(name, on_host(value[each])) for each in modalities}
+            continue
+        value = on_host(value)
+        if not isinstance(value, list | tuple):
+            flat[name] = _number(name, value)
+            continue
+        if len(value) != len(modalities):
+            raise ValueError(f"{name}: expected {len(modalities)} values, one for each modality, got {len(value)}")
+        flat |= {f"{name}_{each}": _number(name, on_host(x)) for each, x in zip(modalities, value, strict=True)}
+    return flat
+
+
+def on_host(value: Any) -> Any:
+    """Return an array of any framework as (lists of) Python numbers, anything else as it is."""
+    if hasattr(value, "detach"):
+        value = value.detach()
+    if hasattr(value, "numpy") and not hasattr(value, "tolist"):
+        value = value.numpy()
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def finite(value: Any) -> Any:
+    """Return ``value`` with None in the place of NaN and infinity, which JSON does not have."""
+    if isinstance(value, Mapping):
+        return {str(key): finite(x) for key, x in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(x) for x in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, int | float):
+        return float(value)
+    raise TypeError(f"{name}: expected a number or one for each modality, got {type(value).__name__} {value!r}")

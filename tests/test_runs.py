@@ -1,0 +1,230 @@
+"""The run folder: what is logged comes back, also after a cut and a resume."""
+
+import csv
+import json
+import sys
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from midas_core.adapters.torch import MidasLoss
+from midas_core.runs import RunError, RunLogger, metric_names, read_run
+
+NAMES = ["audio", "video"]
+
+
+def write_epochs(folder, epochs, **options):
+    with RunLogger(folder, modalities=NAMES, **options) as log:
+        for epoch in epochs:
+            log.log(epoch=epoch, loss=10.0 - epoch, alpha=[1.0, 1.0 + epoch])
+
+
+def test_what_is_logged_comes_back(tmp_path):
+    with RunLogger(
+        tmp_path / "a" / "run", modalities=NAMES, class_names=["cat", "dog"], config={"lr": 1e-3, "path": tmp_path}
+    ) as log:
+        log.log({"loss": 1.5}, epoch=0, step=7)
+        log.log({"accuracy": np.float32(0.5)}, epoch=0, prefix="val_", confidence={"video": 0.25, "audio": 0.75})
+        log.log_diagnostics({"accuracy": np.float64(0.5), "n": np.int64(3)}, split="test")
+    run = read_run(tmp_path / "a" / "run")
+    assert (run.name, run.modalities, run.class_names) == ("run", ("audio", "video"), ("cat", "dog"))
+    assert run.config == {"lr": 1e-3, "path": str(tmp_path)}
+    assert run.metrics == (
+        {"epoch": 0, "step": 7, "loss": 1.5},
+        {"epoch": 0, "val_accuracy": 0.5, "val_confidence_audio": 0.75, "val_confidence_video": 0.25},
+    )
+    assert run.diagnostics == {"test": {"accuracy": 0.5, "n": 3}}
+    assert run.finished is not None
+    assert run.problems == ()
+    assert "numpy" in run.versions
+
+
+def test_terms_of_a_step_have_the_public_names(tmp_path):
+    criterion = MidasLoss(num_classes=3, feature_dims=(4, 5), seed=0)
+    features = [torch.randn(8, 4, requires_grad=True), torch.randn(8, 5)]
+    terms = criterion.terms(features, torch.arange(8) % 3, head=torch.nn.Linear(9, 3))
+    with RunLogger(tmp_path, modalities=NAMES) as log:
+        log.log(terms, step=0)
+    (row,) = read_run(tmp_path).metrics
+    assert list(row) == ["step", *metric_names(NAMES)]
+    assert row["loss"] == pytest.approx(terms.total.item())
+    assert row["alpha_video"] == terms.alpha[1].item()
+
+
+def test_a_series_is_the_mean_of_each_epoch(tmp_path):
+    with RunLogger(tmp_path, modalities=NAMES) as log:
+        for step in range(4):
+            log.log(epoch=step // 2, step=step, loss=float(step))
+        log.log(epoch=1, val_accuracy=0.5)
+        log.log(epoch=2, loss=float("nan"))
+    run = read_run(tmp_path)
+    assert run.series("loss") == ([0, 1], [0.5, 2.5])
+    assert run.series("val_accuracy") == ([1], [0.5])
+    assert run.series("nothing") == ([], [])
+    assert run.metrics[-1] == {"epoch": 2, "loss": None}
+
+
+def test_the_table_holds_the_same(tmp_path):
+    with RunLogger(tmp_path, modalities=NAMES) as log:
+        log.log(epoch=0, loss=1.0)
+        log.log(epoch=1, loss=0.5)
+        log.log(epoch=1, accuracy=0.75)
+        log.log(epoch=2, loss=0.25, accuracy=1.0)
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    found = [{key: float(value) for key, value in row.items() if value} for row in rows]
+    assert found == [dict(row) for row in read_run(tmp_path).metrics]
+
+
+def test_every_line_is_there_before_the_end(tmp_path):
+    log = RunLogger(tmp_path, modalities=NAMES)
+    log.log(epoch=0, loss=1.0)
+    run = read_run(tmp_path)
+    assert run.metrics == ({"epoch": 0, "loss": 1.0},)
+    assert run.finished is None
+    log.close()
+    log.close()
+    with pytest.raises(ValueError, match="closed"):
+        log.log(epoch=1, loss=1.0)
+
+
+def test_an_error_leaves_the_run_unfinished(tmp_path):
+    def train():
+        with RunLogger(tmp_path, modalities=NAMES) as log:
+            log.log(epoch=0, loss=1.0)
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        train()
+    assert read_run(tmp_path).finished is None
+
+
+def test_a_line_cut_off_is_skipped_and_said(tmp_path):
+    write_epochs(tmp_path, range(3))
+    file = tmp_path / "metrics.jsonl"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-15])
+    run = read_run(tmp_path)
+    assert [row["epoch"] for row in run.metrics] == [0, 1]
+    assert run.problems == ("line 3 of metrics.jsonl is cut off: skipped",)
+    file.write_bytes(b'{"epoch": 9, "loss": "\xff\n' + whole)
+    assert read_run(tmp_path).problems == ("line 1 of metrics.jsonl is damaged: skipped",)
+    assert len(read_run(tmp_path).metrics) == 3
+
+
+def test_resume_appends_and_forgets_what_is_done_again(tmp_path):
+    write_epochs(tmp_path, range(5), config={"lr": 0.1})
+    file = tmp_path / "metrics.jsonl"
+    file.write_bytes(file.read_bytes()[:-5])  # the process was killed
+    with RunLogger(tmp_path, modalities=NAMES, resume=True) as log:  # from the checkpoint after epoch 1
+        log.log(epoch=2, loss=0.5)
+        log.log(epoch=2, val_accuracy=0.5)
+    run = read_run(tmp_path)
+    assert [row["epoch"] for row in run.metrics] == [0, 1, 2, 2]
+    assert run.series("loss") == ([0, 1, 2], [10.0, 9.0, 0.5])
+    assert run.config == {"lr": 0.1}
+    assert len(run.problems) == 1
+    assert (tmp_path / "metrics.csv").read_text().count("\n") == 5
+
+
+def test_resume_in_the_middle_of_an_epoch(tmp_path):
+    with RunLogger(tmp_path, modalities=NAMES, resume=True) as log:
+        for step in range(6):
+            log.log(epoch=step // 3, step=step, loss=1.0)
+        log.log(epoch=1, val_accuracy=0.5)
+    with RunLogger(tmp_path, modalities=NAMES, resume=True) as log:
+        log.log(epoch=1, step=4, loss=2.0)
+    run = read_run(tmp_path)
+    assert [(row["step"], row["loss"]) for row in run.metrics] == [(0, 1), (1, 1), (2, 1), (3, 1), (4, 2)]
+
+
+def test_a_second_run_in_a_folder_is_refused(tmp_path):
+    write_epochs(tmp_path, range(1))
+    with pytest.raises(ValueError, match="holds a run already; pass resume=True"):
+        RunLogger(tmp_path, modalities=NAMES)
+    with pytest.raises(ValueError, match="has \\['audio', 'video'\\], got \\['left'\\]"):
+        RunLogger(tmp_path, modalities=["left"], resume=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "said"),
+    [
+        ({"loss": 1.0}, ValueError, "an epoch or a step"),
+        ({"epoch": -1}, ValueError, "epoch: expected a whole number"),
+        ({"epoch": 0, "loss": "low"}, TypeError, "loss: expected a number"),
+        ({"epoch": 0, "alpha": [1.0]}, ValueError, "alpha: expected 2 values"),
+        ({"epoch": 0, "alpha": {"audio": 1.0}}, ValueError, "alpha: expected one value for each"),
+        ({"epoch": 0, "loss": np.zeros((2, 2))}, TypeError, "loss: expected a number"),
+        ({"metrics": {"epoch": 3}, "epoch": 0}, ValueError, "arguments of log"),
+    ],
+)
+def test_bad_metrics(tmp_path, arguments, error, said):
+    with RunLogger(tmp_path, modalities=NAMES) as log, pytest.raises(error, match=said):
+        log.log(**arguments)
+
+
+def test_bad_names(tmp_path):
+    with pytest.raises(TypeError, match="modalities: expected a sequence"):
+        RunLogger(tmp_path, modalities="audio")
+    with pytest.raises(ValueError, match="modalities: expected different names"):
+        RunLogger(tmp_path, modalities=["a", "a"])
+
+
+def test_folders_without_a_run(tmp_path):
+    with pytest.raises(RunError, match="no such folder"):
+        read_run(tmp_path / "nowhere")
+    with pytest.raises(RunError, match=r"expected a run folder with run\.json"):
+        read_run(tmp_path)
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(RunError, match="expected a JSON file"):
+        read_run(tmp_path)
+    (tmp_path / "run.json").write_text("[]")
+    with pytest.raises(RunError, match="expected an object of format"):
+        read_run(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps({"format": "midas-run", "version": 99}))
+    with pytest.raises(RunError, match="version 99"):
+        read_run(tmp_path)
+
+
+def test_damaged_diagnostics_are_left_out(tmp_path):
+    write_epochs(tmp_path, range(1))
+    (tmp_path / "diagnostics.json").write_text('{"test": {"accu')
+    run = read_run(tmp_path)
+    assert run.diagnostics == {}
+    assert "diagnostics.json could not be read" in run.problems[0]
+
+
+def test_tensorboard_gets_the_same(tmp_path, monkeypatch):
+    written = []
+
+    class Writer:
+        def __init__(self, folder):
+            written.append(folder)
+
+        def add_scalar(self, tag, value, step):
+            written.append((tag, value, step))
+
+        def close(self):
+            written.append("closed")
+
+    module = ModuleType("torch.utils.tensorboard")
+    module.SummaryWriter = Writer
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    with RunLogger(tmp_path, modalities=NAMES, tensorboard=True) as log:
+        log.log(epoch=3, loss=1.0, alpha=[1.0, 2.0])
+    assert written == [
+        str(tmp_path / "tensorboard"),
+        ("loss", 1.0, 3),
+        ("alpha/audio", 1.0, 3),
+        ("alpha/video", 2.0, 3),
+        "closed",
+    ]
+
+
+def test_missing_tensorboard_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ImportError, match="tensorboard=True needs"):
+        RunLogger(tmp_path, modalities=NAMES, tensorboard=True)
+    RunLogger(tmp_path / "quiet", modalities=NAMES, tensorboard=False).close()
