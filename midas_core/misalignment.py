@@ -59,13 +59,25 @@ def draw(labels: Array, num_classes: int, num_modalities: int, rng: Any, *, back
     [(3,), (2,), (), (3, 3)]
     """
     bk = backend or get_backend(labels)
-    batch = bk.length(labels)
+    count = random_count(bk.length(labels), num_classes, num_modalities)
+    # One draw: a JAX key serves once.
+    return split_draw(bk.uniform((count,), labels, rng), labels, num_classes, num_modalities, backend=bk)
+
+
+def random_count(batch: Any, num_classes: int, num_modalities: int) -> Any:
+    """Return how many random numbers a step takes."""
+    # Two modalities need no assignment, see `source_matrix`.
+    return batch + num_classes + 1 + (num_modalities * batch if num_modalities > 2 else 0)
+
+
+def split_draw(numbers: Array, labels: Array, num_classes: int, num_modalities: int, *, backend: Backend) -> Draw:
+    """Return `random_count` numbers as a `Draw`."""
+    xp, batch = backend.xp, backend.length(labels)
     first, last = batch + num_classes, batch + num_classes + 1
-    # One draw: a JAX key serves once. Two modalities need no assignment, see `source_matrix`.
-    more = num_modalities * batch if num_modalities > 2 else 0
-    keys = bk.uniform((last + more,), labels, rng)
-    modalities = bk.xp.reshape(keys[last:], (num_modalities, batch)) if num_modalities > 2 else None
-    return Draw(keys[:batch], keys[batch:first], keys[first], modalities)
+    # The number of classes stays known where that of the samples is not.
+    classes = xp.reshape(numbers[batch:first], (num_classes,))
+    modalities = xp.reshape(numbers[last:], (num_modalities, batch)) if num_modalities > 2 else None
+    return Draw(numbers[:batch], classes, numbers[first], modalities)
 
 
 def plain_permutation(keys: Array, *, backend: Backend | None = None) -> Array:
@@ -132,7 +144,7 @@ def different_class_permutation(
 
     Notes
     -----
-    O(B log B), no loop in Python, nothing read back from the device. Section 3.2 of the paper asks for
+    One sort, no loop in Python, nothing read back from the device. Section 3.2 of the paper asks for
     another class; the authors' code does not see to it (`plain_permutation`).
 
     Examples
@@ -150,26 +162,27 @@ def different_class_permutation(
     check_shape("class_keys", class_keys, (None,), "(C,)")
     check_shape("rotation", rotation, (), "()")
 
-    # The rank of each class in the random class order. Half a key cannot carry a sample over into the next rank,
-    # whatever the rounding, up to millions of classes in float32.
-    class_order = xp.argsort(class_keys)
-    ranks = xp.take(xp.argsort(class_order), xp.astype(labels, bk.index_dtype(), copy=False), axis=0)
-    order = xp.argsort(xp.astype(ranks, sample_keys.dtype, copy=False) + sample_keys / 2)
+    # The rank of each class in the random class order, then a sample's own key: one whole number of 31 bits.
+    num_classes = class_keys.shape[0]
+    steps = 2 ** min(24, 31 - (num_classes - 1).bit_length())
+    every_rank = bk.arange(num_classes, labels)
+    ranks = xp.astype(bk.scatter(xp.argsort(class_keys), every_rank) * steps, xp.int32)
+    within = xp.astype(sample_keys * (steps - 1), xp.int32)
+    keys = xp.take(ranks, xp.astype(labels, bk.index_dtype(), copy=False), axis=0) + within
+    in_order, order = bk.sort(keys)
 
     batch = bk.length(labels)
-    position = bk.arange(batch, order)
-    sorted_ranks = xp.take(ranks, order, axis=0)
-    every_rank = bk.arange(bk.length(class_order), order)
-    upto = xp.searchsorted(sorted_ranks, every_rank, side="right")
-    before = xp.searchsorted(sorted_ranks, every_rank, side="left")
+    starts = xp.astype(every_rank * steps, xp.int32)
+    before = xp.searchsorted(in_order, starts)
+    upto = xp.searchsorted(in_order, starts + (steps - 1), side="right")
     largest = xp.astype(xp.max(upto - before), order.dtype, copy=False)
 
     spare = bk.at_least(batch - 2 * largest, 0)
     extra = xp.astype(rotation * xp.astype(spare + 1, rotation.dtype), order.dtype)
     # A key next to one may round up to spare + 1.
-    amount = largest + xp.minimum(extra, spare)
-    partner = xp.take(order, (position + amount) % batch, axis=0)
-    return xp.take(partner, xp.argsort(order), axis=0)
+    position = bk.arange(batch, order) + (largest + xp.minimum(extra, spare))
+    position = xp.where(position < batch, position, position - batch)
+    return bk.scatter(order, xp.take(order, position, axis=0))
 
 
 def source_matrix(
@@ -219,8 +232,8 @@ def source_matrix(
     while len(participants) < num_modalities:
         participants.append(xp.take(permutation, participants[-1], axis=0))
     if assignment is None:
-        turns = [participants[v:] + participants[:v] for v in range(VIEWS)]
-        return xp.stack([xp.stack(turn) for turn in turns], axis=1)
+        turns = [participants[(m + v) % num_modalities] for m in range(num_modalities) for v in range(VIEWS)]
+        return xp.reshape(xp.concat(turns, axis=0), (num_modalities, VIEWS, -1))
     check_shape("assignment", assignment, (num_modalities, permutation.shape[0]), "(M, B)")
     table = xp.stack(participants, axis=-1)  # (B, M)
     # (B, M) columns, so that each row of the table is read along its last axis.

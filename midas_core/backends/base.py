@@ -67,6 +67,15 @@ class Backend:
         """Return the indices 0 ... stop - 1 on the device of ``like``; ``stop`` is static or from ``length``."""
         return self.xp.arange(stop, dtype=self.index_dtype(), device=self.device(like))
 
+    def sort(self, keys: Array) -> tuple[Array, Array]:
+        """Sort whole numbers from 0 to 2**31 - 1, stably; return them and where they were."""
+        order = self.xp.argsort(keys)
+        return self.xp.take(keys, order, axis=0), order
+
+    def scatter(self, permutation: Array, values: Array) -> Array:
+        """Return ``x`` with ``x[permutation] = values``."""
+        return self.xp.take(values, self.xp.argsort(permutation), axis=0)
+
     def uniform(self, shape: tuple[Any, ...], like: Array, rng: Any) -> Array:
         """Draw float32 numbers in [0, 1) on the device of ``like``.
 

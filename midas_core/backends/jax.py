@@ -28,6 +28,16 @@ class JaxBackend(Backend):
         """Use JAX's own."""
         return jax.nn.logsumexp(x, axis=-1)
 
+    def sort(self, keys: Array) -> tuple[Array, Array]:
+        """Sort keys and positions together."""
+        order = jax.numpy.arange(keys.shape[0], dtype=self.index_dtype())
+        in_order, order = jax.lax.sort((keys, order), is_stable=True, num_keys=1)
+        return in_order, order
+
+    def scatter(self, permutation: Array, values: Array) -> Array:
+        """Scatter, each place once."""
+        return jax.numpy.zeros_like(values).at[permutation].set(values, unique_indices=True)
+
     def uniform(self, shape: tuple[Any, ...], like: Array, rng: Any) -> Array:
         """Draw from a key; a key must be given, as everywhere in JAX."""
         if rng is None:

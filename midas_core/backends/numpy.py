@@ -17,6 +17,17 @@ class NumpyBackend(Backend):
         """Return the one device that NumPy has."""
         return "cpu"
 
+    def sort(self, keys: Array) -> tuple[Array, Array]:
+        """Sort key and position as one number: several times as fast as a stable argsort."""
+        both = np.sort((keys.astype(np.int64) << 32) | np.arange(len(keys)))
+        return both >> 32, both & 0xFFFFFFFF
+
+    def scatter(self, permutation: Array, values: Array) -> Array:
+        """Write in place."""
+        found = np.empty_like(values)
+        found[permutation] = values
+        return found
+
     def uniform(self, shape: tuple[Any, ...], like: Array, rng: Any) -> Array:
         """Draw from ``numpy.random.default_rng(rng)``."""
         return np.random.default_rng(rng).random(shape, dtype=np.float32)

@@ -17,6 +17,7 @@ class Namespace:
 
     float32 = tf.float32
     float64 = tf.float64
+    int32 = tf.int32
     int64 = tf.int64
 
     exp = staticmethod(tf.exp)
@@ -110,6 +111,10 @@ class TensorflowBackend(Backend):
     def length(self, x: Array) -> Any:
         """Return the length of the first axis; a tensor where it is unknown while tracing."""
         return x.shape[0] if x.shape[0] is not None else tf.shape(x, out_type=tf.int64)[0]
+
+    def scatter(self, permutation: Array, values: Array) -> Array:
+        """Add up one value a place: ``scatter_nd`` is slower, XLA's ``invert_permutation`` refuses some inputs."""
+        return tf.math.unsorted_segment_sum(values, permutation, self.length(permutation))
 
     def uniform(self, shape: tuple[Any, ...], like: Array, rng: Any) -> Array:
         """Draw statefully (a generator, or the global one) or statelessly (a seed of two integers)."""

@@ -35,6 +35,15 @@ class TorchBackend(Backend):
         """Clamp."""
         return torch.clamp(x, max=high)
 
+    def sort(self, keys: Array) -> tuple[Array, Array]:
+        """Use the radix sort that whole numbers get, stable by nature."""
+        order = torch.argsort(keys, stable=True)
+        return torch.index_select(keys, 0, order), order
+
+    def scatter(self, permutation: Array, values: Array) -> Array:
+        """Scatter."""
+        return torch.empty_like(values).scatter_(0, permutation, values)
+
     def uniform(self, shape: tuple[Any, ...], like: Array, rng: Any) -> Array:
         """Draw on the device of ``like``, without a copy from the host."""
         # Spelled apart: torch.compile traces no draw with a generator, not even None, for an unknown batch size.
