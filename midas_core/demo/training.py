@@ -12,18 +12,10 @@ import torch
 from torch import Tensor
 
 from midas_core.data import Split, Task
-from midas_core.demo.evaluation import (
-    Pairs,
-    Scores,
-    accuracy,
-    fused_shares,
-    misaligned_accuracy,
-    misaligned_pairs,
-    mixed_logits,
-    unimodal_shares,
-)
+from midas_core.demo.evaluation import Scores, accuracy, mixed_logits
 from midas_core.demo.methods import Method
 from midas_core.demo.models import Network
+from midas_core.diagnostics.pairs import Pairs, fused_shares, misaligned_accuracy, misaligned_pairs, unimodal_shares
 
 POINTS = 60
 """Measurements during training."""
@@ -213,7 +205,7 @@ class Measure:
         self.num_classes = num_classes
         self.pairs: Pairs | None = None
         if len(self.validation) > 1:
-            self.pairs = misaligned_pairs(self.labels, num_classes, len(self.validation), rounds=2)
+            self.pairs = misaligned_pairs(validation.labels, num_classes, len(self.validation), rounds=2)
 
     @torch.no_grad()
     def __call__(self, epoch: int, loss: float) -> Point:
@@ -229,18 +221,19 @@ class Measure:
         )
         if self.pairs is None:
             return Point(*basics)
-        mixed = mixed_logits(network, features, self.pairs)
+        mixed = mixed_logits(network, features, self.pairs).numpy()
         alpha = getattr(self.criterion, "alpha", None)
         heads = getattr(self.criterion, "unimodal_heads", None)
         confidences = None
         if heads is not None:
             logits = [head(x) for head, x in zip(heads, features, strict=True)]
             rows = torch.arange(len(self.labels))
-            confidences = unimodal_shares([z.log_softmax(dim=1)[rows, self.labels] for z in logits], self.pairs)
+            own = [z.log_softmax(dim=1)[rows, self.labels].numpy() for z in logits]
+            confidences = unimodal_shares(own, self.pairs.sources)
         return Point(
             *basics,
             misaligned_accuracy=(misaligned_accuracy(mixed, self.pairs.classes) if self.num_classes > 2 else None),
             alpha=None if alpha is None else alpha.tolist(),
             unimodal_confidence=confidences,
-            fused_confidence=fused_shares(mixed, self.pairs),
+            fused_confidence=fused_shares(mixed, self.pairs.classes),
         )

@@ -1,0 +1,25 @@
+"""Is one of my modalities being ignored? What a model does with each of them, measured on any framework's arrays."""
+
+from midas_core.diagnostics.calibration import Bin, calibration_error, reliability_bins
+from midas_core.diagnostics.pairs import Pairs, fused_shares, misaligned_accuracy, misaligned_pairs, unimodal_shares
+from midas_core.diagnostics.results import ClassScores, Diagnosis, ModalityScores
+from midas_core.diagnostics.shapley import coalitions, shapley_values
+from midas_core.diagnostics.streaming import Diagnostics, diagnose
+
+__all__ = [
+    "Bin",
+    "ClassScores",
+    "Diagnosis",
+    "Diagnostics",
+    "ModalityScores",
+    "Pairs",
+    "calibration_error",
+    "coalitions",
+    "diagnose",
+    "fused_shares",
+    "misaligned_accuracy",
+    "misaligned_pairs",
+    "reliability_bins",
+    "shapley_values",
+    "unimodal_shares",
+]

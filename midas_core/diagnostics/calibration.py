@@ -1,0 +1,61 @@
+"""Whether a model is as often right as it is sure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from midas_core.diagnostics.pairs import mean
+
+
+@dataclass(frozen=True)
+class Bin:
+    """The samples whose top probability lies in one interval.
+
+    Attributes
+    ----------
+    low, high : float
+        low < confidence <= high; the first bin holds 0 as well.
+    count : int
+    confidence, accuracy : float
+        Means over these samples; NaN for none.
+    """
+
+    low: float
+    high: float
+    count: int
+    confidence: float
+    accuracy: float
+
+
+def reliability_bins(confidence: NDArray[Any], correct: NDArray[Any], *, bins: int = 10) -> tuple[Bin, ...]:
+    """Return the samples in equal intervals of their top probability.
+
+    Parameters
+    ----------
+    confidence : array, shape (N,), floating
+    correct : array, shape (N,), bool
+    bins : int
+
+    Returns
+    -------
+    tuple of Bin
+        A confidence that is NaN belongs to none.
+    """
+    found = []
+    for i in range(bins):
+        low, high = i / bins, (i + 1) / bins
+        # Rounding may carry the top probability past one.
+        mine = ((confidence > low) | (i == 0)) & ((confidence <= high) | ((i == bins - 1) & (confidence > low)))
+        found.append(Bin(low, high, int(mine.sum()), mean(confidence[mine]), mean(correct[mine])))
+    return tuple(found)
+
+
+def calibration_error(bins: Sequence[Bin]) -> float:
+    """Return the expected calibration error: the mean over the samples of |accuracy - confidence| of their bin."""
+    total = sum(each.count for each in bins)
+    gaps = [each.count * abs(each.accuracy - each.confidence) for each in bins if each.count]
+    return sum(gaps) / total if total else float("nan")

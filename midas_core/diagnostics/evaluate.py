@@ -1,0 +1,89 @@
+"""Calls a model on arrays of the host, in chunks, in the structure and the framework that it expects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from midas_core.adapters.structure import Modalities
+from midas_core.backends import Array, get_backend
+from midas_core.diagnostics.arrays import Floats, back_like, log_softmax, no_gradients
+from midas_core.validation import shape_text
+
+
+class Model:
+    """A head or a model, and the unimodal heads.
+
+    Parameters
+    ----------
+    head : callable
+        From the modalities, concatenated or apart, to logits (B, C).
+    unimodal_heads : sequence of M callables, optional
+    num_classes : int
+        C.
+    concatenated : bool
+    structure : Modalities
+    like : list, tuple or dict of M arrays
+        The structure, frameworks, dtypes and devices that the model expects.
+    batch_size : int
+        Samples in one call.
+    """
+
+    def __init__(
+        self,
+        head: Callable[..., Array],
+        unimodal_heads: Sequence[Callable[..., Array]] | None,
+        num_classes: int,
+        concatenated: bool,
+        structure: Modalities,
+        like: Any,
+        batch_size: int,
+    ) -> None:
+        self._head, self._unimodal_heads = head, unimodal_heads
+        self._num_classes, self._concatenated = num_classes, concatenated
+        self._structure, self._like = structure, structure.pack([None] * structure.count, like)
+        given = structure.unpack(like, "features")
+        self._back = [back_like(x) for x in given]
+        self._example = given[0][:0] if get_backend(given[0]).name == "torch" else None
+        self.batch_size = batch_size
+
+    def log_probabilities(self, features: Sequence[NDArray[Any]]) -> Floats:
+        """Return the log-probabilities of the fused classes, shape (B, C)."""
+        if self._concatenated:
+            given = self._back[0](np.concatenate(list(features), axis=1))
+        else:
+            items = [back(x) for back, x in zip(self._back, features, strict=True)]
+            given = self._structure.pack(items, self._like)
+        return self._call("head", self._head, given, len(features[0]))
+
+    def unimodal_log_probabilities(self, features: Sequence[NDArray[Any]]) -> list[Floats] | None:
+        """Return the log-probabilities of each unimodal head, or None where there are none."""
+        if self._unimodal_heads is None:
+            return None
+        found = []
+        for m, (head, back, x) in enumerate(zip(self._unimodal_heads, self._back, features, strict=True)):
+            name = f"unimodal head of {self._structure.title(m)}"
+            found.append(np.concatenate([self._call(name, head, back(part), len(part)) for part in self._chunks(x)]))
+        return found
+
+    def gather(self, features: Sequence[NDArray[Any]], sources: NDArray[Any]) -> Any:
+        """Yield slices and the fused log-probabilities of the samples that ``sources`` (M, P) puts together."""
+        for start in range(0, sources.shape[1], self.batch_size):
+            chunk = slice(start, start + self.batch_size)
+            yield chunk, self.log_probabilities([x[rows[chunk]] for x, rows in zip(features, sources, strict=True)])
+
+    def _chunks(self, x: NDArray[Any]) -> list[NDArray[Any]]:
+        return [x[start : start + self.batch_size] for start in range(0, max(len(x), 1), self.batch_size)]
+
+    def _call(self, name: str, function: Callable[..., Array], given: Any, count: int) -> Floats:
+        if getattr(function, "training", None) is True:
+            raise ValueError(f"{name}: expected a module in evaluation mode, call .eval() first")
+        with no_gradients(self._example if self._example is not None else np.zeros(0)):
+            logits = function(given)
+        if tuple(getattr(logits, "shape", ())) != (count, self._num_classes):
+            found = shape_text(logits) if hasattr(logits, "shape") else type(logits).__name__
+            raise ValueError(f"{name}: expected logits of shape (B, C) = ({count}, {self._num_classes}), got {found}")
+        return log_softmax(logits)

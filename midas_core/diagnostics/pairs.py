@@ -1,0 +1,171 @@
+"""Misaligned samples of a whole split, and what is measured on them (section 4 and figures 1 and 3 to 5)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from midas_core.confidence import log_confidence, normalized_confidence
+from midas_core.diagnostics.arrays import Floats, Ints
+from midas_core.misalignment import VIEWS, draw, draw_sources, pair_classes, pair_mask
+from midas_core.validation import check_number
+
+
+class Pairs(NamedTuple):
+    """Misaligned samples of a split.
+
+    Attributes
+    ----------
+    sources : array, shape (M, P), int64
+        Which sample supplies each modality.
+    classes : array, shape (M, P), int64
+        Which class each modality speaks for; not all equal in any column.
+    base : array, shape (P,), int64
+        The sample whose partners take part.
+    """
+
+    sources: Ints
+    classes: Ints
+    base: Ints
+
+
+def misaligned_pairs(
+    labels: NDArray[Any], num_classes: int, num_modalities: int, *, rounds: int = 8, seed: int = 0
+) -> Pairs:
+    """Give each sample partners of another class, in every direction, ``rounds`` times.
+
+    Parameters
+    ----------
+    labels : array, shape (N,), integer
+    num_classes, num_modalities : int
+        C and M.
+    rounds : int
+        Partners drawn for each sample.
+    seed : int
+        Of the draw, so that every model sees the same pairs.
+
+    Returns
+    -------
+    Pairs
+        P = 2 * rounds * N where every sample finds a partner.
+
+    Examples
+    --------
+    >>> misaligned_pairs(np.array([0, 1]), 2, 2, rounds=1).sources.tolist()
+    [[0, 1, 1, 0], [1, 0, 0, 1]]
+    """
+    check_number("rounds", rounds, minimum=1, whole=True)
+    rng = np.random.default_rng(seed)
+    samples = np.broadcast_to(np.arange(len(labels)), (VIEWS, len(labels)))
+    found: list[tuple[Ints, Ints, Ints]] = []
+    for _ in range(rounds if len(labels) else 0):
+        numbers = draw(labels, num_classes, num_modalities, rng)
+        sources = draw_sources(numbers, labels, num_modalities)
+        classes = pair_classes(labels, sources)
+        mask = pair_mask(classes)
+        found.append((sources[:, mask], classes[:, mask], samples[mask]))
+    if not found:
+        nothing = np.zeros((num_modalities, 0), np.int64)
+        return Pairs(nothing, nothing, nothing[0])
+    return Pairs(*(np.concatenate(parts, axis=-1) for parts in zip(*found, strict=True)))
+
+
+def in_top(logits: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return for which samples all the classes are among the top M predictions.
+
+    Parameters
+    ----------
+    logits : array, shape (P, C), floating
+    classes : array, shape (M, P), integer
+
+    Returns
+    -------
+    array, shape (P,), bool
+    """
+    top = np.argsort(-logits, axis=1, kind="stable")[:, : len(classes)]  # (P, M)
+    return np.asarray((classes.T[:, :, None] == top[:, None, :]).any(axis=2).all(axis=1))
+
+
+def misaligned_accuracy(logits: NDArray[Any], classes: NDArray[Any]) -> float:
+    """Return the share of misaligned samples whose true classes are all among the top M predictions.
+
+    Parameters
+    ----------
+    logits : array, shape (P, C), floating
+    classes : array, shape (M, P), integer
+
+    Returns
+    -------
+    float
+        NaN without samples.
+
+    Examples
+    --------
+    >>> logits = np.array([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]])
+    >>> misaligned_accuracy(logits, np.array([[1, 0], [0, 2]]))
+    0.5
+    """
+    return mean(in_top(logits, classes))
+
+
+def unimodal_shares(log_probabilities: Sequence[NDArray[Any]], sources: Ints) -> list[float]:
+    """Return the mean normalised confidence of the unimodal heads on misaligned samples (mean of c~, eq. 2).
+
+    Parameters
+    ----------
+    log_probabilities : sequence of M arrays, shape (N,)
+        Of each unimodal head, at the true class.
+    sources : array, shape (M, P), integer
+
+    Returns
+    -------
+    list of M floats
+        They sum to 1.
+
+    Examples
+    --------
+    >>> logs = [np.log([0.9, 0.1]), np.log([0.5, 0.3])]
+    >>> [round(x, 2) for x in unimodal_shares(logs, np.array([[0], [1]]))]
+    [0.75, 0.25]
+    """
+    return shares(np.stack([x[rows] for x, rows in zip(log_probabilities, sources, strict=True)]))
+
+
+def fused_shares(logits: NDArray[Any], classes: NDArray[Any]) -> list[float]:
+    """Return the mean share of each modality in the confidence of the fused head (mean of q, eq. 5).
+
+    Parameters
+    ----------
+    logits : array, shape (P, C), floating
+        Of the misaligned samples.
+    classes : array, shape (M, P), integer
+
+    Returns
+    -------
+    list of M floats
+        They sum to 1.
+    """
+    return shares(np.stack([log_confidence(logits.astype(np.float64), spoken) for spoken in classes]))
+
+
+def shares(log_confidences: NDArray[Any]) -> list[float]:
+    """Return the mean over the samples of the normalised confidences, from their logarithms of shape (M, P)."""
+    if not log_confidences.shape[1]:
+        return [float("nan")] * len(log_confidences)
+    return [float(x) for x in normalized_confidence(log_confidences.astype(np.float64)).mean(axis=1)]
+
+
+def cosine(a: NDArray[Any], b: NDArray[Any]) -> Floats:
+    """Return the cosine of each row of one matrix with that row of the other, 0 where one is zero."""
+    a, b = (x.reshape(len(x), math.prod(x.shape[1:])).astype(np.float64) for x in (a, b))
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return np.asarray(np.where(norms > 0, (a * b).sum(axis=1), 0.0) / np.where(norms > 0, norms, 1.0))
+
+
+def mean(values: NDArray[Any]) -> float:
+    """Return the mean in float64, NaN of nothing."""
+    return float(values.astype(np.float64).mean()) if values.size else float("nan")

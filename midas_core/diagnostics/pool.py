@@ -1,0 +1,56 @@
+"""The samples that are kept: a uniform draw of those seen, the same however they were batched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from midas_core.diagnostics.arrays import Ints
+
+Part = tuple[NDArray[Any], ...]
+
+
+class Pool:
+    """Keeps the samples with the smallest of random keys, one key for each sample seen.
+
+    Parameters
+    ----------
+    size : int
+        At most so many are kept.
+    seed : int
+        Of the keys.
+    """
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size = size
+        self.seen = 0
+        self._rng = np.random.default_rng(seed)
+        self._parts: list[Part] = []
+        self._stored = 0
+
+    def add(self, arrays: Part) -> None:
+        """Offer the samples of a batch, arrays of shapes (B, ...)."""
+        count = len(arrays[0])
+        keys = self._rng.random(count)
+        indices = np.arange(self.seen, self.seen + count)
+        # Copies: the caller may fill the same memory with the next batch.
+        self._parts.append((keys, indices, *(x.copy() for x in arrays)))
+        self.seen += count
+        self._stored += count
+        if self._stored > 2 * self.size:
+            self._shrink()
+
+    def samples(self) -> tuple[Ints, Part]:
+        """Return the indices of the kept samples, in the order in which they were seen, and their arrays."""
+        self._shrink()
+        _, indices, *arrays = self._parts[0]
+        return indices, tuple(arrays)
+
+    def _shrink(self) -> None:
+        parts = [np.concatenate(each) for each in zip(*self._parts, strict=True)]
+        if len(parts[0]) > self.size:
+            kept = np.sort(np.argpartition(parts[0], self.size)[: self.size])
+            parts = [x[kept] for x in parts]
+        self._parts, self._stored = [tuple(parts)], len(parts[0])

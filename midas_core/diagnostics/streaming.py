@@ -1,0 +1,247 @@
+"""Diagnostics batch by batch: how a model uses its modalities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from midas_core.adapters.structure import Modalities
+from midas_core.backends import Array
+from midas_core.diagnostics.arrays import to_host
+from midas_core.diagnostics.calibration import calibration_error, reliability_bins
+from midas_core.diagnostics.evaluate import Model
+from midas_core.diagnostics.measures import Kept, class_scores, modality_scores
+from midas_core.diagnostics.pairs import mean
+from midas_core.diagnostics.pool import Pool
+from midas_core.diagnostics.results import Diagnosis
+from midas_core.diagnostics.shapley import MOST
+from midas_core.validation import check_choice, check_number
+
+ABSENT = ("zero", "mean", "shuffle")
+HEAD_INPUTS = ("concatenated", "separate")
+
+
+class Diagnostics:
+    """Measures, batch by batch, how a classifier uses its modalities.
+
+    Every sample seen counts for accuracy, F1 and calibration. What needs the model again, on misaligned samples and
+    with modalities absent, is measured in `compute` on at most ``keep`` samples: a uniform draw of those seen, held on
+    the host. The draw depends on the order of the samples, not on how they are batched.
+
+    Parameters
+    ----------
+    head : callable
+        The fused head, or a whole model, from the features (or inputs) to logits, shape (B, C), of any supported
+        framework. A PyTorch module has to be in evaluation mode.
+    num_classes : int
+        C.
+    modalities : sequence of M names, optional
+        Without them: the keys, where `update` gets dicts, or "0", "1" ...
+    class_names : sequence of C names, optional
+    unimodal_heads : sequence, or dict by modality name, of M callables, optional
+        From one feature to logits, shape (B, C): those of the criterion.
+    head_input : {"concatenated", "separate"}
+        Whether ``head`` takes the features concatenated along axis 1, or in the structure in which they were given.
+    absent : {"zero", "mean", "shuffle"}
+        What takes the place of an absent modality: zeros, the mean over the kept samples, or that of another sample.
+    keep : int
+        Samples to keep.
+    rounds : int
+        Partners for each kept sample; each gives two misaligned samples.
+    probe : bool
+        Whether to train a linear probe on the kept features of each modality, which takes the longest.
+    batch_size : int
+        Samples in one call of the model in `compute`.
+    seed : int
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option does not fit.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> labels = np.arange(60) % 3
+    >>> audio, video = np.eye(3)[labels], np.eye(3)[labels]
+    >>> def head(features):  # listens to the first modality only
+    ...     return 5 * features[:, :3]
+    >>> diagnostics = Diagnostics(head, num_classes=3, modalities=["audio", "video"])
+    >>> for part in np.array_split(np.arange(60), 4):
+    ...     diagnostics.update([audio[part], video[part]], labels[part])
+    >>> found = diagnostics.compute()
+    >>> found.accuracy, [round(each.shapley, 2) for each in found.modalities]
+    (1.0, [0.67, 0.0])
+    """
+
+    def __init__(
+        self,
+        head: Callable[..., Array],
+        *,
+        num_classes: int,
+        modalities: Sequence[str] | None = None,
+        class_names: Sequence[str] | None = None,
+        unimodal_heads: Sequence[Callable[..., Array]] | Mapping[str, Callable[..., Array]] | None = None,
+        head_input: str = "concatenated",
+        absent: str = "zero",
+        keep: int = 5000,
+        rounds: int = 4,
+        probe: bool = True,
+        batch_size: int = 1024,
+        seed: int = 0,
+    ) -> None:
+        if not callable(head):
+            raise TypeError(f"head: expected a callable, got {type(head).__name__}")
+        check_number("num_classes", num_classes, minimum=2, whole=True)
+        check_number("keep", keep, minimum=1, whole=True)
+        check_number("rounds", rounds, minimum=1, whole=True)
+        check_number("batch_size", batch_size, minimum=1, whole=True)
+        check_number("seed", seed, minimum=0, whole=True)
+        check_choice("head_input", head_input, HEAD_INPUTS)
+        check_choice("absent", absent, ABSENT)
+        if class_names is not None and len(class_names) != num_classes:
+            raise ValueError(f"class_names: expected {num_classes} names, got {len(class_names)}")
+        self.num_classes = num_classes
+        self.class_names = [str(c) for c in (range(num_classes) if class_names is None else class_names)]
+        self._head, self._unimodal_heads = head, unimodal_heads
+        self._head_input, self._absent, self._rounds, self._probe = head_input, absent, rounds, probe
+        self._batch_size, self._seed = batch_size, seed
+        self._names = None if modalities is None else dict.fromkeys(map(str, modalities))
+        if modalities is not None and len(self._names or ()) < len(modalities):
+            raise ValueError(f"modalities: expected different names, got {list(modalities)}")
+        self._structure = None if self._names is None else Modalities(self._names, "modalities")
+        self._model: Model | None = None
+        self._pool = Pool(keep, seed)
+        self._labels: list[NDArray[np.int64]] = []
+        self._predicted: list[NDArray[np.int64]] = []
+        self._sure: list[NDArray[np.float64]] = []
+        self._batch_f1: list[tuple[int, float]] = []
+
+    def update(self, features: Any, labels: Array) -> None:
+        """Take in a batch.
+
+        Parameters
+        ----------
+        features : list, tuple, or dict by modality name, of M arrays, shapes (B, ...)
+            Features, or inputs where ``head`` is a whole model.
+        labels : array, shape (B,), integer
+
+        Raises
+        ------
+        TypeError, ValueError
+            If structure, shapes or values do not fit.
+        """
+        from sklearn.metrics import f1_score
+
+        if self._structure is None:
+            self._structure = Modalities(features, "features")
+        given = self._structure.unpack(features, "features")
+        if len(given) > MOST:
+            raise ValueError(f"features: expected at most {MOST} modalities, whose coalitions can be counted")
+        host = tuple(to_host(x) for x in given)
+        truth = self._check_labels(to_host(labels), host)
+        if not len(truth):
+            return
+        if self._model is None:
+            self._model = self._make_model(features)
+        known = self._model.log_probabilities(host)
+        predicted = known.argmax(axis=1)
+        self._labels.append(truth)
+        self._predicted.append(predicted)
+        self._sure.append(np.exp(known.max(axis=1)))
+        present = np.union1d(truth, predicted)
+        f1 = f1_score(truth, predicted, labels=present, average="macro", zero_division=0)
+        self._batch_f1.append((len(truth), float(f1)))
+        self._pool.add((truth, *host))
+
+    def compute(self) -> Diagnosis:
+        """Return what was found; `update` may go on after.
+
+        Raises
+        ------
+        ValueError
+            If no sample was seen.
+        """
+        from sklearn.metrics import accuracy_score, f1_score
+
+        if self._model is None or self._structure is None:
+            raise ValueError("compute: expected samples, but update has seen none")
+        truth, predicted, sure = (np.concatenate(x) for x in (self._labels, self._predicted, self._sure))
+        bins = reliability_bins(sure, truth == predicted)
+        indices, (labels, *features) = self._pool.samples()
+        kept = Kept(self._model, labels, features, self.num_classes, self._absent, self._rounds, self._seed)
+        names = [str(x) for x in (self._structure.names or range(self._structure.count))]
+        return Diagnosis(
+            samples=len(truth),
+            accuracy=float(accuracy_score(truth, predicted)),
+            macro_f1=float(f1_score(truth, predicted, average="macro", zero_division=0)),
+            batch_f1=float(np.average([x for _, x in self._batch_f1], weights=[n for n, _ in self._batch_f1])),
+            calibration_error=calibration_error(bins),
+            reliability=bins,
+            kept=len(labels),
+            pairs=kept.pairs.sources.shape[1],
+            misaligned_accuracy=kept.misaligned_accuracy,
+            chance=float(np.bincount(labels).max() / len(labels)),
+            empty_accuracy=mean(kept.correct[0]),
+            absent=self._absent,
+            modalities=modality_scores(kept, names, probe=self._probe),
+            classes=class_scores(kept, self.class_names),
+            sample_shapley=kept.sample_shapley.T,
+            sample_indices=indices,
+        )
+
+    def _make_model(self, features: Any) -> Model:
+        assert self._structure is not None
+        heads = self._unimodal_heads
+        if heads is not None:
+            if hasattr(heads, "items") and not isinstance(heads, Mapping):
+                heads = dict(heads.items())  # a torch.nn.ModuleDict
+            elif not isinstance(heads, Mapping):
+                heads = list(heads)
+            heads = self._structure.unpack(heads, "unimodal_heads")
+        concatenated = self._head_input == "concatenated"
+        return Model(self._head, heads, self.num_classes, concatenated, self._structure, features, self._batch_size)
+
+    def _check_labels(self, labels: NDArray[Any], features: Sequence[NDArray[Any]]) -> NDArray[np.int64]:
+        assert self._structure is not None
+        if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 1:
+            raise ValueError(
+                f"labels: expected class indices of shape (B,) and an integer dtype, got {labels.shape}, {labels.dtype}"
+            )
+        if labels.size and not 0 <= labels.min() <= labels.max() < self.num_classes:
+            raise ValueError(
+                f"labels: expected 0 ... {self.num_classes - 1}, got {int(labels.min())} ... {int(labels.max())}"
+            )
+        for m, x in enumerate(features):
+            title = self._structure.title(m)
+            if x.shape[:1] != labels.shape:
+                raise ValueError(f"features of {title}: expected {len(labels)} samples, got shape {x.shape}")
+            if self._head_input == "concatenated" and x.ndim != 2:
+                raise ValueError(
+                    f"features of {title}: expected shape (B, D), got {x.shape}; "
+                    "a model that takes them apart needs head_input='separate'"
+                )
+        return labels.astype(np.int64)
+
+
+def diagnose(head: Callable[..., Array], features: Any, labels: Array, **options: Any) -> Diagnosis:
+    """Return the diagnosis of a model on arrays that fit in memory: one `Diagnostics.update`, then ``compute``.
+
+    Parameters
+    ----------
+    head : callable
+    features : list, tuple, or dict by modality name, of M arrays, shapes (N, ...)
+    labels : array, shape (N,), integer
+    **options
+        Those of `Diagnostics`.
+
+    Returns
+    -------
+    Diagnosis
+    """
+    diagnostics = Diagnostics(head, **options)
+    diagnostics.update(features, labels)
+    return diagnostics.compute()
