@@ -18,7 +18,9 @@ from midas_core.misalignment import (
     plain_permutation,
     source_matrix,
 )
+from midas_core.missing import complete_pairs, zero_missing
 from midas_core.objective import MidasTerms, Objective, PairWeights, midas_objective, weigh_pairs
+from midas_core.targets import Targets, label_ids
 from midas_core.weighting import (
     Imbalance,
     MidasState,
@@ -41,6 +43,8 @@ __all__ = [
     "MidasTerms",
     "Objective",
     "PairWeights",
+    "Targets",
+    "complete_pairs",
     "current_alpha",
     "different_class_permutation",
     "draw",
@@ -48,6 +52,7 @@ __all__ = [
     "get_backend",
     "hard_sample_weight",
     "imbalance",
+    "label_ids",
     "load_backend",
     "log_confidence",
     "midas_gradients",
@@ -63,4 +68,5 @@ __all__ = [
     "soft_labels",
     "source_matrix",
     "weigh_pairs",
+    "zero_missing",
 ]

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from midas_core.backends import Array, Backend, get_backend
 from midas_core.confidence import in_full_precision
-from midas_core.misalignment import VIEWS, pair_classes
-from midas_core.objective import check_batch
+from midas_core.misalignment import VIEWS, take_rows
+from midas_core.missing import complete_pairs, unimodal_scale, zero_missing
+from midas_core.targets import Targets, as_targets, check_batch, label_weights, probabilities, target_rows
 from midas_core.validation import check_choice
 from midas_core.weighting import VARIANTS
 
@@ -32,10 +33,11 @@ def midas_gradients(
     fused_logits: Array,
     unimodal_logits: Sequence[Array],
     mixed_logits: Array | None,
-    labels: Array,
+    labels: Array | Targets,
     sources: Array,
     soft_weights: Array,
     *,
+    present: Array | None = None,
     weight: float = 1.0,
     variant: str = "paper",
     backend: Backend | None = None,
@@ -44,10 +46,12 @@ def midas_gradients(
 
     d total_i / d z_i = softmax(z_i) - onehot(y_i), the same for each z^m, and for a mixed sample, w = ``soft_weights``,
     d total_i / d z~_i = weight / V * (sum_m w[m, i] softmax(z~_i) - sum_m w[m, i] onehot(Y[m, i])).
+    A smoothed label takes the place of onehot; with several labels for a sample, sigmoid / C and label / C take those
+    of softmax and onehot.
 
     Parameters
     ----------
-    fused_logits, unimodal_logits, mixed_logits, labels, sources
+    fused_logits, unimodal_logits, mixed_logits, labels, sources, present
         As for `midas_objective`. Without mixed logits (warm-up) only the unimodal part is left.
     soft_weights : array, shape (M, V, B)
         From `midas_objective`.
@@ -77,33 +81,31 @@ def midas_gradients(
     bk = backend or get_backend(fused_logits)
     xp = bk.xp
     check_choice("variant", variant, VARIANTS)
-    check_batch(fused_logits, unimodal_logits, mixed_logits, labels, sources, bk)
-    unimodal = [_error(z, labels, bk) for z in unimodal_logits]
+    check_batch(fused_logits, unimodal_logits, mixed_logits, labels, sources, present, bk)
+    targets = as_targets(labels)
+    rows = target_rows(targets, in_full_precision(fused_logits, backend=bk), bk)
+    weights = label_weights(targets, rows.dtype, bk)
+
+    def error(logits: Array) -> Array:
+        found = probabilities(logits, targets, bk) - rows
+        return found if weights is None else found * weights[:, None]
+
+    if present is not None:
+        unimodal_logits = zero_missing(unimodal_logits, present, backend=bk)
+    unimodal = [error(z) for z in unimodal_logits]
     if variant == "official":
         unimodal = [g / len(unimodal) for g in unimodal]
-    fused = _error(fused_logits, labels, bk)
+    if present is not None:
+        scale = unimodal_scale(present, rows.dtype, bk)
+        unimodal = [g * scale[m, :, None] for m, g in enumerate(unimodal)]
+    fused = error(fused_logits)
     if mixed_logits is None:
         empty = xp.zeros_like(xp.stack([fused] * VIEWS))
         return Gradients(xp.zeros_like(fused), unimodal, empty)
-    logits = in_full_precision(mixed_logits, backend=bk)
-    classes = pair_classes(labels, sources, backend=bk)
-    scale = weight / VIEWS
-    mixed = xp.sum(soft_weights, axis=0)[..., None] * _softmax(logits, bk)
+    if present is not None:
+        whole = complete_pairs(present, sources, backend=bk)
+        mixed_logits = bk.where(whole[..., None], mixed_logits, 0.0)
+    mixed = xp.sum(soft_weights, axis=0)[..., None] * probabilities(mixed_logits, targets, bk)
     for m in range(len(unimodal_logits)):
-        mixed = mixed - soft_weights[m, ..., None] * _one_hot(classes[m, ...], logits, bk)
-    return Gradients(fused, unimodal, scale * mixed)
-
-
-def _softmax(logits: Array, bk: Backend) -> Array:
-    return bk.xp.exp(logits - bk.logsumexp(logits)[..., None])
-
-
-def _one_hot(classes: Array, like: Array, bk: Backend) -> Array:
-    xp = bk.xp
-    columns = bk.arange(like.shape[-1], like)
-    return xp.astype(xp.astype(classes, bk.index_dtype(), copy=False)[..., None] == columns, like.dtype)
-
-
-def _error(logits: Array, labels: Array, bk: Backend) -> Array:
-    logits = in_full_precision(logits, backend=bk)
-    return _softmax(logits, bk) - _one_hot(labels, logits, bk)
+        mixed = mixed - soft_weights[m, ..., None] * take_rows(rows, sources[m, ...], bk)
+    return Gradients(fused, unimodal, weight / VIEWS * mixed)

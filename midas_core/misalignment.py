@@ -325,13 +325,14 @@ def mix(features: Sequence[Array], sources: Array, *, backend: Backend | None = 
     [[[1, 2], [2, 1]], [[4, 3], [3, 4]]]
     """
     bk = backend or get_backend(sources)
-    xp = bk.xp
     check_modalities("features", features, sources.shape[0])
-    mixed = []
-    for m, feature in enumerate(features):
-        rows = xp.take(feature, xp.reshape(sources[m, ...], (-1,)), axis=0)
-        mixed.append(xp.reshape(rows, (VIEWS, bk.length(feature), *feature.shape[1:])))
-    return mixed
+    return [take_rows(feature, sources[m, ...], bk) for m, feature in enumerate(features)]
+
+
+def take_rows(x: Array, sources: Array, bk: Backend) -> Array:
+    """Return what one modality of the mixed samples takes from ``x`` (B, ...): shape (V, B, ...)."""
+    rows = bk.xp.take(x, bk.xp.reshape(sources, (-1,)), axis=0)
+    return bk.xp.reshape(rows, (VIEWS, bk.length(x), *x.shape[1:]))
 
 
 def pair_classes(labels: Array, sources: Array, *, backend: Backend | None = None) -> Array:

@@ -6,15 +6,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from midas_core.backends import Array, Backend, get_backend
-from midas_core.confidence import in_full_precision, log_confidence, normalized_confidence
-from midas_core.misalignment import VIEWS, pair_classes, pair_mask
-from midas_core.validation import (
-    check_choice,
-    check_floating,
-    check_labels,
-    check_modalities,
-    check_shape,
-)
+from midas_core.confidence import normalized_confidence
+from midas_core.misalignment import VIEWS, mix, pair_mask
+from midas_core.missing import complete_pairs, unimodal_scale, zero_missing
+from midas_core.targets import Targets, as_targets, check_batch, label_weights, log_likelihoods, source_classes
+from midas_core.validation import check_choice
 from midas_core.weighting import (
     VARIANTS,
     MidasState,
@@ -68,8 +64,8 @@ class Objective(NamedTuple):
     state : MidasState
         For the next step.
     soft_weights : array, shape (M, V, B)
-        The constants of eq. 10: hard-sample weight * alpha[m] * c~[m, i], 0 for what is masked. `midas_gradients`
-        takes them.
+        The constants of eq. 10: hard-sample weight * alpha[m] * c~[m, i], times the weight of sample S[m, i] where
+        there are weights, 0 for what is masked. `midas_gradients` takes them.
     """
 
     terms: MidasTerms
@@ -101,11 +97,12 @@ def midas_objective(
     fused_logits: Array,
     unimodal_logits: Sequence[Array],
     mixed_logits: Array | None,
-    labels: Array,
+    labels: Array | Targets,
     sources: Array,
     similarities: Array | None,
     state: MidasState,
     *,
+    present: Array | None = None,
     weight: float = 1.0,
     eta: float = 0.05,
     variant: str = "paper",
@@ -128,12 +125,17 @@ def midas_objective(
     mixed_logits : array, shape (V, B, C), floating, or None
         Of the fused classifier on the mixed samples. None during warm-up: the total is then the unimodal loss alone,
         and the state stays.
-    labels : array, shape (B,), integer
+    labels : array, shape (B,), integer; or `Targets`
+        `Targets` add weights, label smoothing, several labels for each sample.
     sources : array, shape (M, V, B), integer
         From `midas_core.source_matrix`.
     similarities : array, shape (V, B), or None
         From `midas_core.similarity`; None leaves out the hard-sample weight.
     state : MidasState
+    present : array, shape (B, M), bool, optional
+        Whether a sample has a modality; the features of the others are zeros, see `zero_missing`. A mixed sample counts
+        where every source has the modality that it supplies, and unimodal losses count where the modality is there:
+        each is multiplied by B / (number of such samples), so that its mean is the mean over them.
     weight : float
         lambda. The paper takes 5 on Kinetics-Sounds and 1 elsewhere.
     eta : float
@@ -186,15 +188,30 @@ def midas_objective(
     check_choice("variant", variant, VARIANTS)
     if variant == "official" and len(unimodal_logits) != 2:
         raise ValueError(f"variant: 'official' is defined for 2 modalities only, got {len(unimodal_logits)}")
-    check_batch(fused_logits, unimodal_logits, mixed_logits, labels, sources, bk)
-
-    fused_log = log_confidence(fused_logits, labels, backend=bk)
-    log_c = xp.stack([log_confidence(z, labels, backend=bk) for z in unimodal_logits])
-    aligned, unimodal = -fused_log, -log_c
-    classes = pair_classes(labels, sources, backend=bk)
+    check_batch(fused_logits, unimodal_logits, mixed_logits, labels, sources, present, bk)
+    targets = as_targets(labels)
+    classes = source_classes(targets, sources, bk)
     mask = pair_mask(classes, backend=bk)
     if variant == "official":
+        if present is not None:
+            raise ValueError("present: expected None with variant 'official', which knows no missing modality")
         mask = xp.ones_like(mask)
+    if present is not None:
+        whole = complete_pairs(present, sources, backend=bk)
+        mask = mask & whole
+        # Whatever the logits of what is missing are: 0 * NaN is NaN, forward and backward.
+        unimodal_logits = zero_missing(unimodal_logits, present, backend=bk)
+        mixed_logits = None if mixed_logits is None else bk.where(whole[..., None], mixed_logits, 0.0)
+
+    aligned = -log_likelihoods(fused_logits, targets, bk)[1]
+    own_logs = [log_likelihoods(z, targets, bk) for z in unimodal_logits]
+    log_c = xp.stack([own for own, _ in own_logs])
+    unimodal = -(log_c if targets.plain else xp.stack([taken for _, taken in own_logs]))
+    weights = label_weights(targets, aligned.dtype, bk)
+    if weights is not None:
+        aligned, unimodal = aligned * weights, unimodal * weights
+    if present is not None:
+        unimodal = unimodal * unimodal_scale(present, unimodal.dtype, bk)
 
     unimodal_loss = xp.sum(unimodal, axis=0)
     if variant == "official":
@@ -209,10 +226,10 @@ def midas_objective(
         terms = MidasTerms(unimodal_loss, aligned, unimodal, zeros, alpha, found.confidence, nan)
         return Objective(terms, state, xp.zeros_like(shares))
 
-    mixed_log = _mixed_log_confidence(mixed_logits, classes, bk)
+    mixed_log_c, mixed_log = log_likelihoods(mixed_logits, targets, bk, (sources, classes))
     pairs = weigh_pairs(
         constant,
-        bk.stop_gradient(mixed_log),
+        bk.stop_gradient(mixed_log_c),
         mask,
         sources,
         similarities,
@@ -224,8 +241,13 @@ def midas_objective(
         reduce=reduce,
         backend=bk,
     )
+    soft_weights = pairs.soft_weights
+    if weights is not None:
+        soft_weights = soft_weights * xp.stack(
+            [take_rows(weights, sources[m, ...], bk) for m in range(len(unimodal_logits))]
+        )
     # A masked sample costs nothing, whatever its logits: 0 * inf is NaN.
-    products = bk.where(mask, pairs.soft_weights * mixed_log, 0.0)
+    products = bk.where(mask, soft_weights * mixed_log, 0.0)
     misaligned = -xp.sum(products, axis=(0, 1)) / VIEWS
     terms = MidasTerms(
         aligned + unimodal_loss + weight * misaligned,
@@ -236,7 +258,7 @@ def midas_objective(
         pairs.confidence,
         pairs.fused_confidence,
     )
-    return Objective(terms, pairs.state, pairs.soft_weights)
+    return Objective(terms, pairs.state, soft_weights)
 
 
 def weigh_pairs(
@@ -315,36 +337,3 @@ def _take_sources(x: Array, sources: Array, bk: Backend) -> Array:
     index = xp.reshape(sources, (modalities, -1))
     picked = xp.take_along_axis(x, index, axis=-1)
     return xp.reshape(picked, (modalities, views, bk.length(x[0, ...])))
-
-
-def _mixed_log_confidence(logits: Array, classes: Array, bk: Backend) -> Array:
-    """Return log p~ at the class of each modality, shape (M, V, B), from one pass over the logits."""
-    xp = bk.xp
-    logits = in_full_precision(logits, backend=bk)
-    index = xp.permute_dims(classes, (1, 2, 0))
-    picked = xp.take_along_axis(logits, index, axis=-1)
-    return xp.permute_dims(picked - bk.logsumexp(logits)[..., None], (2, 0, 1))
-
-
-def check_batch(
-    fused_logits: Array,
-    unimodal_logits: Sequence[Array],
-    mixed_logits: Array | None,
-    labels: Array,
-    sources: Array,
-    bk: Backend,
-) -> None:
-    """Raise unless structure, shapes and dtypes of a batch fit together."""
-    check_modalities("unimodal_logits", unimodal_logits)
-    check_labels(labels, bk)
-    batch = labels.shape[0]
-    check_shape("fused_logits", fused_logits, (batch, None), "(B, C)")
-    check_floating("fused_logits", fused_logits, bk)
-    classes = fused_logits.shape[1]
-    for m, logits in enumerate(unimodal_logits):
-        check_shape(f"unimodal_logits[{m}]", logits, (batch, classes), "(B, C)")
-        check_floating(f"unimodal_logits[{m}]", logits, bk)
-    check_shape("sources", sources, (len(unimodal_logits), VIEWS, batch), "(M, V, B)")
-    if mixed_logits is not None:
-        check_shape("mixed_logits", mixed_logits, (VIEWS, batch, classes), "(V, B, C)")
-        check_floating("mixed_logits", mixed_logits, bk)

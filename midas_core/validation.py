@@ -28,6 +28,15 @@ def check_number(name: str, value: Any, *, minimum: float, whole: bool = False) 
         raise ValueError(f"{name}: {expected}")
 
 
+def check_fraction(name: str, value: Any) -> None:
+    """Raise unless ``value`` is a number in [0, 1]."""
+    expected = f"expected a number in [0, 1], got {value!r}"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name}: {expected}")
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name}: {expected}")
+
+
 def check_floating(name: str, x: Array, backend: Backend) -> None:
     """Raise ``TypeError`` unless ``x`` has a real floating dtype."""
     # NumPy refuses to say what kind of dtype the bfloat16 of ml_dtypes is.
@@ -60,6 +69,12 @@ def check_shape(name: str, x: Array, expected: Sequence[int | None], symbols: st
     if not fits:
         wanted = ", ".join("?" if n is None else str(n) for n in expected)
         raise ValueError(f"{name}: expected shape {symbols} = ({wanted}), got {shape_text(x)}")
+
+
+def check_logits(name: str, x: Array, expected: Sequence[int | None], symbols: str, backend: Backend) -> None:
+    """Raise unless ``x`` has the shape and a real floating dtype."""
+    check_shape(name, x, expected, symbols)
+    check_floating(name, x, backend)
 
 
 def check_modalities(name: str, items: Sequence[Any], expected: int | None = None) -> None:

@@ -22,6 +22,7 @@ class Namespace:
 
     exp = staticmethod(tf.exp)
     isfinite = staticmethod(tf.math.is_finite)
+    matmul = staticmethod(tf.matmul)
     maximum = staticmethod(tf.maximum)
     minimum = staticmethod(tf.minimum)
     ones_like = staticmethod(tf.ones_like)
@@ -54,8 +55,12 @@ class Namespace:
 
     @staticmethod
     def isdtype(dtype: Any, kind: str) -> bool:
-        found = {"integral": dtype.is_integer, "real floating": dtype.is_floating}
+        found = {"integral": dtype.is_integer, "real floating": dtype.is_floating, "bool": dtype.is_bool}
         return bool(found[kind])
+
+    @staticmethod
+    def logaddexp(x1: Array, x2: Array) -> Array:
+        return tf.reduce_logsumexp(tf.stack([x1, x2]), axis=0)
 
     @staticmethod
     def max(x: Array, *, axis: int | None = None, keepdims: bool = False) -> Array:

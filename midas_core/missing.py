@@ -1,0 +1,93 @@
+"""Samples that lack a modality."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from midas_core.backends import Array, Backend, get_backend
+from midas_core.misalignment import take_rows
+from midas_core.validation import check_modalities, check_shape
+
+
+def zero_missing(features: Sequence[Array], present: Array, *, backend: Backend | None = None) -> list[Array]:
+    """Put zeros in the place of missing features, whatever was there.
+
+    Parameters
+    ----------
+    features : sequence of M arrays, shapes (B, ...), floating
+    present : array, shape (B, M), bool
+        Whether a sample has a modality.
+
+    Returns
+    -------
+    list of M arrays, shapes (B, ...)
+        No gradient reaches what was replaced.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If dtype, shape or the number of modalities does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> audio, video = np.array([[1.0], [np.nan]]), np.array([[3.0], [4.0]])
+    >>> [x.tolist() for x in zero_missing([audio, video], np.array([[True, True], [False, True]]))]
+    [[[1.0], [0.0]], [[3.0], [4.0]]]
+    """
+    bk = backend or get_backend(present)
+    check_modalities("features", features)
+    check_present(present, features[0].shape[0], len(features), bk)
+    found = []
+    for m, feature in enumerate(features):
+        here = present[:, m]
+        for _ in feature.shape[1:]:
+            here = here[..., None]
+        found.append(bk.where(here, feature, 0.0))
+    return found
+
+
+def complete_pairs(present: Array, sources: Array, *, backend: Backend | None = None) -> Array:
+    """Return which mixed samples are whole: every source has the modality that it supplies.
+
+    Parameters
+    ----------
+    present : array, shape (B, M), bool
+    sources : array, shape (M, V, B), integer
+
+    Returns
+    -------
+    array, shape (V, B), bool
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from midas_core import source_matrix
+    >>> present = np.array([[True, True], [False, True]])
+    >>> complete_pairs(present, source_matrix(np.array([1, 0]), 2)).tolist()
+    [[True, False], [False, True]]
+    """
+    bk = backend or get_backend(present)
+    whole = None
+    for m in range(sources.shape[0]):
+        here = take_rows(present[:, m], sources[m, ...], bk)
+        whole = here if whole is None else whole & here
+    return whole
+
+
+def unimodal_scale(present: Array, dtype: object, bk: Backend) -> Array:
+    """Return B / (number of samples with modality m), 0 where it is missing, shape (M, B).
+
+    The mean over the batch of what this multiplies is the mean over the samples that have the modality.
+    """
+    xp = bk.xp
+    here = xp.astype(xp.permute_dims(present, (1, 0)), dtype)
+    batch = xp.sum(xp.ones_like(here), axis=-1, keepdims=True)
+    return here * (batch / bk.at_least(xp.sum(here, axis=-1, keepdims=True), 1.0))
+
+
+def check_present(present: Array, batch: int | None, modalities: int, bk: Backend) -> None:
+    """Raise unless ``present`` is a mask of shape (B, M)."""
+    if not bk.xp.isdtype(present.dtype, "bool"):
+        raise TypeError(f"present: expected dtype bool, got {present.dtype}")
+    check_shape("present", present, (batch, modalities), "(B, M)")
