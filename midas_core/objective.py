@@ -243,9 +243,7 @@ def midas_objective(
     )
     soft_weights = pairs.soft_weights
     if weights is not None:
-        soft_weights = soft_weights * xp.stack(
-            [take_rows(weights, sources[m, ...], bk) for m in range(len(unimodal_logits))]
-        )
+        soft_weights = soft_weights * xp.stack(mix([weights] * len(unimodal_logits), sources, backend=bk))
     # A masked sample costs nothing, whatever its logits: 0 * inf is NaN.
     products = bk.where(mask, soft_weights * mixed_log, 0.0)
     misaligned = -xp.sum(products, axis=(0, 1)) / VIEWS

@@ -8,18 +8,18 @@ import pytest
 from midas_core.testing import oracle
 from midas_core.testing.problems import make_problem
 
+REAL = {"sample_weight": True, "class_weights": True, "label_smoothing": 0.2}
+
 
 @pytest.mark.parametrize("variant", ["paper", "official"])
 @pytest.mark.parametrize("warmup", [False, True])
-@pytest.mark.parametrize("seed", [0, 1])
-def test_closed_form_gradient_is_the_finite_difference(variant, warmup, seed):
-    p = make_problem(seed, batch=5, classes=3, scale=1.0, variant=variant, warmup=warmup, weight=2.0).lists()
+@pytest.mark.parametrize("options", [{}, REAL, REAL | {"multi_label": True}], ids=["plain", "real", "multi-label"])
+def test_closed_form_gradient_is_the_finite_difference(variant, warmup, options):
+    p = make_problem(1, batch=5, classes=3, scale=1.0, variant=variant, warmup=warmup, weight=2.0, **options).lists()
     step = oracle.step(p)
-    sources = oracle.source_matrix(p.permutation, 2)
-    classes = [[[p.labels[j] for j in view] for view in of] for of in sources]
 
     def total():
-        return sum(oracle.losses(p.fused, p.unimodal, p.mixed, p.labels, classes, step.soft_weights, 2.0, variant))
+        return sum(oracle.losses(p, step.soft_weights))
 
     assert total() == pytest.approx(sum(step.total))
     fused, unimodal, mixed = oracle.closed_form_gradients(p, step.soft_weights)

@@ -15,17 +15,21 @@ def plain(x):
     return x.detach().double().tolist()
 
 
-def expected_step(criterion, features, labels, run, seed):
+def expected_step(criterion, features, labels, run, seed, sample_weight=None, present=None):
     """Return the oracle's step for a criterion whose pairs come from ``torch.Generator().manual_seed(seed)``.
 
     ``run`` is the fused head on a list of features. The criterion is asked before its own step.
     """
     count = len(features)
-    numbers = mc.draw(labels, criterion.num_classes, count, torch.Generator().manual_seed(seed))
+    ids = mc.label_ids(labels) if criterion.multi_label else labels
+    num_classes = len(labels) if criterion.multi_label else criterion.num_classes
+    numbers = mc.draw(ids, num_classes, count, torch.Generator().manual_seed(seed))
     if criterion.variant == "official":
         permutation = mc.plain_permutation(numbers.samples)
     else:
-        permutation = mc.different_class_permutation(labels, numbers.samples, numbers.classes, numbers.rotation)
+        permutation = mc.different_class_permutation(ids, numbers.samples, numbers.classes, numbers.rotation)
+    if present is not None:
+        features = mc.zero_missing(features, present)
     assignment = None if numbers.modalities is None else numbers.modalities.argsort(dim=0).tolist()
     sources = np.array(oracle.source_matrix(permutation.tolist(), count, assignment))
     with torch.no_grad():
@@ -46,6 +50,10 @@ def expected_step(criterion, features, labels, run, seed):
             variant=criterion.variant,
             alpha_update=criterion.alpha_update,
             max_alpha=criterion.max_alpha,
+            sample_weight=None if sample_weight is None else plain(sample_weight),
+            class_weights=None if criterion.class_weights is None else plain(criterion.class_weights),
+            label_smoothing=criterion.label_smoothing,
+            present=None if present is None else present.tolist(),
         )
     return oracle.step(problem)
 

@@ -17,6 +17,7 @@ from midas_core.testing.frameworks import Framework
 from midas_core.testing.problems import Problem
 
 ARRAYS = ("labels", "features", "fused", "unimodal", "mixed", "permutation", "assignment", "alpha", "step")
+ARRAYS += ("sample_weight", "class_weights", "present")
 
 
 class Outcome(NamedTuple):
@@ -44,14 +45,20 @@ def run_core(bk: Any, p: Problem, arrays: dict[str, Any]) -> Outcome:
     """Run one step of a problem, on the arrays given."""
     x = SimpleNamespace(**arrays)
     sources = mc.source_matrix(x.permutation, len(x.unimodal), x.assignment, backend=bk)
+    features = x.features if x.present is None else mc.zero_missing(x.features, x.present, backend=bk)
     similarities = None
     if p.similarity is not None:
-        similarities = mc.similarity(x.features, sources, p.similarity, backend=bk)
-    logits = (x.fused, x.unimodal, x.mixed, x.labels, sources)
+        similarities = mc.similarity(features, sources, p.similarity, backend=bk)
+    options = (x.sample_weight, x.class_weights, p.label_smoothing)
+    labels = x.labels
+    if len(labels.shape) == 2 or any(option is not None for option in options):
+        labels = mc.Targets(labels, *options)
+    logits = (x.fused, x.unimodal, x.mixed, labels, sources)
     outcome = mc.midas_objective(
         *logits,
         similarities,
         mc.MidasState(x.alpha, x.step),
+        present=x.present,
         weight=p.weight,
         eta=p.eta,
         variant=p.variant,
@@ -59,7 +66,9 @@ def run_core(bk: Any, p: Problem, arrays: dict[str, Any]) -> Outcome:
         max_alpha=p.max_alpha,
         backend=bk,
     )
-    closed = mc.midas_gradients(*logits, outcome.soft_weights, weight=p.weight, variant=p.variant, backend=bk)
+    closed = mc.midas_gradients(
+        *logits, outcome.soft_weights, present=x.present, weight=p.weight, variant=p.variant, backend=bk
+    )
     return Outcome(sources, *outcome, closed)
 
 

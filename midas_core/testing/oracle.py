@@ -1,7 +1,8 @@
 """The method once more, in float64 and plain Python loops, written from its description.
 
 It shares no code with midas_core, knows no array library, and is meant to be read beside the equations. Lists come in,
-lists go out: logits[i][c], features[m][i] a flat list, sources[m][v][i].
+lists go out: logits[i][c], features[m][i] a flat list, sources[m][v][i]. A label is a class, or, where a sample may
+have several, a list with 0 or 1 for each class.
 """
 
 from __future__ import annotations
@@ -62,6 +63,34 @@ def normalise(log_confidences):
     top = max(log_confidences)
     parts = [math.exp(x - top) for x in log_confidences]
     return [x / math.fsum(parts) for x in parts]
+
+
+def log_sigmoid(z):
+    return min(z, 0.0) - math.log1p(math.exp(-abs(z)))
+
+
+def smoothed_target(label, classes, smoothing):
+    if isinstance(label, list):
+        return [(1 - smoothing) * y + smoothing / 2 for y in label]
+    return [(1 - smoothing) * (c == label) + smoothing / classes for c in range(classes)]
+
+
+def cross_entropy(row, label, smoothing=0.0, class_weights=None):
+    """Of one class out of several; of a list of labels, the mean of the binary ones."""
+    target = smoothed_target(label, len(row), smoothing)
+    if not isinstance(label, list):
+        return -math.fsum(t * x for t, x in zip(target, log_softmax(row), strict=True) if t != 0)
+    each = [t * log_sigmoid(z) + (1 - t) * log_sigmoid(-z) for t, z in zip(target, row, strict=True)]
+    return -mean(each if class_weights is None else [a * x for a, x in zip(class_weights, each, strict=True)])
+
+
+def cross_entropy_slope(row, label, smoothing=0.0, class_weights=None):
+    """Its derivative in every logit."""
+    target = smoothed_target(label, len(row), smoothing)
+    if not isinstance(label, list):
+        return [q - t for q, t in zip(softmax(row), target, strict=True)]
+    each = [(math.exp(log_sigmoid(z)) - t) / len(row) for t, z in zip(target, row, strict=True)]
+    return each if class_weights is None else [a * x for a, x in zip(class_weights, each, strict=True)]
 
 
 def soft_label(shares, classes, num_classes):
@@ -155,26 +184,58 @@ class Step:
     gap_scale: float
 
 
-def misaligned_loss(mixed, classes, soft_weights, i):
-    """The mean over the views of - sum_m w[m] log p~[Y[m]]."""
+def options(p):
+    """How every cross-entropy in a loss takes a label; that of a confidence takes it as it is."""
+    several = isinstance(p.labels[0], list)
+    return p.label_smoothing or 0.0, p.class_weights if several else None
+
+
+def label_weight(p, j):
+    """The weight of all that is said about sample j."""
+    own = 1.0 if p.sample_weight is None else p.sample_weight[j]
+    if p.class_weights is None or isinstance(p.labels[j], list):
+        return own
+    return own * p.class_weights[p.labels[j]]
+
+
+def has(p, j, m):
+    return p.present is None or p.present[j][m]
+
+
+def unimodal_factor(p, m, i):
+    """The weight of a sample, times B / (number of samples with modality m), so that a mean over B is one over them."""
+    if not has(p, i, m):
+        return 0.0
+    return label_weight(p, i) * len(p.labels) / sum(has(p, j, m) for j in range(len(p.labels)))
+
+
+def unimodal_loss(p, m, i):
+    if not has(p, i, m):
+        return 0.0
+    return unimodal_factor(p, m, i) * cross_entropy(p.unimodal[m][i], p.labels[i], *options(p))
+
+
+def misaligned_loss(p, sources, soft_weights, i):
+    """The mean over the views of the sum over m of w[m] * CE(z~, y[S[m]])."""
     total = 0.0
     for v in range(VIEWS):
-        log_p = log_softmax(mixed[v][i])
-        for m in range(len(classes)):
+        for m in range(len(sources)):
             if soft_weights[m][v][i] != 0:
-                total -= soft_weights[m][v][i] * log_p[classes[m][v][i]]
+                label = p.labels[sources[m][v][i]]
+                total += soft_weights[m][v][i] * cross_entropy(p.mixed[v][i], label, *options(p))
     return total / VIEWS
 
 
-def losses(fused, unimodal, mixed, labels, classes, soft_weights, weight, variant):
+def losses(problem, soft_weights):
     """The total of each sample with the soft weights held constant; without mixed logits, that of the warm-up."""
-    result = []
-    for i, y in enumerate(labels):
-        own = [-log_softmax(z[i])[y] for z in unimodal]
-        total = math.fsum(own) / (len(own) if variant == "official" else 1)
-        if mixed is not None:
-            total -= log_softmax(fused[i])[y]
-            total += weight * misaligned_loss(mixed, classes, soft_weights, i)
+    p, result = problem, []
+    sources = source_matrix(p.permutation, len(p.unimodal), p.assignment)
+    for i, y in enumerate(p.labels):
+        own = [unimodal_loss(p, m, i) for m in range(len(p.unimodal))]
+        total = math.fsum(own) / (len(own) if p.variant == "official" else 1)
+        if p.mixed is not None:
+            total += label_weight(p, i) * cross_entropy(p.fused[i], y, *options(p))
+            total += p.weight * misaligned_loss(p, sources, soft_weights, i)
         result.append(total)
     return result
 
@@ -185,9 +246,10 @@ def step(problem, decision=None):
     official, warmup = p.variant == "official", p.mixed is None
     sources = source_matrix(p.permutation, len(p.unimodal), p.assignment)
     classes = [[[p.labels[j] for j in view] for view in of] for of in sources]
-    log_c = [[log_softmax(z[i])[y] for i, y in enumerate(p.labels)] for z in p.unimodal]
+    log_c = [[-cross_entropy(z[i], y) for i, y in enumerate(p.labels)] for z in p.unimodal]
     places = [(v, i) for v in range(VIEWS) for i in batch]
-    used = [(v, i) for v, i in places if official or len({classes[m][v][i] for m in modalities}) > 1]
+    used = [(v, i) for v, i in places if official or any(classes[m][v][i] != classes[0][v][i] for m in modalities)]
+    used = [(v, i) for v, i in used if all(has(p, sources[m][v][i], m) for m in modalities)]
 
     shares = {(v, i): normalise([log_c[m][sources[m][v][i]] for m in modalities]) for v, i in places}
     confidence = [mean(shares[x][m] for x in used) for m in modalities]
@@ -196,9 +258,8 @@ def step(problem, decision=None):
 
     gap, gap_scale, fused_confidence = 0.0, 1.0, [math.nan] * len(modalities)
     if not warmup:
-        log_p = {(v, i): log_softmax(p.mixed[v][i]) for v, i in places}
-        picked = {(v, i): [log_p[v, i][classes[m][v][i]] for m in modalities] for v, i in places}
-        fused_shares = {x: normalise(picked[x]) for x in places}
+        picked = {(v, i): [-cross_entropy(p.mixed[v][i], classes[m][v][i]) for m in modalities] for v, i in places}
+        fused_shares = {x: normalise(picked[x]) for x in used}
         fused_confidence = [mean(fused_shares[x][m] for x in used) for m in modalities]
         chosen = weak if decision is None else decision.weak
         gap = confidence[chosen] - fused_confidence[chosen]
@@ -224,16 +285,18 @@ def step(problem, decision=None):
 
     soft_weights = [[[0.0] * len(batch) for _ in range(VIEWS)] for _ in modalities]
     if not warmup:
-        similarities = None if p.similarity is None else similarity(p.features, sources, p.similarity)
+        features = [[x if has(p, i, m) else [0.0] * len(x) for i, x in enumerate(f)] for m, f in enumerate(p.features)]
+        similarities = None if p.similarity is None else similarity(features, sources, p.similarity)
         for v, i in used:
             hard = 1.0 if similarities is None else hard_sample_weight(similarities[v][i])
             for m in modalities:
-                soft_weights[m][v][i] = hard * alpha[m] * shares[v, i][m]
+                of_label = label_weight(p, sources[m][v][i])
+                soft_weights[m][v][i] = hard * alpha[m] * shares[v, i][m] * of_label
     return Step(
-        total=losses(p.fused, p.unimodal, p.mixed, p.labels, classes, soft_weights, p.weight, p.variant),
-        aligned=[-log_softmax(z)[y] for z, y in zip(p.fused, p.labels, strict=True)],
-        unimodal=[[-x for x in row] for row in log_c],
-        misaligned=[0.0 if warmup else misaligned_loss(p.mixed, classes, soft_weights, i) for i in batch],
+        total=losses(p, soft_weights),
+        aligned=[label_weight(p, i) * cross_entropy(p.fused[i], y, *options(p)) for i, y in enumerate(p.labels)],
+        unimodal=[[unimodal_loss(p, m, i) for i in batch] for m in modalities],
+        misaligned=[0.0 if warmup else misaligned_loss(p, sources, soft_weights, i) for i in batch],
         alpha=alpha,
         confidence=confidence,
         fused_confidence=fused_confidence,
@@ -267,30 +330,29 @@ def steps_within_rounding(problem, tolerance):
 
 
 def closed_form_gradients(problem, soft_weights):
-    """Softmax minus target, row by row; returns those of fused, unimodal and mixed logits."""
-    p = problem
+    """Return those of fused, unimodal and mixed logits, row by row."""
+    p, modalities, batch = problem, range(len(problem.unimodal)), range(len(problem.labels))
     sources = source_matrix(p.permutation, len(p.unimodal), p.assignment)
 
-    def error(row, target, factor):
-        mass = math.fsum(target)
-        return [factor * (mass * q - t) for q, t in zip(softmax(row), target, strict=True)]
-
-    def one_hot(row, y):
-        return [float(c == y) for c in range(len(row))]
+    def add_up(row, parts):
+        """The sum of factor * slope over (factor, label of sample j)."""
+        total = [0.0] * len(row)
+        for factor, j in parts:
+            if factor != 0:
+                slopes = cross_entropy_slope(row, p.labels[j], *options(p))
+                total = [a + factor * b for a, b in zip(total, slopes, strict=True)]
+        return total
 
     each = 1 / len(p.unimodal) if p.variant == "official" else 1.0
-    unimodal = [[error(row, one_hot(row, y), each) for row, y in zip(z, p.labels, strict=True)] for z in p.unimodal]
-    present = 0.0 if p.mixed is None else 1.0
-    fused = [error(row, one_hot(row, y), present) for row, y in zip(p.fused, p.labels, strict=True)]
+    after = 0.0 if p.mixed is None else 1.0
+    unimodal = [[add_up(p.unimodal[m][i], [(each * unimodal_factor(p, m, i), i)]) for i in batch] for m in modalities]
+    fused = [add_up(p.fused[i], [(after * label_weight(p, i), i)]) for i in batch]
     mixed = []
     for v in range(VIEWS):
-        view = []
-        for i, row in enumerate(p.fused if p.mixed is None else p.mixed[v]):
-            target = [0.0] * len(row)
-            for m in range(len(p.unimodal)):
-                target[p.labels[sources[m][v][i]]] += soft_weights[m][v][i]
-            view.append(error(row, target, present * p.weight / VIEWS))
-        mixed.append(view)
+        rows = p.fused if p.mixed is None else p.mixed[v]
+        scale = after * p.weight / VIEWS
+        parts = [[(scale * soft_weights[m][v][i], sources[m][v][i]) for m in modalities] for i in batch]
+        mixed.append([add_up(rows[i], parts[i]) for i in batch])
     return fused, unimodal, mixed
 
 
