@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -14,29 +13,34 @@ require("torch", "PyTorch", "torch")
 import torch
 from torch import Tensor, nn
 
+from midas_core.adapters.options import HEAD_INPUTS, check_class_weights, check_options
 from midas_core.adapters.torch_distributed import in_distributed_run, sum_over_ranks
 from midas_core.adapters.torch_heads import additive_logits, additive_parameters, both_logits, may_stack
-from midas_core.adapters.torch_inputs import check_batch, check_logits, make_heads
+from midas_core.adapters.torch_inputs import (
+    check_batch,
+    check_logits,
+    check_sample_weight,
+    check_widths,
+    make_heads,
+    presence,
+)
 from midas_core.adapters.torch_misalign import Misalign, Misaligned
-from midas_core.adapters.torch_random import Pairs, RandomModule
+from midas_core.adapters.torch_random import Pairs
+from midas_core.adapters.torch_state import StatefulModule
+from midas_core.adapters.torch_terms import reduce_terms
 from midas_core.backends.torch import BACKEND
 from midas_core.kernels.torch import Linear, Plan, fused_step, similarities_of
 from midas_core.misalignment import mix
+from midas_core.missing import zero_missing
 from midas_core.objective import MidasTerms, midas_objective
-from midas_core.validation import (
-    check_choice,
-    check_number,
-    check_shape,
-)
-from midas_core.weighting import ALPHA_UPDATES, SIMILARITIES, VARIANTS, MidasState
+from midas_core.targets import Targets, label_ids
+from midas_core.validation import check_choice, check_number, check_shape
+from midas_core.weighting import MidasState
 
 __all__ = ["MidasLoss", "MidasTerms", "Misalign", "Misaligned"]
 
-HEAD_INPUTS = ("concatenated", "separate")
-REDUCTIONS = ("mean", "sum", "none")
 
-
-class MidasLoss(RandomModule):
+class MidasLoss(StatefulModule):
     """The MIDAS objective as a criterion: L = L_align + L_uni + weight * L_mis (eq. 11).
 
     Takes the features of the encoders, makes misaligned samples of them, and runs the fused head on the aligned and
@@ -69,6 +73,13 @@ class MidasLoss(RandomModule):
         A cap for alpha.
     initial_alpha : float
         The weight of whichever modality is weak in the first step.
+    label_smoothing : float
+        eps: every cross-entropy takes (1 - eps) * label + eps / C; no confidence does.
+    class_weights : sequence of C floats, or Tensor, shape (C,), optional
+        Every cross-entropy at the label of a sample is multiplied by the weight of its class; with ``multi_label``
+        the binary cross-entropy of each class.
+    multi_label : bool
+        Whether the labels are rows of 0 and 1, (B, C), any number of them 1, with the mean of C binary cross-entropies.
     head_input : {"concatenated", "separate"}
         Whether ``head`` takes the features concatenated along axis 1, or in the structure in which they were given.
     seed : int, optional
@@ -111,9 +122,7 @@ class MidasLoss(RandomModule):
     tensor(1)
     """
 
-    alpha: Tensor
-    step: Tensor
-    epoch: Tensor
+    class_weights: Tensor | None
 
     def __init__(
         self,
@@ -130,46 +139,50 @@ class MidasLoss(RandomModule):
         alpha_update: str = "sign",
         max_alpha: float | None = None,
         initial_alpha: float = 1.0,
+        label_smoothing: float = 0.0,
+        class_weights: Sequence[float] | Tensor | None = None,
+        multi_label: bool = False,
         head_input: str = "concatenated",
         seed: int | None = None,
     ) -> None:
         super().__init__(seed)
         check_number("num_classes", num_classes, minimum=2, whole=True)
-        check_number("weight", weight, minimum=0)
-        check_number("eta", eta, minimum=0)
-        check_number("warmup_epochs", warmup_epochs, minimum=0, whole=True)
-        check_number("initial_alpha", initial_alpha, minimum=1)
-        if max_alpha is not None:
-            check_number("max_alpha", max_alpha, minimum=1)
-        check_choice("variant", variant, VARIANTS)
-        check_choice("reduction", reduction, REDUCTIONS)
-        check_choice("similarity", similarity, SIMILARITIES)
-        check_choice("alpha_update", alpha_update, ALPHA_UPDATES)
+        check_options(
+            weight=weight,
+            eta=eta,
+            warmup_epochs=warmup_epochs,
+            variant=variant,
+            reduction=reduction,
+            similarity=similarity,
+            alpha_update=alpha_update,
+            max_alpha=max_alpha,
+            initial_alpha=initial_alpha,
+            label_smoothing=label_smoothing,
+            multi_label=multi_label,
+        )
         check_choice("head_input", head_input, HEAD_INPUTS)
 
         self.num_classes = num_classes
         self.weight = weight
         self.eta = eta
-        self.warmup_epochs = warmup_epochs
         self.variant = variant
         self.reduction = reduction
         self.similarity = similarity
         self.alpha_update = alpha_update
         self.max_alpha = max_alpha
-        self.initial_alpha = initial_alpha
+        self.label_smoothing = label_smoothing
+        self.multi_label = multi_label
         self.head_input = head_input
+        if class_weights is not None:
+            class_weights = torch.tensor(check_class_weights(class_weights, num_classes), dtype=torch.float64)
+        # An option as the others: the checkpoint leaves it to the constructor.
+        self.register_buffer("class_weights", class_weights, persistent=False)
+        self._asks_more = multi_label or label_smoothing > 0 or class_weights is not None
 
         self.modalities, self.unimodal_heads = make_heads(num_classes, feature_dims, unimodal_heads)
         if variant == "official" and self.modalities.count != 2:
             raise ValueError(f"variant: 'official' is defined for 2 modalities only, got {self.modalities.count}")
-        alpha = torch.full((self.modalities.count,), float(initial_alpha), dtype=torch.float64)
-        self.register_buffer("alpha", alpha)
-        self.register_buffer("step", torch.tensor(0))
-        self.register_buffer("epoch", torch.tensor(0))
-        # A Python value beside the buffer: reading the buffer in a step would wait for the device.
-        self._warming_up = warmup_epochs > 0
-        self._epoch_known = False
-        self.register_load_state_dict_post_hook(_read_epoch)
+        self.register_state(self.modalities.count, initial_alpha, warmup_epochs)
 
     def extra_repr(self) -> str:
         """Return the options that differ between uses."""
@@ -177,19 +190,6 @@ class MidasLoss(RandomModule):
             f"num_classes={self.num_classes}, weight={self.weight}, eta={self.eta}, "
             f"warmup_epochs={self.warmup_epochs}, variant={self.variant!r}"
         )
-
-    def set_epoch(self, epoch: int) -> None:
-        """Say which epoch begins, from 0; the loss is the unimodal one while ``epoch < warmup_epochs``.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If ``epoch`` is not a whole number >= 0.
-        """
-        check_number("epoch", epoch, minimum=0, whole=True)
-        self.epoch.fill_(epoch)
-        self._epoch_known = True
-        self._warming_up = epoch < self.warmup_epochs
 
     def forward(
         self,
@@ -199,9 +199,19 @@ class MidasLoss(RandomModule):
         head: Callable[..., Tensor],
         permutation: Tensor | None = None,
         generator: torch.Generator | None = None,
+        sample_weight: Tensor | None = None,
+        present: Any = None,
     ) -> Tensor:
         """Return the loss: a scalar, or (B,) with ``reduction="none"``. The arguments are those of `terms`."""
-        return self.terms(features, labels, head=head, permutation=permutation, generator=generator).total
+        return self.terms(
+            features,
+            labels,
+            head=head,
+            permutation=permutation,
+            generator=generator,
+            sample_weight=sample_weight,
+            present=present,
+        ).total
 
     def terms(
         self,
@@ -211,6 +221,8 @@ class MidasLoss(RandomModule):
         head: Callable[..., Tensor],
         permutation: Tensor | None = None,
         generator: torch.Generator | None = None,
+        sample_weight: Tensor | None = None,
+        present: Any = None,
     ) -> MidasTerms:
         """Return every term of the loss, and move the state in training mode.
 
@@ -218,13 +230,17 @@ class MidasLoss(RandomModule):
         ----------
         features : list, tuple, or dict by modality name, of M tensors, shapes (B, D_m)
             From the encoders.
-        labels : Tensor, shape (B,), integer; or (B, C), one row for each sample, one-hot
+        labels : Tensor, shape (B,), integer; or (B, C), one row for each sample, one-hot or with ``multi_label``
         head : callable
             The fused head, from the features to (B, C) logits.
         permutation : Tensor, shape (B,), integer, optional
             Who is paired with whom, instead of a draw.
         generator : torch.Generator, optional
             Draws the pairs, instead of the criterion's own stream.
+        sample_weight : Tensor, shape (B,), optional
+            Multiplies every cross-entropy at the label of a sample, also where it is a part of a mixed one.
+        present : Tensor, shape (B, M), bool; or like ``features``, of tensors, shape (B,), bool; optional
+            Whether a sample has a modality. Features that are missing count as zeros, whatever they hold.
 
         Returns
         -------
@@ -240,25 +256,36 @@ class MidasLoss(RandomModule):
         """
         self._warn_without_epoch()
         given = self.modalities.unpack(features, "features")
-        labels = check_batch(given, labels, self.modalities, self.num_classes)
+        labels = check_batch(given, labels, self.modalities, self.num_classes, self.multi_label)
+        targets: Tensor | Targets = labels
+        num_classes = self.num_classes
+        asks_more = self._asks_more or sample_weight is not None or present is not None
+        if asks_more:
+            check_sample_weight(sample_weight, labels)
+            targets = Targets(labels, sample_weight, self.class_weights, self.label_smoothing or None)
+            if present is not None:
+                present = presence(present, labels, self.modalities)
+                given = zero_missing(given, present, backend=BACKEND)
+            if self.multi_label:
+                labels, num_classes = label_ids(labels, backend=BACKEND), labels.shape[0]
         if permutation is not None:
             check_shape("permutation", permutation, labels.shape, "(B,)")
         pairs = self.draw_pairs(
             labels,
-            self.num_classes,
+            num_classes,
             self.modalities.count,
             variant=self.variant,
             permutation=permutation,
             generator=generator,
         )
         sources = pairs.sources
-        self._check_widths(given)
+        check_widths(self.unimodal_heads, given, self.modalities)
         additive = additive_parameters(head) if self.head_input == "concatenated" else None
         if additive is not None:
             check_shape("weight of the head", additive.weight, (self.num_classes, self._width(given)), "(C, D)")
         if self._warming_up:
-            terms, state = self._warmup_terms(head, features, given, labels, sources)
-        elif additive is not None and (unimodal := self._fusible(additive, given)) is not None:
+            terms, state = self._warmup_terms(head, features, given, targets, sources, present)
+        elif additive is not None and not asks_more and (unimodal := self._fusible(additive, given)) is not None:
             terms, state = self._fused_terms(additive, unimodal, given, labels, pairs)
         else:
             unimodal_logits = self._unimodal_logits(given)
@@ -273,15 +300,16 @@ class MidasLoss(RandomModule):
                 fused,
                 unimodal_logits,
                 mixed_logits,
-                labels,
+                targets,
                 sources,
                 similarities,
                 MidasState(self.alpha, self.step),
+                present=present,
                 weight=self.weight,
                 backend=BACKEND,
                 **self._options,
             )
-            terms = self._reduce(terms)
+            terms = reduce_terms(terms, self.reduction)
         if self.training and not self._warming_up:
             with torch.no_grad():
                 self.alpha.copy_(state.alpha)
@@ -331,26 +359,26 @@ class MidasLoss(RandomModule):
         return MidasTerms(total, aligned, unimodal, misaligned, *means), weights.state
 
     def _warmup_terms(
-        self, head: Callable[..., Tensor], features: Any, given: list[Tensor], labels: Tensor, sources: Tensor
+        self,
+        head: Callable[..., Tensor],
+        features: Any,
+        given: list[Tensor],
+        targets: Tensor | Targets,
+        sources: Tensor,
+        present: Tensor | None,
     ) -> tuple[MidasTerms, MidasState]:
         unimodal_logits = self._unimodal_logits(given)
         fused = self._run_head(head, features, given)
         state = MidasState(self.alpha, self.step)
         terms, state, _ = midas_objective(
-            fused, unimodal_logits, None, labels, sources, None, state, variant=self.variant, backend=BACKEND
+            *(fused, unimodal_logits, None, targets, sources, None, state),
+            present=present,
+            variant=self.variant,
+            backend=BACKEND,
         )
         # The head takes part with a gradient of zero: a distributed wrapper waits for every parameter.
         silent = (0.0 * torch.nan_to_num(fused, posinf=0.0, neginf=0.0)).sum(dim=-1)
-        return self._reduce(terms._replace(total=terms.total + silent)), state
-
-    def _warn_without_epoch(self) -> None:
-        if self._warming_up and self.training and not self._epoch_known:
-            self._epoch_known = True
-            warnings.warn(
-                f"warmup_epochs={self.warmup_epochs}, but set_epoch was never called: the loss stays the unimodal one. "
-                "Call criterion.set_epoch(epoch) at the start of every epoch.",
-                stacklevel=6,
-            )
+        return reduce_terms(terms._replace(total=terms.total + silent), self.reduction), state
 
     def _unimodal_logits(self, given: list[Tensor]) -> list[Tensor]:
         logits = []
@@ -360,13 +388,6 @@ class MidasLoss(RandomModule):
             check_logits(name, logits[-1], feature.shape[0], self.num_classes)
         return logits
 
-    def _check_widths(self, given: list[Tensor]) -> None:
-        # Before the fused head's: where a feature is wrong, both are.
-        for m, (head, feature) in enumerate(zip(self.unimodal_heads, given, strict=True)):
-            if isinstance(head, nn.Linear):
-                expected = (feature.shape[0], head.in_features)
-                check_shape(f"features of {self.modalities.title(m)}", feature, expected, "(B, D)")
-
     def _run_head(self, head: Callable[..., Tensor], like: Any, given: list[Tensor]) -> Tensor:
         if self.head_input == "concatenated":
             logits = head(torch.cat(given, dim=1))
@@ -374,27 +395,3 @@ class MidasLoss(RandomModule):
             logits = head(self.modalities.pack(given, like))
         check_logits("head", logits, given[0].shape[0], self.num_classes)
         return logits
-
-    def _reduce(self, terms: MidasTerms) -> MidasTerms:
-        if self.reduction == "none":
-            return terms
-        reduce = torch.mean if self.reduction == "mean" else torch.sum
-        return terms._replace(
-            total=reduce(terms.total),
-            aligned=reduce(terms.aligned),
-            unimodal=reduce(terms.unimodal, dim=-1),
-            misaligned=reduce(terms.misaligned),
-        )
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> MidasLoss:
-        # .half() is meant for parameters: alpha moves in steps of eta and keeps its digits, where the device has them.
-        exact, self.alpha = self.alpha, self.alpha.float()
-        super()._apply(fn, recurse)
-        device = self.alpha.device
-        self.alpha = exact.to(device, torch.float32 if device.type == "mps" else exact.dtype)
-        return self
-
-
-def _read_epoch(criterion: MidasLoss, incompatible: Any) -> None:
-    criterion._epoch_known = True
-    criterion._warming_up = int(criterion.epoch) < criterion.warmup_epochs

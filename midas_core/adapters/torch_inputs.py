@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from midas_core.adapters.structure import Modalities
 from midas_core.backends.torch import BACKEND
+from midas_core.missing import check_present
 from midas_core.validation import check_floating, check_labels, check_number, check_shape
 
 
@@ -46,8 +48,10 @@ def make_heads(num_classes: int, feature_dims: Any, unimodal_heads: Any) -> tupl
     return modalities, nn.ModuleList(heads)
 
 
-def check_batch(features: list[Any], labels: Any, modalities: Modalities, num_classes: int) -> Tensor:
-    """Return the labels as class indices.
+def check_batch(
+    features: list[Any], labels: Any, modalities: Modalities, num_classes: int, multi_label: bool = False
+) -> Tensor:
+    """Return the labels as class indices, or as they are where each sample has several.
 
     Raises
     ------
@@ -56,12 +60,15 @@ def check_batch(features: list[Any], labels: Any, modalities: Modalities, num_cl
     """
     if not isinstance(labels, Tensor):
         raise TypeError(f"labels: expected a tensor, got {type(labels).__name__}")
-    if labels.ndim == 2:
+    if multi_label:
+        check_shape("labels", labels, (None, num_classes), "(B, C)")
+    elif labels.ndim == 2:
         check_shape("labels", labels, (None, num_classes), "(B, C), one-hot")
         labels = labels.argmax(dim=1)
-    check_labels(labels, BACKEND)
+    if not multi_label:
+        check_labels(labels, BACKEND)
     if labels.shape[0] == 0:
-        raise ValueError("labels: expected one sample or more, got shape (0,)")
+        raise ValueError(f"labels: expected one sample or more, got shape {tuple(labels.shape)}")
     for m, feature in enumerate(features):
         name = f"features of {modalities.title(m)}"
         if not isinstance(feature, Tensor):
@@ -72,7 +79,51 @@ def check_batch(features: list[Any], labels: Any, modalities: Modalities, num_cl
             raise ValueError(f"{name}: expected {expected}, got {tuple(feature.shape)}")
         if feature.device != labels.device:
             raise ValueError(f"{name}: expected the device of labels, {labels.device}, got {feature.device}")
-    return labels.to(torch.int64)
+    return labels if multi_label else labels.to(torch.int64)
+
+
+def check_widths(heads: Iterable[nn.Module], features: list[Tensor], modalities: Modalities) -> None:
+    """Raise ``ValueError`` unless the linear unimodal heads take features of these widths."""
+    # Before the fused head's: where a feature is wrong, both are.
+    for m, (head, feature) in enumerate(zip(heads, features, strict=True)):
+        if isinstance(head, nn.Linear):
+            expected = (feature.shape[0], head.in_features)
+            check_shape(f"features of {modalities.title(m)}", feature, expected, "(B, D)")
+
+
+def check_sample_weight(sample_weight: Any, labels: Tensor) -> None:
+    """Raise unless there is a weight for each sample, or None."""
+    if sample_weight is None:
+        return
+    _check_beside(sample_weight, "sample_weight", labels)
+    check_shape("sample_weight", sample_weight, labels.shape[:1], "(B,)")
+
+
+def presence(given: Any, labels: Tensor, modalities: Modalities) -> Tensor:
+    """Return the mask of what is present, shape (B, M), from one tensor or from one of shape (B,) for each modality.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If structure, dtypes, shapes or devices do not fit.
+    """
+    if not isinstance(given, Tensor):
+        parts = modalities.unpack(given, "present")
+        for m, part in enumerate(parts):
+            name = f"present of {modalities.title(m)}"
+            _check_beside(part, name, labels)
+            check_shape(name, part, labels.shape[:1], "(B,)")
+        given = torch.stack(parts, dim=1)
+    _check_beside(given, "present", labels)
+    check_present(given, labels.shape[0], modalities.count, BACKEND)
+    return given
+
+
+def _check_beside(given: Any, name: str, labels: Tensor) -> None:
+    if not isinstance(given, Tensor):
+        raise TypeError(f"{name}: expected a tensor, got {type(given).__name__}")
+    if given.device != labels.device:
+        raise ValueError(f"{name}: expected the device of labels, {labels.device}, got {given.device}")
 
 
 def check_logits(name: str, logits: Any, batch: int, num_classes: int) -> None:
