@@ -282,12 +282,13 @@ def test_torch_modules_in_half_precision_and_evaluation_mode():
     features, labels, _ = problem()
     head = torch.nn.Sequential(torch.nn.Linear(8, CLASSES), torch.nn.Dropout()).bfloat16()
     given = [torch.from_numpy(x).bfloat16().requires_grad_() for x in features]
-    with pytest.raises(ValueError, match=r"head: expected a module in evaluation mode, call \.eval\(\) first"):
-        diagnose(head, given, torch.from_numpy(labels), num_classes=CLASSES)
-    heads = torch.nn.ModuleDict({"a": torch.nn.Linear(5, CLASSES), "b": torch.nn.Linear(3, CLASSES)}).bfloat16().eval()
+    heads = torch.nn.ModuleDict({"a": torch.nn.Linear(5, CLASSES), "b": torch.nn.Linear(3, CLASSES)}).bfloat16()
     found = diagnose(
-        head.eval(), dict(zip("ab", given, strict=True)), torch.from_numpy(labels), num_classes=4, unimodal_heads=heads
+        head, dict(zip("ab", given, strict=True)), torch.from_numpy(labels), num_classes=4, unimodal_heads=heads
     )
+    assert head.training
+    assert head[1].training
+    head.eval()
     assert found.accuracy == pytest.approx((head(torch.cat(given, 1)).argmax(1).numpy() == labels).mean())
     assert found.modalities[1].unimodal_accuracy is not None
 

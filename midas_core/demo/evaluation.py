@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from midas_core.data import Split
 from midas_core.demo.models import Model
+from midas_core.diagnostics import Diagnosis, diagnose
 from midas_core.diagnostics.pairs import Pairs, misaligned_accuracy, misaligned_pairs
 
 
@@ -49,6 +50,27 @@ def zeroed(features: Sequence[Tensor], keep: int) -> Tensor:
 def accuracy(logits: Tensor, labels: Tensor) -> float:
     """Return the share of samples whose class has the highest logit."""
     return (logits.argmax(dim=1) == labels).double().mean().item()
+
+
+def diagnosis(model: Any, split: Split, modalities: Sequence[str], num_classes: int) -> Diagnosis:
+    """Return how a trained model uses its modalities.
+
+    Parameters
+    ----------
+    model : object
+        With ``encode``, ``head`` and ``unimodal_heads``.
+    split : Split
+    modalities : sequence of M names
+    num_classes : int
+
+    Returns
+    -------
+    Diagnosis
+    """
+    with torch.no_grad():
+        features = model.encode([torch.from_numpy(view) for view in split.views])
+    options = {"num_classes": num_classes, "modalities": modalities, "unimodal_heads": model.unimodal_heads}
+    return diagnose(model.head, features, torch.from_numpy(split.labels), **options)
 
 
 def score(model: Model, split: Split, num_classes: int) -> Scores:

@@ -29,6 +29,8 @@ class Network(nn.Module):
             for width in widths
         )
         self.head = nn.Linear(sum(self.feature_dims), num_classes)
+        # Those of the criterion, after training: no parameters of this module.
+        self.unimodal_heads: tuple[nn.Module, ...] | None = None
 
     def encode(self, views: Sequence[Tensor]) -> list[Tensor]:
         """Return the feature of each modality, shapes (B, D_m)."""

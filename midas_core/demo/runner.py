@@ -15,10 +15,13 @@ from typing import Any
 import torch
 
 from midas_core.data import Task
-from midas_core.demo.evaluation import score
+from midas_core.demo.evaluation import diagnosis, score
 from midas_core.demo.methods import FUSED, LATE_FUSION, alone
 from midas_core.demo.models import LateFusion
 from midas_core.demo.training import Hyperparameters, Run, restrict, train
+
+REPORTED = ("joint", "MIDAS")
+"""The methods that get a run folder."""
 
 Report = Callable[[int, int], None]
 """Told the index of a job and how many epochs it has done since the last time."""
@@ -40,6 +43,8 @@ class Job:
         Whether to measure on the test data in the end.
     framework : {"torch", "keras"}
         What trains.
+    diagnose : bool
+        Whether to look closely at the methods that are reported.
     """
 
     name: str
@@ -48,6 +53,7 @@ class Job:
     methods: dict[str, Hyperparameters]
     test: bool = True
     framework: str = "torch"
+    diagnose: bool = False
 
 
 def execute(job: Job, report: Callable[[int], None]) -> list[Run]:
@@ -73,6 +79,8 @@ def execute(job: Job, report: Callable[[int], None]) -> list[Run]:
         network, run = train_one(task, known[key], job.seed, hyperparameters, report=report)
         if job.test:
             run.test = score(network, restrict(task.test, known[key].only), task.num_classes)
+        if job.diagnose and key in REPORTED:
+            run.diagnosis = diagnosis(network, task.test, task.modalities, task.num_classes)
         networks.append(network)
         runs.append(run)
     if job.test and list(job.methods) == [method.key for method in alone(task.modalities)]:

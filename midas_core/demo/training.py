@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from midas_core.data import Split, Task
 from midas_core.demo.evaluation import Scores, accuracy, mixed_logits
 from midas_core.demo.methods import Method
 from midas_core.demo.models import Network
+from midas_core.diagnostics import Diagnosis
 from midas_core.diagnostics.pairs import Pairs, fused_shares, misaligned_accuracy, misaligned_pairs, unimodal_shares
 
 POINTS = 60
@@ -88,6 +89,8 @@ class Run:
         Of that checkpoint.
     test : Scores or None
         None where the test data was left alone.
+    diagnosis : Diagnosis or None
+        On the test data, for the runs that are reported.
     """
 
     method: str
@@ -98,6 +101,7 @@ class Run:
     best_epoch: int | None = None
     validation_accuracy: float = 0.0
     test: Scores | None = None
+    diagnosis: Diagnosis | None = None
 
 
 def restrict(split: Split, only: int | None) -> Split:
@@ -146,6 +150,7 @@ def train(
 
     measure = Measure(network, criterion, training, validation, task.num_classes)
     run = Run(method.key, seed, hyperparameters, seconds=0.0)
+    trained = nn.ModuleList([network, criterion])
     best: dict[str, Tensor] = {}
     every = spacing(epochs)
     total, steps, since, start = torch.zeros(()), 0, 0, time.process_time()
@@ -165,10 +170,12 @@ def train(
         run.history.append(point)
         if point.validation_accuracy >= run.validation_accuracy:
             run.validation_accuracy, run.best_epoch = point.validation_accuracy, epoch + 1
-            best = copy.deepcopy(network.state_dict())
+            best = copy.deepcopy(trained.state_dict())
         report(epoch + 1 - since)
         total, steps, since, start = torch.zeros(()), 0, epoch + 1, time.process_time()
-    network.load_state_dict(best)
+    trained.load_state_dict(best)
+    heads = getattr(criterion, "unimodal_heads", None)
+    network.unimodal_heads = None if heads is None else tuple(heads)
     return network.eval(), run
 
 

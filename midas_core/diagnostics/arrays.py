@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -45,13 +46,31 @@ def back_like(x: Array) -> Callable[[NDArray[Any]], Array]:
     return lambda values: backend.xp.asarray(np.ascontiguousarray(values), dtype=dtype)
 
 
-def no_gradients(x: Array) -> AbstractContextManager[Any]:
-    """Return the context in which nothing is recorded for differentiation."""
-    if get_backend(x).name != "torch":
+def no_gradients(framework: str) -> AbstractContextManager[Any]:
+    """Return the context in which a framework records nothing for differentiation."""
+    if framework != "torch":
         return nullcontext()
     import torch
 
     return torch.no_grad()
+
+
+@contextmanager
+def evaluating(function: Any) -> Iterator[None]:
+    """Put a PyTorch module into evaluation mode, and each part of it back after; anything else stays as it is."""
+    training = [each for each in function.modules() if each.training] if _is_module(function) else []
+    try:
+        for each in training:
+            each.training = False
+        yield
+    finally:
+        for each in training:
+            each.training = True
+
+
+def _is_module(function: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(function, torch.nn.Module)
 
 
 def log_softmax(logits: Array) -> Floats:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from midas_core.adapters.structure import Modalities
 from midas_core.backends import Array, get_backend
-from midas_core.diagnostics.arrays import Floats, back_like, log_softmax, no_gradients
+from midas_core.diagnostics.arrays import Floats, back_like, evaluating, log_softmax, no_gradients
 from midas_core.validation import shape_text
 
 
@@ -47,7 +47,7 @@ class Model:
         self._structure, self._like = structure, structure.pack([None] * structure.count, like)
         given = structure.unpack(like, "features")
         self._back = [back_like(x) for x in given]
-        self._example = given[0][:0] if get_backend(given[0]).name == "torch" else None
+        self._framework = get_backend(given[0]).name
         self.batch_size = batch_size
 
     def log_probabilities(self, features: Sequence[NDArray[Any]]) -> Floats:
@@ -79,9 +79,7 @@ class Model:
         return [x[start : start + self.batch_size] for start in range(0, max(len(x), 1), self.batch_size)]
 
     def _call(self, name: str, function: Callable[..., Array], given: Any, count: int) -> Floats:
-        if getattr(function, "training", None) is True:
-            raise ValueError(f"{name}: expected a module in evaluation mode, call .eval() first")
-        with no_gradients(self._example if self._example is not None else np.zeros(0)):
+        with no_gradients(self._framework), evaluating(function):
             logits = function(given)
         if tuple(getattr(logits, "shape", ())) != (count, self._num_classes):
             found = shape_text(logits) if hasattr(logits, "shape") else type(logits).__name__

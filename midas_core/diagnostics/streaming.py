@@ -35,7 +35,7 @@ class Diagnostics:
     ----------
     head : callable
         The fused head, or a whole model, from the features (or inputs) to logits, shape (B, C), of any supported
-        framework. A PyTorch module has to be in evaluation mode.
+        framework. A PyTorch module is called in evaluation mode; for a function around one that is yours to do.
     num_classes : int
         C.
     modalities : sequence of M names, optional
