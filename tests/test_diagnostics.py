@@ -335,6 +335,17 @@ def test_the_probe_finds_what_a_feature_knows():
     assert probe_accuracy(noise, np.zeros(300, int)) is None
 
 
+def test_the_probe_learns_from_training_samples_where_there_are_any():
+    features, labels, weights = problem(size=120)
+    options = {"num_classes": CLASSES, "rounds": 1}
+    half = ([x[:60] for x in features], labels[:60])
+    rest = ([x[60:] for x in features], labels[60:])
+    found = diagnose(linear(weights), *rest, training=half, **options)
+    assert found.probe == "training"
+    assert found.modalities[0].probe_accuracy == probe_accuracy(rest[0][0], rest[1], (half[0][0], half[1]))
+    assert diagnose(linear(weights), *rest, **options).probe == "cross-validation"
+
+
 def test_to_dict_and_back():
     features, labels, weights = problem(3)
     found = diagnose(linear(weights), features, labels, num_classes=CLASSES, class_names=list("wxyz"))

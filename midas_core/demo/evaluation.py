@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from midas_core.data import Split
+from midas_core.data import Split, Task
 from midas_core.demo.models import Model
 from midas_core.diagnostics import Diagnosis, diagnose
 from midas_core.diagnostics.pairs import Pairs, misaligned_accuracy, misaligned_pairs
@@ -52,25 +52,32 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
     return (logits.argmax(dim=1) == labels).double().mean().item()
 
 
-def diagnosis(model: Any, split: Split, modalities: Sequence[str], num_classes: int) -> Diagnosis:
-    """Return how a trained model uses its modalities.
+def diagnosis(model: Any, task: Task) -> Diagnosis:
+    """Return how a trained model uses its modalities, on the test data.
 
     Parameters
     ----------
     model : object
         With ``encode``, ``head`` and ``unimodal_heads``.
-    split : Split
-    modalities : sequence of M names
-    num_classes : int
+    task : Task
 
     Returns
     -------
     Diagnosis
     """
-    with torch.no_grad():
-        features = model.encode([torch.from_numpy(view) for view in split.views])
-    options = {"num_classes": num_classes, "modalities": modalities, "unimodal_heads": model.unimodal_heads}
-    return diagnose(model.head, features, torch.from_numpy(split.labels), **options)
+
+    def encoded(split: Split) -> tuple[list[Tensor], Tensor]:
+        with torch.no_grad():
+            return model.encode([torch.from_numpy(view) for view in split.views]), torch.from_numpy(split.labels)
+
+    return diagnose(
+        model.head,
+        *encoded(task.test),
+        training=encoded(task.training),
+        num_classes=task.num_classes,
+        modalities=task.modalities,
+        unimodal_heads=model.unimodal_heads,
+    )
 
 
 def score(model: Model, split: Split, num_classes: int) -> Scores:

@@ -80,7 +80,7 @@ def execute(job: Job, report: Callable[[int], None]) -> list[Run]:
         if job.test:
             run.test = score(network, restrict(task.test, known[key].only), task.num_classes)
         if job.diagnose and key in REPORTED:
-            run.diagnosis = diagnosis(network, task.test, task.modalities, task.num_classes)
+            run.diagnosis = diagnosis(network, task)
         networks.append(network)
         runs.append(run)
     if job.test and list(job.methods) == [method.key for method in alone(task.modalities)]:

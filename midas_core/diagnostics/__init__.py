@@ -5,16 +5,20 @@ from midas_core.diagnostics.pairs import Pairs, fused_shares, misaligned_accurac
 from midas_core.diagnostics.results import ClassScores, Diagnosis, ModalityScores
 from midas_core.diagnostics.shapley import coalitions, shapley_values
 from midas_core.diagnostics.streaming import Diagnostics, diagnose
+from midas_core.diagnostics.verdict import Comparison, Verdict, compare, verdict
 
 __all__ = [
     "Bin",
     "ClassScores",
+    "Comparison",
     "Diagnosis",
     "Diagnostics",
     "ModalityScores",
     "Pairs",
+    "Verdict",
     "calibration_error",
     "coalitions",
+    "compare",
     "diagnose",
     "fused_shares",
     "misaligned_accuracy",
@@ -22,4 +26,5 @@ __all__ = [
     "reliability_bins",
     "shapley_values",
     "unimodal_shares",
+    "verdict",
 ]

@@ -112,21 +112,24 @@ class Kept:
                 self.confidence = unimodal_shares([x[rows, self.labels] for x in logs], self.pairs.sources)
 
 
-def modality_scores(kept: Kept, names: Sequence[str], *, probe: bool) -> tuple[ModalityScores, ...]:
-    """Return the scores of each modality."""
+def modality_scores(
+    kept: Kept, names: Sequence[str], *, probe: bool, training: tuple[NDArray[Any], ...] | None = None
+) -> tuple[ModalityScores, ...]:
+    """Return the scores of each modality; the probes learn from ``training``, labels and M features, where given."""
     found = []
     for m, name in enumerate(names):
         x, cosines = kept.features[m], kept.cosines[m]
         known = cosines is not None and len(cosines) > 0
+        learnt = None
+        if probe and np.issubdtype(x.dtype, np.floating):
+            learnt = probe_accuracy(x, kept.labels, None if training is None else (training[m + 1], training[0]))
         found.append(
             ModalityScores(
                 name,
                 accuracy_alone=mean(kept.alone(m)),
                 accuracy_without=mean(kept.without(m)),
                 shapley=mean(kept.sample_shapley[m]),
-                probe_accuracy=probe_accuracy(x, kept.labels)
-                if probe and np.issubdtype(x.dtype, np.floating)
-                else None,
+                probe_accuracy=learnt,
                 unimodal_accuracy=kept.unimodal_accuracy[m],
                 pair_confidence=kept.pair_confidence[m],
                 followed=kept.followed[m],

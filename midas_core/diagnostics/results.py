@@ -29,7 +29,7 @@ class ModalityScores:
     shapley : float
         Its Shapley value of the accuracy: the mean gain over all orders in which modalities could be added.
     probe_accuracy : float or None
-        Of a linear classifier trained on its frozen features, cross-validated: what the encoder knows.
+        Of a linear classifier trained on its frozen features: what the encoder knows.
     unimodal_accuracy : float or None
         Of its unimodal head, where there is one.
     reference_accuracy : float or None
@@ -129,6 +129,8 @@ class Diagnosis:
         Accuracy with every modality absent.
     absent : str
         What took the place of an absent modality.
+    probe : str or None
+        What the probes learnt from: "training" samples, or "cross-validation" on the kept ones.
     modalities : tuple of M `ModalityScores`
     classes : tuple of C `ClassScores`
     sample_shapley : array, shape (kept, M), float64
@@ -149,6 +151,7 @@ class Diagnosis:
     chance: float
     empty_accuracy: float
     absent: str
+    probe: str | None
     modalities: tuple[ModalityScores, ...]
     classes: tuple[ClassScores, ...]
     sample_shapley: Floats = field(default_factory=lambda: np.zeros((0, 0)), compare=False, repr=False)
@@ -184,6 +187,7 @@ class Diagnosis:
                 chance=_number(content["chance"]),
                 empty_accuracy=_number(content["empty_accuracy"]),
                 absent=str(content["absent"]),
+                probe=content.get("probe"),
                 modalities=tuple(_modality(x) for x in content["modalities"]),
                 classes=tuple(
                     ClassScores(

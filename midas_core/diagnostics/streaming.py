@@ -15,7 +15,7 @@ from midas_core.diagnostics.calibration import calibration_error, reliability_bi
 from midas_core.diagnostics.evaluate import Model
 from midas_core.diagnostics.measures import Kept, class_scores, modality_scores
 from midas_core.diagnostics.pairs import mean
-from midas_core.diagnostics.pool import Pool
+from midas_core.diagnostics.pool import Part, Pool
 from midas_core.diagnostics.results import Diagnosis
 from midas_core.diagnostics.shapley import MOST
 from midas_core.validation import check_choice, check_number
@@ -52,7 +52,8 @@ class Diagnostics:
     rounds : int
         Partners for each kept sample; each gives two misaligned samples.
     probe : bool
-        Whether to train a linear probe on the kept features of each modality, which takes the longest.
+        Whether to train a linear probe on the features of each modality, which takes the longest. It learns from what
+        `update_training` is given, or else from the kept samples, in three folds.
     batch_size : int
         Samples in one call of the model in `compute`.
     seed : int
@@ -115,6 +116,7 @@ class Diagnostics:
         self._structure = None if self._names is None else Modalities(self._names, "modalities")
         self._model: Model | None = None
         self._pool = Pool(keep, seed)
+        self._training = Pool(keep, seed)
         self._labels: list[NDArray[np.int64]] = []
         self._predicted: list[NDArray[np.int64]] = []
         self._sure: list[NDArray[np.float64]] = []
@@ -136,13 +138,7 @@ class Diagnostics:
         """
         from sklearn.metrics import f1_score
 
-        if self._structure is None:
-            self._structure = Modalities(features, "features")
-        given = self._structure.unpack(features, "features")
-        if len(given) > MOST:
-            raise ValueError(f"features: expected at most {MOST} modalities, whose coalitions can be counted")
-        host = tuple(to_host(x) for x in given)
-        truth = self._check_labels(to_host(labels), host)
+        truth, *host = self._check(features, labels)
         if not len(truth):
             return
         if self._model is None:
@@ -156,6 +152,19 @@ class Diagnostics:
         f1 = f1_score(truth, predicted, labels=present, average="macro", zero_division=0)
         self._batch_f1.append((len(truth), float(f1)))
         self._pool.add((truth, *host))
+
+    def update_training(self, features: Any, labels: Array) -> None:
+        """Take in a batch of training samples, which the probes learn from; they count for nothing else.
+
+        Without any, the probes are cross-validated on the kept samples, which promises too much where these differ from
+        the training samples: other speakers, another camera.
+
+        Parameters
+        ----------
+        features, labels
+            As in `update`.
+        """
+        self._training.add(self._check(features, labels))
 
     def compute(self) -> Diagnosis:
         """Return what was found; `update` may go on after.
@@ -174,6 +183,9 @@ class Diagnostics:
         indices, (labels, *features) = self._pool.samples()
         kept = Kept(self._model, labels, features, self.num_classes, self._absent, self._rounds, self._seed)
         names = [str(x) for x in (self._structure.names or range(self._structure.count))]
+        training = self._training.samples()[1] if self._training.seen else None
+        scores = modality_scores(kept, names, probe=self._probe, training=training)
+        probed = any(each.probe_accuracy is not None for each in scores)
         return Diagnosis(
             samples=len(truth),
             accuracy=float(accuracy_score(truth, predicted)),
@@ -187,7 +199,8 @@ class Diagnostics:
             chance=float(np.bincount(labels).max() / len(labels)),
             empty_accuracy=mean(kept.correct[0]),
             absent=self._absent,
-            modalities=modality_scores(kept, names, probe=self._probe),
+            probe=None if not probed else "cross-validation" if training is None else "training",
+            modalities=scores,
             classes=class_scores(kept, self.class_names),
             sample_shapley=kept.sample_shapley.T,
             sample_indices=indices,
@@ -205,29 +218,40 @@ class Diagnostics:
         concatenated = self._head_input == "concatenated"
         return Model(self._head, heads, self.num_classes, concatenated, self._structure, features, self._batch_size)
 
-    def _check_labels(self, labels: NDArray[Any], features: Sequence[NDArray[Any]]) -> NDArray[np.int64]:
-        assert self._structure is not None
-        if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 1:
+    def _check(self, features: Any, labels: Array) -> Part:
+        """Return labels and features on the host."""
+        if self._structure is None:
+            self._structure = Modalities(features, "features")
+        given = self._structure.unpack(features, "features")
+        if len(given) > MOST:
+            raise ValueError(f"features: expected at most {MOST} modalities, whose coalitions can be counted")
+        host, truth = [to_host(x) for x in given], to_host(labels)
+        if not np.issubdtype(truth.dtype, np.integer) or truth.ndim != 1:
             raise ValueError(
-                f"labels: expected class indices of shape (B,) and an integer dtype, got {labels.shape}, {labels.dtype}"
+                f"labels: expected class indices of shape (B,) and an integer dtype, got {truth.shape}, {truth.dtype}"
             )
-        if labels.size and not 0 <= labels.min() <= labels.max() < self.num_classes:
-            raise ValueError(
-                f"labels: expected 0 ... {self.num_classes - 1}, got {int(labels.min())} ... {int(labels.max())}"
-            )
-        for m, x in enumerate(features):
+        if truth.size and not 0 <= truth.min() <= truth.max() < self.num_classes:
+            raise ValueError(f"labels: expected 0 ... {self.num_classes - 1}, got {truth.min()} ... {truth.max()}")
+        for m, x in enumerate(host):
             title = self._structure.title(m)
-            if x.shape[:1] != labels.shape:
-                raise ValueError(f"features of {title}: expected {len(labels)} samples, got shape {x.shape}")
+            if x.shape[:1] != truth.shape:
+                raise ValueError(f"features of {title}: expected {len(truth)} samples, got shape {x.shape}")
             if self._head_input == "concatenated" and x.ndim != 2:
                 raise ValueError(
                     f"features of {title}: expected shape (B, D), got {x.shape}; "
                     "a model that takes them apart needs head_input='separate'"
                 )
-        return labels.astype(np.int64)
+        return (truth.astype(np.int64), *host)
 
 
-def diagnose(head: Callable[..., Array], features: Any, labels: Array, **options: Any) -> Diagnosis:
+def diagnose(
+    head: Callable[..., Array],
+    features: Any,
+    labels: Array,
+    *,
+    training: tuple[Any, Array] | None = None,
+    **options: Any,
+) -> Diagnosis:
     """Return the diagnosis of a model on arrays that fit in memory: one `Diagnostics.update`, then ``compute``.
 
     Parameters
@@ -235,6 +259,8 @@ def diagnose(head: Callable[..., Array], features: Any, labels: Array, **options
     head : callable
     features : list, tuple, or dict by modality name, of M arrays, shapes (N, ...)
     labels : array, shape (N,), integer
+    training : features and labels, optional
+        For the probes to learn from.
     **options
         Those of `Diagnostics`.
 
@@ -244,4 +270,6 @@ def diagnose(head: Callable[..., Array], features: Any, labels: Array, **options
     """
     diagnostics = Diagnostics(head, **options)
     diagnostics.update(features, labels)
+    if training is not None:
+        diagnostics.update_training(*training)
     return diagnostics.compute()

@@ -1,0 +1,365 @@
+"""The answer in words: is a modality ignored, would MIDAS help, and did it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from midas_core.diagnostics.results import Diagnosis, ModalityScores
+
+UNUSED = 0.10
+"""Accuracy that a modality could give and does not, from which it counts as underused."""
+IGNORED = 0.5
+"""Share of what a modality could give above chance, below which it counts as ignored."""
+DOMINANT = 1.5
+"""Times the fair share 1 / M of the Shapley values, from which a modality dominates."""
+INFORMATIVE = 0.05
+"""Accuracy above chance, below which a modality carries nothing by itself."""
+BLIND = 0.5
+"""Misaligned over aligned accuracy, below which a model does not notice that its modalities disagree."""
+REPAIRED, PARTLY = 2 / 3, 1 / 3
+"""Share of the unused accuracy that has been won."""
+FEW = 100
+"""Samples, below which two standard errors of an accuracy may exceed `UNUSED`."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a model ignores a modality, in words.
+
+    Attributes
+    ----------
+    status : {"ignored", "underused", "balanced", "unclear"}
+        The worst of the modalities.
+    headline : str
+        One sentence.
+    uses : dict by modality of {"ignored", "underused", "used", "uninformative", "unknown"}
+    dominant : str or None
+        The modality that most of the decision rests on, where one does.
+    midas : {"likely", "perhaps", "unlikely", "unclear"}
+        Whether training with MIDAS is likely to help, or, where it has been used, more of it.
+    findings : tuple of str
+        The numbers that say so.
+    advice : tuple of str
+        What to set.
+    """
+
+    status: str
+    headline: str
+    uses: dict[str, str]
+    dominant: str | None
+    midas: str
+    findings: tuple[str, ...]
+    advice: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return text, lists and dicts only."""
+        return {**asdict(self), "findings": list(self.findings), "advice": list(self.advice)}
+
+    def __str__(self) -> str:
+        """Return everything as plain text."""
+        return "\n".join([self.headline, *(f"- {x}" for x in (*self.findings, *self.advice))])
+
+
+def verdict(diagnosis: Diagnosis, *, trained_with_midas: bool = False) -> Verdict:
+    """Say whether a model ignores one of its modalities, and what to do about it.
+
+    Parameters
+    ----------
+    diagnosis : Diagnosis
+        With probes, unimodal heads or reference accuracies: they say what each modality could give.
+    trained_with_midas : bool
+        Whether MIDAS has been used already, which changes the advice.
+
+    Returns
+    -------
+    Verdict
+
+    Notes
+    -----
+    The thresholds are constants of this module. A difference counts where it exceeds two standard errors, each accuracy
+    taken as a share of independent samples.
+    """
+    uses = {each.name: _use(each, diagnosis) for each in diagnosis.modalities}
+    dominant = _dominant(diagnosis)
+    few = diagnosis.kept < FEW
+    if few or set(uses.values()) <= {"unknown", "uninformative"}:
+        status = "unclear"
+    else:
+        status = next((x for x in ("ignored", "underused") if x in uses.values()), "balanced")
+    midas = _likely(diagnosis, dominant, status)
+    if trained_with_midas and status == "balanced":
+        midas = "unlikely"
+    return Verdict(
+        status,
+        _headline(diagnosis, uses, dominant, status),
+        uses,
+        dominant,
+        midas,
+        tuple(_findings(diagnosis, uses, dominant)),
+        tuple(_advice(diagnosis, status, midas, trained_with_midas)),
+    )
+
+
+def two_errors(share: float, samples: int) -> float:
+    """Return two standard errors of a share of independent samples."""
+    return 2 * math.sqrt(max(share * (1 - share), 0.0) / samples) if samples else math.inf
+
+
+def beyond_noise(a: float, b: float, samples: int) -> bool:
+    """Return whether two shares differ by more than two standard errors."""
+    return abs(a - b) > math.hypot(two_errors(a, samples), two_errors(b, samples))
+
+
+def percent(share: float | None) -> str:
+    """Return a share as text."""
+    return "unknown" if share is None or math.isnan(share) else f"{100 * share:.0f} %"
+
+
+def points(difference: float) -> str:
+    """Return a difference of shares as text, with its sign."""
+    return f"{100 * difference:+.1f} points"
+
+
+def _points(difference: float) -> str:
+    whole = round(100 * difference)
+    return f"{whole} point" if whole == 1 else f"{whole} points"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as a list in a sentence."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _use(scores: ModalityScores, diagnosis: Diagnosis) -> str:
+    available, alone, size = scores.available, scores.accuracy_alone, diagnosis.kept
+    if available is None or math.isnan(alone):
+        return "unknown"
+    worth = available - diagnosis.chance
+    if worth < INFORMATIVE or not beyond_noise(available, diagnosis.chance, size):
+        return "uninformative"
+    if available - alone < UNUSED or not beyond_noise(available, alone, size):
+        return "used"
+    return "ignored" if (alone - diagnosis.chance) / worth < IGNORED else "underused"
+
+
+def _dominant(diagnosis: Diagnosis) -> str | None:
+    shares = dict(zip(diagnosis.names, diagnosis.shapley_shares, strict=True))
+    return next((name for name, x in shares.items() if x >= DOMINANT / len(shares)), None)
+
+
+def best_available(diagnosis: Diagnosis) -> ModalityScores | None:
+    """Return the modality that could give most by itself, or None where that is known of none."""
+    known = [each for each in diagnosis.modalities if each.available is not None]
+    return max(known, key=lambda each: each.available or 0.0, default=None)
+
+
+def _below_best(diagnosis: Diagnosis) -> bool:
+    best = best_available(diagnosis)
+    if best is None or best.available is None:
+        return False
+    return best.available > diagnosis.accuracy and beyond_noise(best.available, diagnosis.accuracy, diagnosis.kept)
+
+
+def _blind(diagnosis: Diagnosis) -> bool:
+    return diagnosis.misaligned_accuracy is not None and diagnosis.misaligned_accuracy < BLIND * diagnosis.accuracy
+
+
+def _likely(diagnosis: Diagnosis, dominant: str | None, status: str) -> str:
+    if status == "unclear":
+        return "unclear"
+    if status == "ignored" or (status == "underused" and (dominant is not None or _below_best(diagnosis))):
+        return "likely"
+    return "perhaps" if status == "underused" or _blind(diagnosis) else "unlikely"
+
+
+def _headline(diagnosis: Diagnosis, uses: Mapping[str, str], dominant: str | None, status: str) -> str:
+    if diagnosis.kept < FEW:
+        return f"{diagnosis.kept} samples are too few to tell whether a modality is ignored."
+    if status == "unclear":
+        return "Nothing is known of what each modality could do by itself, so nothing can be said of its use."
+    if status == "balanced":
+        useless = [name for name, use in uses.items() if use == "uninformative"]
+        more = f" By itself, too little to be used comes from {listed(useless)}." if useless else ""
+        return f"The model ignores no modality.{more}"
+    worst = max((x for x in diagnosis.modalities if uses[x.name] == status), key=lambda x: x.unused or 0.0)
+    name = worst.name
+    what = f"largely ignores {name}" if status == "ignored" else f"does not use {name} to the full"
+    text = (
+        f"The model {what}: by itself {name} takes it to {percent(worst.accuracy_alone)}, "
+        f"where {percent(worst.available)} are within reach."
+    )
+    return text if dominant in (None, name) else f"{text} Most of the decision rests on {dominant}."
+
+
+def _findings(diagnosis: Diagnosis, uses: Mapping[str, str], dominant: str | None) -> list[str]:
+    size = diagnosis.kept
+    found = []
+    shares = diagnosis.shapley_shares
+    if not any(math.isnan(x) for x in shares):
+        each = listed([f"{name} {percent(x)}" for name, x in zip(diagnosis.names, shares, strict=True)])
+        who = f"{dominant} dominates" if dominant else "no modality dominates"
+        found.append(f"Of what the modalities contribute to the accuracy (Shapley values), {each}: {who}.")
+    found += [_finding(scores, uses[scores.name], size) for scores in diagnosis.modalities]
+    best = best_available(diagnosis)
+    if best is not None and best.available is not None:
+        if _below_best(diagnosis):
+            found.append(
+                f"The fused model reaches {percent(diagnosis.accuracy)} and stays below what {best.name} could do by "
+                f"itself, {percent(best.available)}: combining the modalities costs accuracy."
+            )
+        else:
+            found.append(
+                f"The fused model reaches {percent(diagnosis.accuracy)}; the best single modality, {best.name}, "
+                f"could reach {percent(best.available)}."
+            )
+    if diagnosis.misaligned_accuracy is not None:
+        text = (
+            f"Where the modalities speak for different classes, it names all of them in "
+            f"{percent(diagnosis.misaligned_accuracy)} of {diagnosis.pairs} samples, against "
+            f"{percent(diagnosis.accuracy)} right on aligned ones"
+        )
+        followed = [f"{x.name} {percent(x.followed)}" for x in diagnosis.modalities if x.followed is not None]
+        found.append(f"{text}; its first choice is the class of {', of '.join(followed)}.")
+    if size < 10 * FEW:
+        found.append(
+            f"All of this rests on {size} samples: two standard errors are up to {percent(two_errors(0.5, size))}."
+        )
+    return found
+
+
+def _finding(scores: ModalityScores, use: str, size: int) -> str:
+    if math.isnan(scores.accuracy_alone):
+        return f"{scores.name}: its accuracy by itself is not known."
+    text = (
+        f"{scores.name}: with the others absent the model is right in {percent(scores.accuracy_alone)} "
+        f"(± {100 * two_errors(scores.accuracy_alone, size):.0f})"
+    )
+    sources = {
+        "a linear probe on its features": scores.probe_accuracy,
+        "its unimodal head": scores.unimodal_accuracy,
+        "a model trained on it alone": scores.reference_accuracy,
+    }
+    known = [f"{name} in {percent(x)}" for name, x in sources.items() if x is not None]
+    if not known:
+        return f"{text}; what it could do is not known."
+    lost = max(scores.unused or 0.0, 0.0)
+    end = {
+        "used": f"{_points(lost)} lost, too few to count" if lost >= 0.005 else "nothing is lost",
+        "uninformative": "by itself it carries too little to be used",
+    }.get(use, f"{_points(lost)} lost on the way to the decision")
+    return f"{text}; {', '.join(known)}: {end}."
+
+
+def _advice(diagnosis: Diagnosis, status: str, midas: str, trained_with_midas: bool) -> list[str]:
+    if diagnosis.kept < FEW:
+        return [f"Measure on {FEW} samples or more."]
+    if status == "unclear":
+        return ["Measure with a probe, or give the accuracies of models trained on one modality each (with_reference)."]
+    if trained_with_midas:
+        if status == "balanced":
+            return ["MIDAS has done what it can: leave weight and warm-up as they are."]
+        return [
+            "Part of what a modality knows is still lost. Try twice the weight, a lower learning rate or more epochs, "
+            "and choose on validation data."
+        ]
+    if midas == "unlikely":
+        return ["There is little for MIDAS to repair; expect no more than a better sense of disagreeing modalities."]
+    start = 2 if status == "ignored" else 1
+    likely = {
+        "likely": "MIDAS is likely to help",
+        "perhaps": "MIDAS will make more use of each modality; whether the accuracy rises is open",
+    }[midas]
+    if status == "balanced":
+        likely = "MIDAS would teach the model to notice disagreeing modalities; its accuracy may change little"
+    return [
+        f"{likely}. Start with MidasLoss(weight={start}) and compare 1, 2 and 5 on validation data.",
+        "Set warmup_epochs to what the unimodal heads need to leave chance behind: about a seventh of the epochs where "
+        "encoders start from scratch, 0 to 2 where they are pre-trained or the data is easy.",
+    ]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What changed from one model to another, in words.
+
+    Attributes
+    ----------
+    status : {"repaired", "partly", "no", "nothing to repair", "unclear"}
+    headline : str
+    weak : str or None
+        The modality that was used least of what it could give.
+    findings : tuple of str
+    """
+
+    status: str
+    headline: str
+    weak: str | None
+    findings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return text, lists and dicts only."""
+        return {**asdict(self), "findings": list(self.findings)}
+
+
+def compare(before: Diagnosis, after: Diagnosis, *, names: tuple[str, str] = ("before", "after")) -> Comparison:
+    """Say whether one model repairs what another ignores; both measured on the same samples.
+
+    Parameters
+    ----------
+    before, after : Diagnosis
+    names : pair of str
+        What to call the models.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    ValueError
+        If the modalities differ.
+    """
+    if before.names != after.names:
+        raise ValueError(f"after: expected the modalities {list(before.names)}, got {list(after.names)}")
+    size = min(before.kept, after.kept)
+    findings = [_change("Aligned accuracy", before.accuracy, after.accuracy, size)]
+    if before.misaligned_accuracy is not None and after.misaligned_accuracy is not None:
+        findings.append(_change("Misaligned accuracy", before.misaligned_accuracy, after.misaligned_accuracy, size))
+    for a, b in zip(before.modalities, after.modalities, strict=True):
+        findings.append(_change(f"With {a.name} alone", a.accuracy_alone, b.accuracy_alone, size))
+    found = verdict(before)
+    if size < FEW or found.status == "unclear":
+        return Comparison("unclear", f"{size} samples, or what was measured, do not tell.", None, tuple(findings))
+    if found.status == "balanced":
+        headline = f"{names[0]} ignored no modality: there was nothing to repair."
+        return Comparison("nothing to repair", headline, None, tuple(findings))
+
+    weak = max(
+        (m for m, x in enumerate(before.modalities) if found.uses[x.name] == found.status),
+        key=lambda m: before.modalities[m].unused or 0.0,
+    )
+    a, b = before.modalities[weak], after.modalities[weak]
+    # Against one goal: an encoder that MIDAS has improved also raises what is within reach.
+    goal = max(a.available or 0.0, b.available or 0.0)
+    won = (b.accuracy_alone - a.accuracy_alone) / (goal - a.accuracy_alone)
+    real = beyond_noise(a.accuracy_alone, b.accuracy_alone, size) and b.accuracy_alone > a.accuracy_alone
+    status = "repaired" if won >= REPAIRED and real else "partly" if won >= PARTLY and real else "no"
+    said = {"repaired": "repairs", "partly": "partly repairs", "no": "does not repair"}[status]
+    headline = (
+        f"{names[1]} {said} the use of {a.name}: by itself it takes the model from {percent(a.accuracy_alone)} to "
+        f"{percent(b.accuracy_alone)}, of {percent(goal)} within reach."
+    )
+    if after.accuracy < before.accuracy and beyond_noise(before.accuracy, after.accuracy, size):
+        headline += f" It costs accuracy: {points(after.accuracy - before.accuracy)}."
+    return Comparison(status, headline, a.name, tuple(findings))
+
+
+def _change(what: str, a: float, b: float, size: int) -> str:
+    if math.isnan(a) or math.isnan(b):
+        return f"{what}: {percent(a)} to {percent(b)}."
+    noise = math.hypot(two_errors(a, size), two_errors(b, size))
+    sure = "" if abs(b - a) > noise else ", within noise"
+    return f"{what}: {percent(a)} to {percent(b)} ({points(b - a)} ± {100 * noise:.1f}{sure})."
