@@ -13,6 +13,7 @@ except ModuleNotFoundError:
 from midas_core import __version__
 from midas_core.benchmarks.command import bench
 from midas_core.demo.command import demo
+from midas_core.report.command import report
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,3 +24,4 @@ def main() -> None:
 
 main.add_command(bench)
 main.add_command(demo)
+main.add_command(report)

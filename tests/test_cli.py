@@ -79,7 +79,13 @@ def test_output_that_cannot_be_a_folder(tmp_path):
 
 @pytest.mark.parametrize(
     ("module", "package"),
-    [("torch", "PyTorch"), ("sklearn", "scikit-learn"), ("rich", "Rich"), ("matplotlib", "Matplotlib")],
+    [
+        ("torch", "PyTorch"),
+        ("sklearn", "scikit-learn"),
+        ("rich", "Rich"),
+        ("matplotlib", "Matplotlib"),
+        ("jinja2", "Jinja2"),
+    ],
 )
 def test_missing_package_says_what_to_install(monkeypatch, module, package):
     monkeypatch.setitem(sys.modules, module, None)

@@ -16,6 +16,8 @@ from midas_core.demo.summary import Spread, last_quarter
 from midas_core.demo.tasks import GROUPS, TASKS
 from midas_core.demo.training import Hyperparameters, Point, train
 from midas_core.demo.tune import Trial, best
+from midas_core.diagnostics import Diagnosis
+from midas_core.runs import read_run
 from tests.recordings import write_recordings
 
 QUICK = Hyperparameters(learning_rate=1e-3, strength=1.0, epochs=2, batch_size=64)
@@ -48,6 +50,25 @@ def test_demo_draws_a_figure_for_every_task(digits):
         picture = (folder / "out" / f"{name}.png").read_bytes()
         assert picture.startswith(b"\x89PNG")
         assert len(picture) > 10_000
+
+
+def test_demo_reports_on_joint_training_and_midas(digits):
+    folder, content, output = digits
+    for task in content["tasks"]:
+        runs = [read_run(folder / "out" / task["name"] / method) for method in ("joint", "midas")]
+        for run in runs:
+            assert run.modalities == tuple(task["modalities"])
+            assert run.config["seed"] == 0
+            assert len(run.metrics) == 2 * 6
+            found = Diagnosis.from_dict(run.diagnostics["test"])
+            (same,) = [r for r in task["runs"] if r["seed"] == 0 and r["method"] == run.name]
+            assert found.accuracy == pytest.approx(same["test"]["accuracy"])
+            assert [m.accuracy_alone for m in found.modalities] == pytest.approx(same["test"]["accuracy_alone"])
+            assert all(m.reference_accuracy is not None for m in found.modalities)
+        assert runs[1].series("alpha_left")[0] == [1, 2, 3, 4, 5, 6]
+        page = folder / "out" / task["name"] / "report.html"
+        assert str(page) in output.replace("\n", "")
+        assert len(page.read_bytes()) < 1_000_000
 
 
 def test_json_holds_every_number_of_every_seed(digits):

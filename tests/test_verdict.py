@@ -73,6 +73,24 @@ def test_a_modality_that_carries_nothing_is_not_ignored():
     assert "too little to be used comes from audio" in found.headline
 
 
+def overruled(misaligned):
+    found = diagnosis([0.8, 0.85], [0.8, 0.85], misaligned=misaligned)
+    audio, image = found.modalities
+    return replace(found, modalities=(replace(audio, followed=0.02), replace(image, followed=0.9)))
+
+
+def test_an_overruled_modality():
+    # Alone it does all it can, but its voice is too low: with the other zeroed out that does not show.
+    found = verdict(overruled(0.25))
+    assert found.uses == {"audio": "overruled", "image": "used"}
+    assert (found.status, found.dominant, found.midas) == ("underused", "image", "likely")
+    assert "The model lets image overrule audio" in found.headline
+    # Named second, it is heard.
+    assert verdict(overruled(0.7)).uses["audio"] == "used"
+    for after, status in ((0.7, "repaired"), (0.35, "partly"), (0.26, "no")):
+        assert compare(overruled(0.25), overruled(after)).status == status
+
+
 def test_few_samples_say_nothing():
     found = verdict(diagnosis([0.3, 0.9], [0.8, 0.9], kept=60))
     assert (found.status, found.midas) == ("unclear", "unclear")

@@ -65,7 +65,7 @@ class Failure(click.ClickException):
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("runs/demo"),
     show_default=True,
-    help="Folder for figures and numbers.",
+    help="Folder for figures, numbers, run folders and reports.",
 )
 @click.option(
     "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write every number here too."
@@ -102,6 +102,7 @@ def demo(
             ("torch", "PyTorch"),
             ("sklearn", "scikit-learn"),
             ("matplotlib", "Matplotlib"),
+            ("jinja2", "Jinja2"),
             ("rich", "Rich"),
         ):
             require(module, package, "demo")

@@ -11,6 +11,7 @@ from rich.console import Console
 from midas_core.demo.figure import draw_figure
 from midas_core.demo.methods import FUSED, alone
 from midas_core.demo.progress import follow_jobs
+from midas_core.demo.report import report_task
 from midas_core.demo.results import TaskResults, as_json, versions, write_json
 from midas_core.demo.runner import Job
 from midas_core.demo.settings import DEFAULT, SETTINGS, Settings
@@ -75,6 +76,8 @@ def run_demo(options: Options, console: Console) -> None:
         path = options.output / f"{result.name}.png"
         draw_figure(_title(result, options), result.modalities, result.runs, path)
         console.print(f"Figure: {path}")
+        page = report_task(result, options.output / result.name, _framework(options))
+        console.print(f"Report of joint training and MIDAS: {page}")
     for file in {options.output / "results.json", options.json} - {None}:
         write_json(content, file)  # type: ignore[arg-type]
         console.print(f"Every number of every seed: {file}")
@@ -125,7 +128,14 @@ def _jobs(name: str, make: Make, seed: int, options: Options) -> list[Job]:
 
     groups = [tuple(method.key for method in alone(task.modalities)), *((m.key,) for m in FUSED)]
     return [
-        Job(name, task, seed, {key: hyperparameters(key) for key in group}, framework=options.framework)
+        Job(
+            name,
+            task,
+            seed,
+            {key: hyperparameters(key) for key in group},
+            framework=options.framework,
+            diagnose=seed == 0,
+        )
         for group in groups
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -45,12 +45,15 @@ def as_json(results: list[TaskResults], options: dict[str, Any]) -> dict[str, An
         runs = []
         for run in task.runs:
             assert run.test is not None
-            runs.append({**asdict(run), "test": run.test._asdict()})
+            content = {**asdict(replace(run, diagnosis=None)), "test": run.test._asdict()}
+            del content["diagnosis"]  # in the run folder
+            runs.append(content)
         summary = {
             method: {column: {"mean": spread.mean, "sd": spread.sd} for column, spread in row.items()}
             for method, row in summarize(task.runs, task.modalities).items()
         }
-        tasks.append({**asdict(task), "runs": runs, "summary": summary})
+        about = {each.name: getattr(task, each.name) for each in fields(task)}
+        tasks.append({**about, "runs": runs, "summary": summary})
     return {"options": options, "versions": versions(), "tasks": tasks}
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from midas_core.backends import require
 from midas_core.diagnostics.arrays import Floats, Ints
 from midas_core.diagnostics.calibration import Bin
 
@@ -222,7 +221,10 @@ class Diagnosis:
         """
         if table not in ("modalities", "classes", "reliability"):
             raise ValueError(f"table: expected 'modalities', 'classes' or 'reliability', got {table!r}")
-        pandas = require("pandas", "pandas", "frames")
+        try:
+            import pandas
+        except ModuleNotFoundError as error:
+            raise ImportError("pandas is not installed: pip install pandas") from error
         rows = []
         names = [each.name for each in self.modalities]
         for each in getattr(self, table):

@@ -1,4 +1,4 @@
-"""The answer in words: is a modality ignored, would MIDAS help, and did it."""
+"""The answer in words: is a modality ignored, and would MIDAS help."""
 
 from __future__ import annotations
 
@@ -19,10 +19,14 @@ INFORMATIVE = 0.05
 """Accuracy above chance, below which a modality carries nothing by itself."""
 BLIND = 0.5
 """Misaligned over aligned accuracy, below which a model does not notice that its modalities disagree."""
-REPAIRED, PARTLY = 2 / 3, 1 / 3
-"""Share of the unused accuracy that has been won."""
+OVERRULED = 0.2
+"""Times the fair share 1 / M of the conflicts that are decided for a modality, below which it is overruled."""
+COMPARABLE = 0.75
+"""Of the best available accuracy, above which a modality should not be overruled."""
 FEW = 100
 """Samples, below which two standard errors of an accuracy may exceed `UNUSED`."""
+
+WORST_FIRST = ("ignored", "underused", "overruled")
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Verdict:
         The worst of the modalities.
     headline : str
         One sentence.
-    uses : dict by modality of {"ignored", "underused", "used", "uninformative", "unknown"}
+    uses : dict by modality of {"ignored", "underused", "overruled", "used", "uninformative", "unknown"}
     dominant : str or None
         The modality that most of the decision rests on, where one does.
     midas : {"likely", "perhaps", "unlikely", "unclear"}
@@ -83,12 +87,13 @@ def verdict(diagnosis: Diagnosis, *, trained_with_midas: bool = False) -> Verdic
     taken as a share of independent samples.
     """
     uses = {each.name: _use(each, diagnosis) for each in diagnosis.modalities}
-    dominant = _dominant(diagnosis)
+    dominant = _dominant(diagnosis, uses)
     few = diagnosis.kept < FEW
     if few or set(uses.values()) <= {"unknown", "uninformative"}:
         status = "unclear"
     else:
-        status = next((x for x in ("ignored", "underused") if x in uses.values()), "balanced")
+        worst = next((x for x in WORST_FIRST if x in uses.values()), None)
+        status = "balanced" if worst is None else "ignored" if worst == "ignored" else "underused"
     midas = _likely(diagnosis, dominant, status)
     if trained_with_midas and status == "balanced":
         midas = "unlikely"
@@ -141,19 +146,39 @@ def _use(scores: ModalityScores, diagnosis: Diagnosis) -> str:
     if worth < INFORMATIVE or not beyond_noise(available, diagnosis.chance, size):
         return "uninformative"
     if available - alone < UNUSED or not beyond_noise(available, alone, size):
-        return "used"
+        return "overruled" if _overruled(scores, diagnosis) else "used"
     return "ignored" if (alone - diagnosis.chance) / worth < IGNORED else "underused"
 
 
-def _dominant(diagnosis: Diagnosis) -> str | None:
+def _overruled(scores: ModalityScores, diagnosis: Diagnosis) -> bool:
+    """Whether the model could use a modality, and yet decides every conflict against it."""
+    best = best_available(diagnosis)
+    decided = sum(each.followed or 0.0 for each in diagnosis.modalities)
+    if not blind(diagnosis) or best is None or scores.followed is None or not decided > 0:
+        return False
+    comparable = (scores.available or 0.0) >= COMPARABLE * (best.available or 0.0)
+    return comparable and scores.followed / decided < OVERRULED / len(diagnosis.modalities)
+
+
+def _dominant(diagnosis: Diagnosis, uses: Mapping[str, str]) -> str | None:
     shares = dict(zip(diagnosis.names, diagnosis.shapley_shares, strict=True))
-    return next((name for name, x in shares.items() if x >= DOMINANT / len(shares)), None)
+    found = next((name for name, x in shares.items() if x >= DOMINANT / len(shares)), None)
+    if found is None and "overruled" in uses.values():
+        return max(diagnosis.modalities, key=lambda each: each.followed or 0.0).name
+    return found
 
 
 def best_available(diagnosis: Diagnosis) -> ModalityScores | None:
     """Return the modality that could give most by itself, or None where that is known of none."""
     known = [each for each in diagnosis.modalities if each.available is not None]
     return max(known, key=lambda each: each.available or 0.0, default=None)
+
+
+def weakest(diagnosis: Diagnosis, uses: Mapping[str, str]) -> int:
+    """Return the modality that is used worst, of those at the worst level the one that loses most."""
+    level = next(x for x in WORST_FIRST if x in uses.values())
+    candidates = [m for m, x in enumerate(diagnosis.modalities) if uses[x.name] == level]
+    return max(candidates, key=lambda m: diagnosis.modalities[m].unused or 0.0)
 
 
 def _below_best(diagnosis: Diagnosis) -> bool:
@@ -163,7 +188,8 @@ def _below_best(diagnosis: Diagnosis) -> bool:
     return best.available > diagnosis.accuracy and beyond_noise(best.available, diagnosis.accuracy, diagnosis.kept)
 
 
-def _blind(diagnosis: Diagnosis) -> bool:
+def blind(diagnosis: Diagnosis) -> bool:
+    """Return whether a model does not notice that its modalities disagree."""
     return diagnosis.misaligned_accuracy is not None and diagnosis.misaligned_accuracy < BLIND * diagnosis.accuracy
 
 
@@ -172,7 +198,7 @@ def _likely(diagnosis: Diagnosis, dominant: str | None, status: str) -> str:
         return "unclear"
     if status == "ignored" or (status == "underused" and (dominant is not None or _below_best(diagnosis))):
         return "likely"
-    return "perhaps" if status == "underused" or _blind(diagnosis) else "unlikely"
+    return "perhaps" if status == "underused" or blind(diagnosis) else "unlikely"
 
 
 def _headline(diagnosis: Diagnosis, uses: Mapping[str, str], dominant: str | None, status: str) -> str:
@@ -184,8 +210,13 @@ def _headline(diagnosis: Diagnosis, uses: Mapping[str, str], dominant: str | Non
         useless = [name for name, use in uses.items() if use == "uninformative"]
         more = f" By itself, too little to be used comes from {listed(useless)}." if useless else ""
         return f"The model ignores no modality.{more}"
-    worst = max((x for x in diagnosis.modalities if uses[x.name] == status), key=lambda x: x.unused or 0.0)
+    worst = diagnosis.modalities[weakest(diagnosis, uses)]
     name = worst.name
+    if uses[name] == "overruled":
+        return (
+            f"The model lets {dominant} overrule {name}: where they disagree, its first choice is the class of {name} "
+            f"in {percent(worst.followed)} of the samples."
+        )
     what = f"largely ignores {name}" if status == "ignored" else f"does not use {name} to the full"
     text = (
         f"The model {what}: by itself {name} takes it to {percent(worst.accuracy_alone)}, "
@@ -249,6 +280,7 @@ def _finding(scores: ModalityScores, use: str, size: int) -> str:
     end = {
         "used": f"{_points(lost)} lost, too few to count" if lost >= 0.005 else "nothing is lost",
         "uninformative": "by itself it carries too little to be used",
+        "overruled": "it could be used and is overruled where the modalities disagree",
     }.get(use, f"{_points(lost)} lost on the way to the decision")
     return f"{text}; {', '.join(known)}: {end}."
 
@@ -279,87 +311,3 @@ def _advice(diagnosis: Diagnosis, status: str, midas: str, trained_with_midas: b
         "Set warmup_epochs to what the unimodal heads need to leave chance behind: about a seventh of the epochs where "
         "encoders start from scratch, 0 to 2 where they are pre-trained or the data is easy.",
     ]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What changed from one model to another, in words.
-
-    Attributes
-    ----------
-    status : {"repaired", "partly", "no", "nothing to repair", "unclear"}
-    headline : str
-    weak : str or None
-        The modality that was used least of what it could give.
-    findings : tuple of str
-    """
-
-    status: str
-    headline: str
-    weak: str | None
-    findings: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return text, lists and dicts only."""
-        return {**asdict(self), "findings": list(self.findings)}
-
-
-def compare(before: Diagnosis, after: Diagnosis, *, names: tuple[str, str] = ("before", "after")) -> Comparison:
-    """Say whether one model repairs what another ignores; both measured on the same samples.
-
-    Parameters
-    ----------
-    before, after : Diagnosis
-    names : pair of str
-        What to call the models.
-
-    Returns
-    -------
-    Comparison
-
-    Raises
-    ------
-    ValueError
-        If the modalities differ.
-    """
-    if before.names != after.names:
-        raise ValueError(f"after: expected the modalities {list(before.names)}, got {list(after.names)}")
-    size = min(before.kept, after.kept)
-    findings = [_change("Aligned accuracy", before.accuracy, after.accuracy, size)]
-    if before.misaligned_accuracy is not None and after.misaligned_accuracy is not None:
-        findings.append(_change("Misaligned accuracy", before.misaligned_accuracy, after.misaligned_accuracy, size))
-    for a, b in zip(before.modalities, after.modalities, strict=True):
-        findings.append(_change(f"With {a.name} alone", a.accuracy_alone, b.accuracy_alone, size))
-    found = verdict(before)
-    if size < FEW or found.status == "unclear":
-        return Comparison("unclear", f"{size} samples, or what was measured, do not tell.", None, tuple(findings))
-    if found.status == "balanced":
-        headline = f"{names[0]} ignored no modality: there was nothing to repair."
-        return Comparison("nothing to repair", headline, None, tuple(findings))
-
-    weak = max(
-        (m for m, x in enumerate(before.modalities) if found.uses[x.name] == found.status),
-        key=lambda m: before.modalities[m].unused or 0.0,
-    )
-    a, b = before.modalities[weak], after.modalities[weak]
-    # Against one goal: an encoder that MIDAS has improved also raises what is within reach.
-    goal = max(a.available or 0.0, b.available or 0.0)
-    won = (b.accuracy_alone - a.accuracy_alone) / (goal - a.accuracy_alone)
-    real = beyond_noise(a.accuracy_alone, b.accuracy_alone, size) and b.accuracy_alone > a.accuracy_alone
-    status = "repaired" if won >= REPAIRED and real else "partly" if won >= PARTLY and real else "no"
-    said = {"repaired": "repairs", "partly": "partly repairs", "no": "does not repair"}[status]
-    headline = (
-        f"{names[1]} {said} the use of {a.name}: by itself it takes the model from {percent(a.accuracy_alone)} to "
-        f"{percent(b.accuracy_alone)}, of {percent(goal)} within reach."
-    )
-    if after.accuracy < before.accuracy and beyond_noise(before.accuracy, after.accuracy, size):
-        headline += f" It costs accuracy: {points(after.accuracy - before.accuracy)}."
-    return Comparison(status, headline, a.name, tuple(findings))
-
-
-def _change(what: str, a: float, b: float, size: int) -> str:
-    if math.isnan(a) or math.isnan(b):
-        return f"{what}: {percent(a)} to {percent(b)}."
-    noise = math.hypot(two_errors(a, size), two_errors(b, size))
-    sure = "" if abs(b - a) > noise else ", within noise"
-    return f"{what}: {percent(a)} to {percent(b)} ({points(b - a)} ± {100 * noise:.1f}{sure})."

@@ -163,6 +163,12 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     )
 
 
+def clear_run(folder: str | os.PathLike[str]) -> None:
+    """Remove the files of a run from a folder, and nothing else, so that another run can begin there."""
+    for name in (INFO, METRICS, TABLE, DIAGNOSTICS):
+        (Path(folder) / name).unlink(missing_ok=True)
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file as a whole or not at all."""
     text = json.dumps(finite(content), indent=1, allow_nan=False, ensure_ascii=False) + "\n"

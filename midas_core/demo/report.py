@@ -1,0 +1,68 @@
+"""The end of the demo: a run folder for joint training and for MIDAS, and the page that compares them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from midas_core.demo.results import TaskResults
+from midas_core.demo.runner import REPORTED
+from midas_core.demo.training import Run
+from midas_core.report import write_report
+from midas_core.runs import RunLogger, clear_run
+
+
+def report_task(result: TaskResults, folder: Path, framework: str) -> Path:
+    """Write the run folders of a task, those of its first seed, and their report.
+
+    Parameters
+    ----------
+    result : TaskResults
+        With a diagnosis in the runs that are reported.
+    folder : Path
+        Of the task.
+    framework : str
+        What trained.
+
+    Returns
+    -------
+    Path
+        The page.
+    """
+    seed = min(run.seed for run in result.runs)
+    first = {run.method: run for run in result.runs if run.seed == seed}
+    alone = {name: first[f"{name} alone"] for name in result.modalities}
+    reference = {name: run.test.accuracy for name, run in alone.items() if run.test is not None}
+    folders = []
+    for method in REPORTED:
+        target = folder / method.lower()
+        _write(first[method], result, target, framework, reference)
+        folders.append(target)
+    seeds = len({run.seed for run in result.runs})
+    title = f"{result.name}: {result.title} (seed {seed}, one of {seeds})" if seeds > 1 else None
+    return write_report(folders, folder / "report.html", title=title or f"{result.name}: {result.title} (one seed)")
+
+
+def _write(run: Run, result: TaskResults, folder: Path, framework: str, reference: dict[str, float]) -> None:
+    clear_run(folder)
+    config = {
+        "method": run.method,
+        "data": f"{result.name}: {result.title}",
+        "framework": framework,
+        "seed": run.seed,
+        **({} if run.hyperparameters is None else vars(run.hyperparameters)),
+        **{f"{split} samples": size for split, size in result.sizes.items()},
+        "best epoch": run.best_epoch,
+    }
+    with RunLogger(folder, modalities=result.modalities, name=run.method, config=config, tensorboard=False) as log:
+        for point in run.history:
+            log.log(epoch=point.epoch, loss=point.loss, accuracy=point.training_accuracy, alpha=point.alpha)
+            log.log(
+                epoch=point.epoch,
+                prefix="val_",
+                accuracy=point.validation_accuracy,
+                misaligned_accuracy=point.misaligned_accuracy,
+                confidence=point.unimodal_confidence,
+                fused_confidence=point.fused_confidence,
+            )
+        if run.diagnosis is not None:
+            log.log_diagnostics(run.diagnosis.with_reference(reference), split="test")

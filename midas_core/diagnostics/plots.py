@@ -1,0 +1,270 @@
+"""Figures of diagnoses and of training: each is a Matplotlib figure of its own, small enough for a phone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from midas_core.diagnostics.results import Diagnosis
+from midas_core.runs import Run
+
+INK, MUTED, GRID, PLAIN = "#1f2328", "#59636e", "#d1d9e0", "#8c959f"
+MODALITIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#56b4e9", "#7a5195", "#5b5b00")
+"""Of the modalities, in order: Okabe and Ito's colours, which people with any colour vision can tell apart."""
+
+WIDTH = 3.9
+POINTS = 300
+"""At most so many points on a curve."""
+
+
+def style() -> AbstractContextManager[Any]:
+    """Return the context in which the figures are drawn and saved: text stays text, and no name is taken for math."""
+    return rc_context(
+        {
+            "font.size": 9,
+            "text.color": INK,
+            "axes.labelcolor": MUTED,
+            "axes.edgecolor": GRID,
+            "axes.titlesize": 9,
+            "xtick.color": MUTED,
+            "ytick.color": MUTED,
+            "text.parse_math": False,
+            "svg.fonttype": "none",
+            "svg.hashsalt": "midas",
+        }
+    )
+
+
+def plot_use(diagnosis: Diagnosis) -> Figure:
+    """Draw how much of what each modality could give reaches the decision.
+
+    A dot for the accuracy with the modality alone, a ring for what is within its reach, a line for the fused model.
+    """
+    with style():
+        figure, axis = _figure(0.85 + 0.42 * len(diagnosis.modalities))
+        names = diagnosis.names
+        for row, scores in enumerate(diagnosis.modalities):
+            color = _color(row)
+            alone, available = 100 * scores.accuracy_alone, scores.available
+            if not math.isnan(alone):
+                axis.plot([alone], [row], "o", color=color, markersize=8, zorder=3)
+            ends = [alone]
+            if available is not None:
+                reach = 100 * available
+                axis.plot([alone, reach], [row, row], color=color, linewidth=3, alpha=0.35, zorder=2)
+                axis.plot([reach], [row], "o", markerfacecolor="none", color=color, markersize=11, zorder=3)
+                ends.append(reach)
+            low, high = min(ends), max(ends)
+            _label(axis, low, row, "right")
+            if high > low:
+                _label(axis, high, row, "left")
+        _line(axis, 100 * diagnosis.accuracy, "fused", INK, "-")
+        _line(axis, 100 * diagnosis.chance, "chance", MUTED, ":")
+        _rows(axis, names)
+        _percent(axis, "accuracy (%)")
+        # Room for the labels on both sides.
+        axis.set_xlim(-9, 113)
+    return figure
+
+
+def plot_accuracy(diagnoses: Mapping[str, Diagnosis]) -> Figure:
+    """Draw the accuracy on aligned and on misaligned samples, of one model or several (the paper's figure 1)."""
+    with style():
+        figure, axis = _figure(0.75 + 0.55 * len(diagnoses))
+        for row, found in enumerate(diagnoses.values()):
+            values = ((-0.19, found.accuracy, PLAIN), (0.19, found.misaligned_accuracy, MODALITIES[3]))
+            for shift, value, color in values:
+                if value is not None and not math.isnan(value):
+                    axis.barh(row + shift, 100 * value, 0.34, color=color)
+                    _label(axis, 100 * value, row + shift, "left", gap=2)
+        _rows(axis, list(diagnoses))
+        _percent(axis, "accuracy (%)")
+        axis.set_xlim(0, 113)
+        _legend(axis, [("aligned", PLAIN, "s"), ("misaligned", MODALITIES[3], "s")])
+    return figure
+
+
+def plot_confidence(diagnosis: Diagnosis) -> Figure:
+    """Draw how sure the fused model is of the class of each modality, on misaligned samples (the paper's figure 3)."""
+    with style():
+        figure, axis = _figure(0.65 + 0.36 * len(diagnosis.modalities))
+        for row, scores in enumerate(diagnosis.modalities):
+            if scores.pair_confidence is not None and not math.isnan(scores.pair_confidence):
+                axis.barh(row, 100 * scores.pair_confidence, 0.62, color=_color(row))
+                _label(axis, 100 * scores.pair_confidence, row, "left", gap=2)
+        _rows(axis, diagnosis.names)
+        _percent(axis, "mean probability (%)")
+        axis.set_xlim(0, 113)
+    return figure
+
+
+def plot_similarity(diagnosis: Diagnosis) -> Figure:
+    """Draw how alike the features are that take each other's place in misaligned samples (the paper's figure 6)."""
+    with style():
+        figure, axis = _figure(2.1)
+        lowest = 0.0
+        for m, scores in enumerate(diagnosis.modalities):
+            counts = np.asarray(scores.similarity, dtype=np.float64)
+            if counts.sum():
+                if counts[: len(counts) // 2].any():
+                    lowest = -1.0
+                edges = np.linspace(-1, 1, len(counts) + 1)
+                shares = 100 * counts / counts.sum()
+                axis.stairs(shares, edges, fill=True, color=_color(m), alpha=0.22)
+                axis.stairs(shares, edges, color=_color(m), linewidth=1.4)
+        # After a ReLU no cosine is negative.
+        axis.set_xlim(lowest, 1)
+        axis.set_xticks(np.linspace(lowest, 1, 5))
+        axis.set_xlabel("cosine similarity")
+        axis.set_ylabel("samples (%)")
+        _finish(axis)
+        _legend(axis, [(name, _color(m), "s") for m, name in enumerate(diagnosis.names)])
+    return figure
+
+
+def plot_reliability(diagnosis: Diagnosis) -> Figure:
+    """Draw how often the model is right against how sure it is; larger dots stand for more samples."""
+    with style():
+        figure, axis = _figure(2.5)
+        axis.plot([0, 100], [0, 100], ":", color=MUTED, linewidth=1)
+        filled = [each for each in diagnosis.reliability if each.count]
+        sizes = [12 + 150 * each.count / max(diagnosis.samples, 1) for each in filled]
+        x, y = [100 * each.confidence for each in filled], [100 * each.accuracy for each in filled]
+        axis.scatter(x, y, s=sizes, color=MODALITIES[0], alpha=0.85, linewidth=0, zorder=3, clip_on=False)
+        axis.set_xlim(0, 103)
+        axis.set_ylim(0, 105)
+        axis.set_xlabel("confidence (%)")
+        axis.set_ylabel("right (%)")
+        _finish(axis)
+    return figure
+
+
+def plot_training(run: Run) -> Figure | None:
+    """Draw aligned and misaligned accuracy over training; None where neither was logged."""
+    curves = [
+        ("aligned", _series(run, "accuracy"), PLAIN, "-"),
+        ("misaligned", _series(run, "misaligned_accuracy"), MODALITIES[3], "-"),
+    ]
+    return _curves(curves, "accuracy (%)", 100)
+
+
+def plot_confidence_history(run: Run) -> Figure | None:
+    """Draw the normalised confidence of each modality over training (the paper's figures 4 and 5).
+
+    Solid is the fused classifier, dashed the unimodal ones. None where neither was logged.
+    """
+    curves = []
+    for m, name in enumerate(run.modalities):
+        curves.append((f"{name}, fused", _series(run, f"fused_confidence_{name}"), _color(m), "-"))
+        curves.append((f"{name}, unimodal", _series(run, f"confidence_{name}"), _color(m), "--"))
+    return _curves(curves, "share (%)", 100)
+
+
+def plot_alpha(run: Run) -> Figure | None:
+    """Draw the weight of each modality over training (the paper's figure 5); None where it was not logged."""
+    curves = [(name, _series(run, f"alpha_{name}"), _color(m), "-") for m, name in enumerate(run.modalities)]
+    return _curves(curves, "alpha", 1)
+
+
+def _series(run: Run, name: str) -> tuple[list[float], list[float]]:
+    """Return a metric on validation data, or else on training data."""
+    found = run.series(f"val_{name}")
+    return found if found[0] else run.series(name)
+
+
+Curve = tuple[str, tuple[list[float], list[float]], str, str]
+
+
+def _curves(curves: Sequence[Curve], label: str, factor: float) -> Figure | None:
+    known = [curve for curve in curves if curve[1][0]]
+    if not known:
+        return None
+    with style():
+        figure, axis = _figure(2.3)
+        for _, (x, y), color, line in known:
+            step = max(1, math.ceil(len(x) / POINTS))
+            marker = "o" if len(x) == 1 else None
+            axis.plot(x[::step], factor * np.asarray(y[::step]), line, color=color, linewidth=1.6, marker=marker)
+        axis.set_xlabel("epoch")
+        axis.set_ylabel(label)
+        if factor == 100:
+            axis.set_ylim(0, 103)
+        else:
+            axis.set_ylim(min(0.98, axis.get_ylim()[0]), max(1.1, axis.get_ylim()[1]))
+        _finish(axis)
+        _legend(axis, [(name, color, line) for name, _, color, line in known])
+    return figure
+
+
+def _figure(height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure.patch.set_alpha(0)
+    axis = figure.subplots()
+    axis.patch.set_alpha(0)
+    return figure, axis
+
+
+def _color(m: int) -> str:
+    return MODALITIES[m % len(MODALITIES)]
+
+
+def _label(axis: Axes, value: float, row: float, side: str, gap: float = 5) -> None:
+    if not math.isnan(value):
+        shift = gap if side == "left" else -gap
+        axis.text(value + shift, row, f"{value:.0f}", ha=side, va="center", color=INK)
+
+
+def _line(axis: Axes, value: float, name: str, color: str, line: str) -> None:
+    if math.isnan(value):
+        return
+    axis.axvline(value, color=color, linestyle=line, linewidth=1, zorder=1)
+    transform = axis.get_xaxis_transform()
+    axis.text(
+        value, 1.02, f"{name} {value:.0f}", ha="center", va="bottom", color=color, fontsize=8, transform=transform
+    )
+
+
+def _rows(axis: Axes, names: Sequence[str]) -> None:
+    axis.set_yticks(range(len(names)), [_short(name) for name in names])
+    axis.set_ylim(len(names) - 0.5, -0.5)
+    axis.tick_params(axis="y", length=0, labelcolor=INK)
+
+
+def _percent(axis: Axes, label: str) -> None:
+    axis.set_xticks(range(0, 101, 25))
+    axis.set_xlabel(label)
+    _finish(axis)
+    axis.grid(axis="y", visible=False)
+    axis.spines["left"].set_visible(False)
+
+
+def _finish(axis: Axes) -> None:
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(color=GRID, linewidth=0.6)
+    axis.set_axisbelow(True)
+
+
+def _legend(axis: Axes, entries: Sequence[tuple[str, str, str]]) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = []
+    for name, color, kind in entries:
+        options = {"marker": "s", "linestyle": "none"} if kind == "s" else {"linestyle": kind}
+        handles.append(Line2D([], [], color=color, label=_short(name), **options))  # type: ignore[arg-type]
+    figure = axis.figure
+    assert figure is not None
+    columns = 2 if len(handles) != 3 else 3
+    figure.legend(
+        handles=handles, loc="outside upper center", ncols=columns, frameon=False, fontsize=8, handlelength=1.8
+    )
+
+
+def _short(name: str, most: int = 24) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"

@@ -1,0 +1,55 @@
+"""Matplotlib figures as inline SVG that takes its colours from the page."""
+
+from __future__ import annotations
+
+import re
+from html import escape
+from io import StringIO
+
+from matplotlib.figure import Figure
+
+from midas_core.diagnostics.plots import GRID, INK, MODALITIES, MUTED, PLAIN, style
+
+VARIABLES = {INK: "ink", MUTED: "muted", GRID: "line", PLAIN: "plain"} | {c: f"m{i}" for i, c in enumerate(MODALITIES)}
+
+
+def inline_svg(figure: Figure, name: str, description: str) -> str:
+    """Return a figure as an ``svg`` element.
+
+    Parameters
+    ----------
+    figure : Figure
+    name : str
+        Unique in the page: the prefix of every id.
+    description : str
+        What it shows, for those who do not see it.
+
+    Returns
+    -------
+    str
+    """
+    buffer = StringIO()
+    with style():
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
+    # Of the ids only those that are referred to are kept, and a hundredth of a point is fine enough.
+    used = set(re.findall(r'(?:url\(|xlink:href=")#([^")]+)', svg))
+    svg = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", svg)
+    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
+    svg = re.sub(r'xlink:href="#([^"]+)"', rf'href="#{name}-\1"', svg)
+    svg = re.sub(r"(\d\.\d\d)\d+", r"\1", svg)
+    for color, variable in VARIABLES.items():
+        svg = svg.replace(color, f"var(--{variable})")
+    # The page has a font of its own, and one rule for all lines.
+    svg = re.sub(r"font: ([\d.]+px) [^;\"]+", r"font-size: \1", svg)
+    svg = re.sub(r"font-family: [^;\"]+;? ?", "", svg)
+    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"\s*\n\s*", " ", svg)
+    svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg)
+    size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
+    assert size is not None
+    head = f'<svg viewBox="0 0 {size[1]} {size[2]}" role="img" aria-label="{escape(description, quote=True)}">'
+    return head + svg[svg.index(">") + 1 :].strip()
