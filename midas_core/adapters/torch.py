@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from midas_core.adapters.options import HEAD_INPUTS, check_class_weights, check_options
 from midas_core.adapters.torch_distributed import in_distributed_run, sum_over_ranks
-from midas_core.adapters.torch_heads import additive_logits, additive_parameters, both_logits, may_stack
+from midas_core.adapters.torch_heads import additive_parameters, both_logits, may_stack
 from midas_core.adapters.torch_inputs import (
     check_batch,
     check_logits,
@@ -29,7 +29,7 @@ from midas_core.adapters.torch_random import Pairs
 from midas_core.adapters.torch_state import StatefulModule
 from midas_core.adapters.torch_terms import reduce_terms
 from midas_core.backends.torch import BACKEND
-from midas_core.kernels.torch import Linear, Plan, fused_step, similarities_of
+from midas_core.kernels.torch import Linear, Plan, additive_logits, fused_step, similarities_of
 from midas_core.misalignment import mix
 from midas_core.missing import zero_missing
 from midas_core.objective import MidasTerms, midas_objective
@@ -351,12 +351,10 @@ class MidasLoss(StatefulModule):
         self, head: Linear, unimodal_heads: list[Linear], given: list[Tensor], labels: Tensor, pairs: Pairs
     ) -> tuple[MidasTerms, MidasState]:
         state = MidasState(self.alpha, self.step)
-        plan = Plan(labels, *pairs, state, self._options, self.similarity, self.reduction == "mean")
-        aligned, unimodal, misaligned, weights = fused_step(plan, head, unimodal_heads, given)
-        unimodal_loss = unimodal.mean() if self.variant == "official" else unimodal.sum()
-        total = aligned + unimodal_loss + self.weight * misaligned
+        plan = Plan(labels, *pairs, state, self._options, self.similarity, self.weight, self.reduction == "mean")
+        losses, weights = fused_step(plan, head, unimodal_heads, given)
         means = (weights.alpha, weights.confidence, weights.fused_confidence)
-        return MidasTerms(total, aligned, unimodal, misaligned, *means), weights.state
+        return MidasTerms(*losses, *means), weights.state
 
     def _warmup_terms(
         self,

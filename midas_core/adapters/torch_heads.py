@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import reduce
-from operator import add
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -36,24 +34,6 @@ def may_stack(head: Any) -> bool:
     return isinstance(head, nn.Module) and not any(
         isinstance(part, nn.modules.batchnorm._BatchNorm) for part in head.modules()
     )
-
-
-def additive_logits(head: Linear, features: Sequence[Tensor], sources: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the logits of the aligned and of the mixed samples: z~_i = b + sum_m f^m[S[m, i]] W_m.
-
-    Each partial product f^m W_m is computed once.
-
-    Returns
-    -------
-    aligned : Tensor, shape (B, C)
-    mixed : Tensor, shape (V, B, C)
-    """
-    columns = head.weight.split([f.shape[1] for f in features], dim=1)
-    parts = [nn.functional.linear(f, w) for f, w in zip(features, columns, strict=True)]
-    if head.bias is not None:
-        parts[0] = parts[0] + head.bias
-    views = [reduce(add, [part.index_select(0, sources[m, v]) for m, part in enumerate(parts)]) for v in range(VIEWS)]
-    return reduce(add, parts), torch.stack(views)
 
 
 def both_logits(
