@@ -163,10 +163,10 @@ def different_class_permutation(
     check_shape("rotation", rotation, (), "()")
 
     # The rank of each class in the random class order, then a sample's own key: one whole number of 31 bits.
-    num_classes = class_keys.shape[0]
-    steps = 2 ** min(24, 31 - (num_classes - 1).bit_length())
-    every_rank = bk.arange(num_classes, labels)
-    ranks = xp.astype(bk.scatter(xp.argsort(class_keys), every_rank) * steps, xp.int32)
+    # (A random permutation is as good as its inverse.)
+    steps = key_steps(class_keys.shape[0])
+    every_rank = bk.arange(class_keys.shape[0], labels)
+    ranks = xp.astype(xp.argsort(class_keys) * steps, xp.int32)
     within = xp.astype(sample_keys * (steps - 1), xp.int32)
     keys = xp.take(ranks, xp.astype(labels, bk.index_dtype(), copy=False), axis=0) + within
     in_order, order = bk.sort(keys)
@@ -183,6 +183,11 @@ def different_class_permutation(
     position = bk.arange(batch, order) + (largest + xp.minimum(extra, spare))
     position = xp.where(position < batch, position, position - batch)
     return bk.scatter(order, xp.take(order, position, axis=0))
+
+
+def key_steps(num_classes: int) -> int:
+    """Return how many places the order within a class distinguishes: what 31 bits leave, and a float32 fills."""
+    return int(2 ** min(24, 31 - (num_classes - 1).bit_length()))
 
 
 def source_matrix(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -9,8 +10,8 @@ from torch import Tensor, nn
 
 from midas_core.backends import Array, Backend
 from midas_core.backends.torch import BACKEND
-from midas_core.kernels.host import on_host
-from midas_core.misalignment import Draw, draw, draw_sources, pair_classes, pair_mask
+from midas_core.kernels.host import different_class_permutation, on_host
+from midas_core.misalignment import draw_sources, pair_classes, pair_mask, random_count, split_draw
 
 
 class Pairs(NamedTuple):
@@ -68,17 +69,11 @@ class RandomModule(nn.Module):
         if generator is None and not torch.compiler.is_compiling():
             generator = self._generator(labels.device)
 
-        def pair(numbers: Draw, labels: Array, permutation: Array | None, *, backend: Backend) -> Pairs:
-            sources = draw_sources(
-                numbers, labels, num_modalities, variant=variant, permutation=permutation, backend=backend
-            )
-            classes = pair_classes(labels, sources, backend=backend)
-            mask = pair_mask(classes, backend=backend)
-            return Pairs(sources, classes, backend.xp.ones_like(mask) if variant == "official" else mask)
-
         with torch.no_grad():
-            numbers = draw(labels, num_classes, num_modalities, generator, backend=BACKEND)
-            pairs: Pairs = on_host(pair, numbers, labels, permutation)
+            count = random_count(labels.shape[0], num_classes, num_modalities)
+            numbers = BACKEND.uniform((count,), labels, generator)
+            given = (num_classes, num_modalities, variant)
+            pairs: Pairs = on_host(partial(_pair, given=given), labels, numbers, permutation)
         return pairs
 
     def _generator(self, device: torch.device) -> torch.Generator:
@@ -104,6 +99,21 @@ class RandomModule(nn.Module):
         if state["stream"] is not None and _present(state["device"]):
             self._stream = torch.Generator(state["device"])
             self._stream.set_state(state["stream"].cpu())
+
+
+def _pair(
+    labels: Array, numbers: Array, permutation: Array | None, *, given: tuple[int, int, str], backend: Backend
+) -> Pairs:
+    num_classes, num_modalities, variant = given
+    drawn = split_draw(numbers, labels, num_classes, num_modalities, backend=backend)
+    if permutation is None and variant == "paper":
+        permutation = different_class_permutation(
+            labels, drawn.samples, drawn.classes, drawn.rotation, backend=backend
+        )
+    sources = draw_sources(drawn, labels, num_modalities, variant=variant, permutation=permutation, backend=backend)
+    classes = pair_classes(labels, sources, backend=backend)
+    mask = pair_mask(classes, backend=backend)
+    return Pairs(sources, classes, backend.xp.ones_like(mask) if variant == "official" else mask)
 
 
 def _present(device: str) -> bool:

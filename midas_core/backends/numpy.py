@@ -18,7 +18,10 @@ class NumpyBackend(Backend):
         return "cpu"
 
     def sort(self, keys: Array) -> tuple[Array, Array]:
-        """Sort key and position as one number: several times as fast as a stable argsort."""
+        """Sort key and position as one number, several times as fast as a stable argsort where there are many."""
+        if len(keys) < 4096:
+            order = keys.argsort(kind="stable")
+            return keys[order], order
         both = np.sort((keys.astype(np.int64) << 32) | np.arange(len(keys)))
         return both >> 32, both & 0xFFFFFFFF
 

@@ -23,9 +23,9 @@ from torch.nn import functional
 from midas_core.backends import Array, Backend
 from midas_core.backends.torch import BACKEND
 from midas_core.confidence import in_full_precision
-from midas_core.kernels.host import on_host
+from midas_core.kernels.host import on_host, weigh_pairs
 from midas_core.misalignment import VIEWS
-from midas_core.objective import PairWeights, weigh_pairs
+from midas_core.objective import PairWeights
 from midas_core.weighting import MidasState, similarity
 
 BLOCK = 2**18
@@ -170,7 +170,7 @@ def similarities_of(features: Sequence[Tensor], sources: Tensor, kind: str | Non
     if kind is None:
         return None
     flat = tuple(in_full_precision(x.detach().flatten(1), backend=BACKEND) for x in features)
-    found: Tensor = on_host(partial(_similarities, kind=kind), flat, sources)
+    found: Tensor = on_host(partial(_similarities, kind=kind), sources, flat)
     return found
 
 
@@ -187,7 +187,7 @@ class _FusedStep(torch.autograd.Function):
         own = features[0].new_empty((count, batch, num_classes))
         for f, h, out in zip(features, unimodal_heads, own, strict=True):
             _linear(f, *h, out=out)
-        entries = plan.labels.repeat(count)[:, None]
+        entries = plan.labels.expand(count, -1).reshape(-1, 1)
         rows = own.flatten(0, 1)
         own_log = _softmax_(rows, entries).view(count, batch)
         if any(wanted):
@@ -213,9 +213,8 @@ class _FusedStep(torch.autograd.Function):
         log = _softmax_(logits, entries, lambda block, out: _gather_sum(parts, suppliers[:, block], out))
 
         # What a sample weighs as a whole, and the share of each class that is asked of it.
-        flat = tuple(x.detach() for x in features)
         losses, weights, targets, pairs = on_host(
-            partial(_weigh, plan=plan), own_log, log, plan.mask, plan.sources, flat, plan.state
+            partial(_weigh, plan=plan), own_log, log, plan.mask, plan.sources, tuple(features), plan.state
         )
         found.append(pairs)
 
@@ -325,7 +324,7 @@ def _weigh(
     count, batch = own_log.shape
     scale = plan.scale
     mixed_log = xp.permute_dims(xp.reshape(log[batch:, :], (VIEWS, batch, count)), (2, 0, 1))
-    similarities = _similarities(features, sources, kind=plan.similarity, backend=backend)
+    similarities = _similarities(sources, features, kind=plan.similarity, backend=backend)
     pairs = weigh_pairs(own_log, mixed_log, mask, sources, similarities, state, **plan.options, backend=backend)
 
     aligned = xp.sum(log[:batch, 0]) * -scale
@@ -340,7 +339,7 @@ def _weigh(
 
 
 def _similarities(
-    features: tuple[Array, ...], sources: Array, *, kind: str | None, backend: Backend
+    sources: Array, features: tuple[Array, ...], *, kind: str | None, backend: Backend
 ) -> Array | None:
     if kind != "cosine" or len(features) != 2:
         return None if kind is None else similarity(features, sources, kind, backend=backend)
