@@ -39,8 +39,9 @@ def check_fraction(name: str, value: Any) -> None:
 
 def check_floating(name: str, x: Array, backend: Backend) -> None:
     """Raise ``TypeError`` unless ``x`` has a real floating dtype."""
+    xp = backend.xp
     # NumPy refuses to say what kind of dtype the bfloat16 of ml_dtypes is.
-    if not ("bfloat16" in str(x.dtype) or backend.xp.isdtype(x.dtype, "real floating")):
+    if not (x.dtype in (xp.float32, xp.float64) or "bfloat16" in str(x.dtype) or xp.isdtype(x.dtype, "real floating")):
         raise TypeError(f"{name}: expected a real floating dtype, got {x.dtype}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from unittest import mock
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,11 +16,23 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+import midas_core as mc
 from midas_core.adapters import torch as adapter
 from midas_core.adapters.torch import MidasLoss
+from midas_core.backends import load_backend
+from midas_core.kernels import host
+from midas_core.kernels import torch as kernel
+from midas_core.misalignment import random_count, split_draw
 
 TOLERANCE = {torch.float64: {"rtol": 1e-10, "atol": 1e-12}, torch.float32: {"rtol": 1e-4, "atol": 2e-6}}
 TERMS = ("total", "aligned", "unimodal", "misaligned")
+
+
+@pytest.fixture(scope="module", params=[kernel.SMALL, 0], ids=["small", "large"], autouse=True)
+def size(request):
+    """Every test goes both ways: that of small batches, and that of large ones."""
+    with mock.patch.object(kernel, "SMALL", request.param):
+        yield
 
 
 class Additive(nn.Module):
@@ -151,6 +164,27 @@ def test_a_given_permutation_with_fixed_points_and_pairs_of_one_class(variant):
     p.labels = torch.tensor([0, 0, 1, 2])
     check_equal(p, p.linear, permutation=torch.tensor([1, 0, 3, 2]))
     check_equal(p, p.linear, permutation=torch.tensor([0, 1, 3, 2]))
+
+
+@pytest.mark.parametrize("widths", [(3, 4), (2, 3, 4)])
+def test_a_given_choice_of_partners_that_is_no_permutation(widths):
+    p = make_problem(widths=widths)
+    check_equal(p, p.linear, permutation=torch.tensor([1, 1, 0, 0, 0, 4]))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 6), st.sampled_from((2, 3)))
+def test_the_pairs_are_those_of_the_core(seed, batch, classes, modalities):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(classes, size=batch)
+    numbers = rng.random(random_count(batch, classes, modalities), dtype=np.float32)
+    backend = load_backend("numpy")
+    options = {"num_classes": classes, "num_modalities": modalities, "variant": "paper", "backend": backend}
+    sources, own_classes, mask = host.pairs(labels, numbers, None, **options)
+    drawn = split_draw(numbers, labels, classes, modalities, backend=backend)
+    expected = mc.draw_sources(drawn, labels, modalities)
+    np.testing.assert_array_equal(sources, expected)
+    np.testing.assert_array_equal(own_classes, mc.pair_classes(labels, expected))
+    np.testing.assert_array_equal(mask, mc.pair_mask(own_classes))
 
 
 def test_features_that_need_no_gradient():

@@ -29,7 +29,9 @@ from midas_core.adapters.torch_random import Pairs
 from midas_core.adapters.torch_state import StatefulModule
 from midas_core.adapters.torch_terms import reduce_terms
 from midas_core.backends.torch import BACKEND
-from midas_core.kernels.torch import Linear, Plan, additive_logits, fused_step, similarities_of
+from midas_core.kernels.errors import similarities_of
+from midas_core.kernels.plan import Linear, Plan
+from midas_core.kernels.torch import additive_logits, fused_step
 from midas_core.misalignment import mix
 from midas_core.missing import zero_missing
 from midas_core.objective import MidasTerms, midas_objective

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from midas_core.kernels.torch import Linear
+from midas_core.kernels.plan import Linear
 from midas_core.misalignment import VIEWS
 
 

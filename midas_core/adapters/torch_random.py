@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from midas_core.backends import Array, Backend
 from midas_core.backends.torch import BACKEND
-from midas_core.kernels.host import different_class_permutation, on_host
-from midas_core.misalignment import draw_sources, pair_classes, pair_mask, random_count, split_draw
+from midas_core.kernels.host import on_host, pairs
+from midas_core.misalignment import random_count
 
 
 class Pairs(NamedTuple):
@@ -72,9 +71,8 @@ class RandomModule(nn.Module):
         with torch.no_grad():
             count = random_count(labels.shape[0], num_classes, num_modalities)
             numbers = BACKEND.uniform((count,), labels, generator)
-            given = (num_classes, num_modalities, variant)
-            pairs: Pairs = on_host(partial(_pair, given=given), labels, numbers, permutation)
-        return pairs
+            pair = partial(pairs, num_classes=num_classes, num_modalities=num_modalities, variant=variant)
+            return Pairs(*on_host(pair, labels, numbers, permutation))
 
     def _generator(self, device: torch.device) -> torch.Generator:
         if not self.training:
@@ -99,21 +97,6 @@ class RandomModule(nn.Module):
         if state["stream"] is not None and _present(state["device"]):
             self._stream = torch.Generator(state["device"])
             self._stream.set_state(state["stream"].cpu())
-
-
-def _pair(
-    labels: Array, numbers: Array, permutation: Array | None, *, given: tuple[int, int, str], backend: Backend
-) -> Pairs:
-    num_classes, num_modalities, variant = given
-    drawn = split_draw(numbers, labels, num_classes, num_modalities, backend=backend)
-    if permutation is None and variant == "paper":
-        permutation = different_class_permutation(
-            labels, drawn.samples, drawn.classes, drawn.rotation, backend=backend
-        )
-    sources = draw_sources(drawn, labels, num_modalities, variant=variant, permutation=permutation, backend=backend)
-    classes = pair_classes(labels, sources, backend=backend)
-    mask = pair_mask(classes, backend=backend)
-    return Pairs(sources, classes, backend.xp.ones_like(mask) if variant == "official" else mask)
 
 
 def _present(device: str) -> bool:

@@ -1,7 +1,7 @@
 """Steps on small arrays, by hand in NumPy: there the calls of the core cost more than their numbers.
 
-`midas_core.different_class_permutation` and `midas_core.weigh_pairs` are the specification, and take over where
-something is out of the ordinary. Values may be looked at here: they lie in the memory of the host.
+`midas_core.draw_sources` and `midas_core.weigh_pairs` are the specification, and take over where something is out of
+the ordinary. Values may be looked at here: they lie in the memory of the host.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from midas_core import misalignment, objective
+from midas_core import objective
 from midas_core.backends import Array, Backend
 from midas_core.backends.numpy import BACKEND as NUMPY
 from midas_core.backends.torch import BACKEND as TORCH
 from midas_core.confidence import LOG_UNDERFLOW
+from midas_core.misalignment import draw_sources, key_steps, pair_classes, pair_mask, split_draw
 from midas_core.objective import PairWeights
 from midas_core.weighting import MidasState, Reduce
 
@@ -39,7 +40,8 @@ def on_host(function: Callable[..., Any], *arguments: Any) -> Any:
     """
     if arguments[0].device.type != "cpu" or torch.compiler.is_compiling():
         return function(*arguments, backend=TORCH)
-    return _to_torch(function(*map(_to_numpy, arguments), backend=NUMPY))
+    with np.errstate(all="ignore"):
+        return to_torch(function(*map(_to_numpy, arguments), backend=NUMPY))
 
 
 def _to_numpy(tree: Any) -> Any:
@@ -48,36 +50,68 @@ def _to_numpy(tree: Any) -> Any:
     return tree if tree is None else _rebuild(tree, map(_to_numpy, tree))
 
 
-def _to_torch(tree: Any) -> Any:
-    if isinstance(tree, np.ndarray):
-        return torch.from_numpy(tree)
+def to_torch(tree: Any) -> Any:
+    """Return NumPy arrays, or tuples of them, as tensors on the same memory."""
     if isinstance(tree, tuple):
-        return _rebuild(tree, map(_to_torch, tree))
-    return tree if tree is None else torch.as_tensor(tree)
+        return _rebuild(tree, map(to_torch, tree))
+    return tree if tree is None else torch.from_numpy(np.asarray(tree))
 
 
 def _rebuild(tree: Any, items: Any) -> Any:
     return type(tree)(*items) if hasattr(tree, "_fields") else tuple(items)
 
 
-def different_class_permutation(
-    labels: Array, sample_keys: Array, class_keys: Array, rotation: Array, *, backend: Backend
-) -> Array:
-    """Return what the function of the core does."""
-    if backend is not NUMPY:
-        return misalignment.different_class_permutation(labels, sample_keys, class_keys, rotation, backend=backend)
-    batch, steps = len(labels), misalignment.key_steps(len(class_keys))
-    ranks = class_keys.argsort(kind="stable")
-    keys = ranks[labels] * steps + (sample_keys * (steps - 1)).astype(np.int64)
-    _, order = NUMPY.sort(keys)
+def pairs(
+    labels: Array,
+    numbers: Array,
+    permutation: Array | None,
+    *,
+    num_classes: int,
+    num_modalities: int,
+    variant: str,
+    backend: Backend,
+) -> tuple[Array, Array, Array]:
+    """Return the source matrix, the class that each modality speaks for, and which mixed samples count.
+
+    Parameters
+    ----------
+    labels : array, shape (B,), integer
+    numbers : array, floating
+        As many as `midas_core.misalignment.random_count` says.
+    permutation : array, shape (B,), integer, or None
+        Takes the place of the drawn one.
+    num_classes, num_modalities : int
+    variant : {"paper", "official"}
+    backend : Backend
+
+    Returns
+    -------
+    sources, classes : array, shape (M, V, B), integer
+    mask : array, shape (V, B), bool
+    """
+    if backend is NUMPY and num_modalities == 2 and variant == "paper" and permutation is None:
+        return _pairs_of_two(labels, numbers, num_classes)
+    drawn = split_draw(numbers, labels, num_classes, num_modalities, backend=backend)
+    sources = draw_sources(drawn, labels, num_modalities, variant=variant, permutation=permutation, backend=backend)
+    classes = pair_classes(labels, sources, backend=backend)
+    mask = pair_mask(classes, backend=backend)
+    return sources, classes, backend.xp.ones_like(mask) if variant == "official" else mask
+
+
+def _pairs_of_two(labels: Any, numbers: Any, num_classes: int) -> tuple[Any, Any, Any]:
+    batch, steps = len(labels), key_steps(num_classes)
+    ranks = numbers[batch : batch + num_classes].argsort(kind="stable")
+    _, order = NUMPY.sort(ranks[labels] * steps + (numbers[:batch] * (steps - 1)).astype(np.int64))
     largest = int(np.bincount(labels).max())
     spare = max(batch - 2 * largest, 0)
-    amount = largest + min(int(rotation * rotation.dtype.type(spare + 1)), spare)
-    if amount >= batch:
-        amount -= batch
-    permutation = np.empty_like(order)
-    permutation[order] = np.concatenate((order[amount:], order[:amount]))
-    return permutation
+    amount = largest + min(int(numbers[-1] * numbers.dtype.type(spare + 1)), spare)
+    amount = amount if amount < batch else amount - batch
+    sources = np.empty((2, 2, batch), dtype=np.int64)
+    sources[0, 0] = sources[1, 1] = np.arange(batch)
+    sources[0, 1, order] = np.concatenate((order[amount:], order[:amount]))
+    sources[1, 0] = sources[0, 1]
+    classes = labels[sources]
+    return sources, classes, classes[0] != classes[1]
 
 
 def weigh_pairs(
@@ -140,7 +174,7 @@ def _weigh_pairs(
     both -= top
     np.exp(both, out=both)
     both /= both.sum(axis=1, keepdims=True)
-    means = (both * mask).sum(axis=(2, 3)) / both.dtype.type(count)
+    means = (both * mask).reshape(2, len(sources), -1).sum(axis=2) / both.dtype.type(count)
     if not math.isfinite(means.sum()):
         return None
 
@@ -149,9 +183,11 @@ def _weigh_pairs(
     alpha, step = state.alpha.tolist(), int(state.step)
     if step == 0:
         alpha = [max(alpha) if m == weak else 1.0 for m in range(len(alpha))]
-    moved = max(alpha[weak] + eta * float(np.sign(gap) if alpha_update == "sign" else gap), 1.0)
-    after = np.ones_like(state.alpha)
-    after[weak] = moved if max_alpha is None else min(moved, max_alpha)
+    delta = float(gap) if alpha_update == "difference" else float(gap > 0) - float(gap < 0)
+    moved = max(alpha[weak] + eta * delta, 1.0)
+    if max_alpha is not None:
+        moved = min(moved, max_alpha)
+    after = np.array([moved if m == weak else 1.0 for m in range(len(alpha))], dtype=state.alpha.dtype)
 
     used = np.array(alpha, dtype=both.dtype)
     soft_weights = both[0] * used[:, None, None]

@@ -1,0 +1,206 @@
+"""From logits to losses, and to the error of each logit: softmax less target, times what the row weighs.
+
+Twice: in PyTorch, and in NumPy for small batches on the CPU, where a call costs more than its numbers. Both work in
+place. The rows are, in this order, each sample under each unimodal classifier, the aligned samples under the fused one,
+and the mixed samples under the fused one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from midas_core.backends import Array, Backend
+from midas_core.backends.numpy import BACKEND as NUMPY
+from midas_core.backends.torch import BACKEND as TORCH
+from midas_core.confidence import in_full_precision
+from midas_core.kernels.host import on_host, weigh_pairs
+from midas_core.kernels.plan import Losses, Plan
+from midas_core.misalignment import VIEWS
+from midas_core.objective import PairWeights
+from midas_core.weighting import MidasState, similarity
+
+BLOCK = 2**18
+"""Logits that are taken through the softmax at a time, about what a cache holds."""
+
+
+def errors_(
+    plan: Plan, own: Tensor, parts: Sequence[Tensor], features: Sequence[Tensor], *, wanted: bool
+) -> tuple[Losses, PairWeights]:
+    """Turn logits into errors in place, and return losses and what weighed the pairs.
+
+    Parameters
+    ----------
+    plan : Plan
+    own : Tensor, shape (M, B, C)
+        Logits of the unimodal classifiers; becomes their errors.
+    parts : sequence of M tensors, shape (B, C)
+        Partial products of the fused head, whose sum gives its logits; become their errors.
+    features : sequence of M tensors, shapes (B, D_m)
+    wanted : bool
+        Whether the errors are needed; if not, what is left in ``own`` and ``parts`` means nothing.
+    """
+    count, batch, num_classes = own.shape
+    own = own.view(-1, num_classes)
+    itself = torch.arange(batch, device=own.device).expand(count, -1)
+    suppliers = torch.cat([itself, plan.sources.flatten(1)], dim=1)
+    fused = own.new_empty((suppliers.shape[1], num_classes))
+    _gather_sum(parts, suppliers, fused)
+
+    own_entries = plan.labels.expand(count, -1).reshape(-1, 1)
+    entries = torch.cat([plan.labels.expand(count, -1), plan.classes.flatten(1)], dim=1).t()
+    own_log = _softmax_(own, own_entries).view(count, batch)
+    log = _softmax_(fused, entries)
+
+    def finish(
+        own_log: Array, log: Array, mask: Array, sources: Array, features: Any, state: MidasState, *, backend: Backend
+    ) -> tuple[Losses, PairWeights, Array, Array]:
+        xp = backend.xp
+        mixed_log = xp.permute_dims(xp.reshape(log[batch:, :], (VIEWS, batch, count)), (2, 0, 1))
+        similarities = similarity_of(features, sources, plan.similarity, backend)
+        pairs = weigh_pairs(own_log, mixed_log, mask, sources, similarities, state, **plan.options, backend=backend)
+        losses = _losses(plan, log[:batch, 0], own_log, mixed_log, mask, pairs, backend)
+        # An aligned sample is asked for its one class by each modality in equal parts.
+        of_aligned = xp.zeros_like(own_log) + plan.scale / count
+        of_mixed = xp.reshape(pairs.soft_weights, (count, -1)) * (plan.scale * plan.weight / VIEWS)
+        targets = xp.permute_dims(xp.concat([of_aligned, of_mixed], axis=1), (1, 0))
+        return losses, pairs, xp.sum(targets, axis=1, keepdims=True), -targets
+
+    arguments = (own_log, log, plan.mask, plan.sources, tuple(features), plan.state)
+    losses, pairs, weights, targets = on_host(finish, *arguments)
+    if wanted:
+        own.scatter_add_(1, own_entries, own.new_full((1, 1), -1.0).expand_as(own_entries))
+        own *= plan.unimodal_scale
+        fused *= weights
+        fused.scatter_add_(1, entries, targets)
+        # Back to the partial products: their memory is free.
+        for part, supplier in zip(parts, suppliers, strict=True):
+            part.zero_().index_add_(0, supplier, fused)
+    return losses, pairs
+
+
+@np.errstate(all="ignore")
+def small_errors_(
+    plan: Plan, rows: Tensor, parts: Sequence[Tensor], features: Sequence[Tensor], *, wanted: bool
+) -> tuple[Losses, PairWeights]:
+    """Do what `errors_` does, on the CPU; ``rows``, shape (M + 1 + V, B, C), starts with ``own`` and has room."""
+    count, batch = len(parts), plan.labels.shape[0]
+    labels, sources, classes, mask = (x.numpy() for x in plan[:4])
+    whole, products = rows.numpy(), [x.numpy() for x in parts]
+    aligned, mixed = whole[count], whole[count + 1 :]
+    np.add(products[0], products[1], out=aligned)
+    np.add(products[0][sources[0]], products[1][sources[1]], out=mixed)
+    for product, source in zip(products[2:], sources[2:], strict=True):
+        aligned += product
+        mixed += product[source]
+
+    entries = np.empty((count, count + 1 + VIEWS, batch), dtype=np.int64)
+    entries[:, : count + 1] = labels
+    entries[:, count + 1 :] = classes
+    flat = whole.reshape((count + 1 + VIEWS) * batch, -1)
+    at, entries = np.arange(len(flat)), entries.reshape(count, -1)  # type: ignore[assignment]
+    flat -= flat.max(axis=1, keepdims=True)
+    log = flat[at, entries]
+    np.exp(flat, out=flat)
+    sums = flat.sum(axis=1)
+    flat /= sums[:, None]
+    log -= np.log(sums)
+    log = log.reshape(count, -1, batch)
+
+    own_log, mixed_log = log[0, :count], log[:, count + 1 :]
+    state = MidasState(*(x.numpy() for x in plan.state))
+    similarities = similarity_of(tuple(x.detach().numpy() for x in features), sources, plan.similarity, NUMPY)
+    pairs = weigh_pairs(own_log, mixed_log, mask, sources, similarities, state, **plan.options, backend=NUMPY)
+    losses = _losses(plan, log[0, count], own_log, mixed_log, mask, pairs, NUMPY)
+
+    if wanted:
+        targets = np.empty((count, count + 1 + VIEWS, batch), dtype=flat.dtype)
+        targets[:, :count] = plan.unimodal_scale / count
+        targets[:, count] = plan.scale / count
+        np.multiply(pairs.soft_weights, plan.scale * plan.weight / VIEWS, out=targets[:, count + 1 :])
+        targets = targets.reshape(count, -1)
+        flat *= targets.sum(axis=0)[:, None]
+        for target, entry in zip(targets, entries, strict=True):
+            flat[at, entry] -= target
+        _scatter_sum(parts, products, plan.sources, rows, whole)
+    return losses, pairs
+
+
+def _scatter_sum(parts: Sequence[Tensor], products: list[Any], sources: Tensor, rows: Tensor, whole: Any) -> None:
+    """Bring the errors of the fused logits back to the rows that each modality supplied."""
+    count = len(parts)
+    aligned, mixed = whole[count], whole[count + 1 :]
+    if count == 2:
+        # One view takes the batch as it is, the other by a permutation; what a user gives may be none.
+        itself, permutation = sources[0].numpy()
+        back = np.zeros_like(permutation)
+        back[permutation] = itself
+        if (back[permutation] == itself).all():
+            for m, product in enumerate(products):
+                np.add(aligned, mixed[m], out=product)
+                product += mixed[1 - m][back]
+            return
+    for part, source in zip(parts, sources, strict=True):
+        part.copy_(rows[count]).index_add_(0, source.flatten(), rows[count + 1 :].flatten(0, 1))
+
+
+def similarity_of(features: tuple[Array, ...], sources: Array, kind: str | None, backend: Backend) -> Array | None:
+    """Return what `midas_core.similarity` does; for the cosine of two features by half the work. None gives None."""
+    if kind is None:
+        return None
+    if kind != "cosine" or len(features) != 2:
+        return similarity(features, sources, kind, backend=backend)
+    # Of two modalities each view replaces the other one, by the same permutation.
+    xp, partner, cosines = backend.xp, sources[0, 1, ...], []
+    for x in reversed(features):
+        norm = xp.sqrt(xp.vecdot(x, x))
+        norm = backend.where(norm > 0, norm, 1.0)
+        cosines.append(xp.vecdot(x, xp.take(x, partner, axis=0)) / norm / xp.take(norm, partner, axis=0))
+    return backend.where(sources[0, 0, ...] == partner, 1.0, xp.stack(cosines))
+
+
+def similarities_of(features: Sequence[Tensor], sources: Tensor, kind: str | None) -> Tensor | None:
+    """Do the same for features of any shape (B, ...) and precision, on their device."""
+
+    def measure(sources: Array, features: tuple[Array, ...], *, backend: Backend) -> Array | None:
+        return similarity_of(features, sources, kind, backend)
+
+    flat = tuple(in_full_precision(x.detach().flatten(1), backend=TORCH) for x in features)
+    found: Tensor | None = on_host(measure, sources, flat)
+    return found
+
+
+def _losses(
+    plan: Plan, aligned_log: Array, own_log: Array, mixed_log: Array, mask: Array, pairs: PairWeights, backend: Backend
+) -> Losses:
+    xp = backend.xp
+    aligned = xp.sum(aligned_log) * -plan.scale
+    unimodal = xp.sum(own_log, axis=1) * -plan.scale
+    products = backend.where(mask, pairs.soft_weights * mixed_log, 0.0)
+    misaligned = xp.sum(products) * (-plan.scale / VIEWS)
+    total = aligned + xp.sum(unimodal) * (plan.unimodal_scale / plan.scale) + misaligned * plan.weight
+    return Losses(total, aligned, unimodal, misaligned)
+
+
+def _gather_sum(parts: Sequence[Tensor], suppliers: Tensor, out: Tensor) -> None:
+    """Sum up the rows that each modality supplies."""
+    size = max(1, BLOCK // out.shape[1])
+    for block, rows in zip(out.split(size), suppliers.split(size, dim=1), strict=True):
+        torch.index_select(parts[0], 0, rows[0], out=block)
+        for part, row in zip(parts[1:], rows[1:], strict=True):
+            block += part.index_select(0, row)
+
+
+def _softmax_(logits: Tensor, entries: Tensor) -> Tensor:
+    """Turn logits into probabilities in place, in blocks; return their logarithms at a few entries of each row."""
+    size = max(1, BLOCK // logits.shape[1])
+    picked = []
+    for block, entry in zip(logits.split(size), entries.split(size), strict=True):
+        log_probabilities = torch.log_softmax(block, dim=1)
+        picked.append(log_probabilities.gather(1, entry))
+        torch.exp(log_probabilities, out=block)
+    return torch.cat(picked)
