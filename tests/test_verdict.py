@@ -65,6 +65,15 @@ def test_nothing_to_repair():
     assert (blind.status, blind.midas) == ("balanced", "perhaps")
 
 
+def test_a_model_below_its_best_modality():
+    found = verdict(diagnosis([0.2, 0.7], [0.22, 0.75], accuracy=0.65))
+    assert (found.status, found.midas) == ("balanced", "perhaps")
+    assert "Yet it stays below what image could do by itself" in found.headline
+    assert "twice the weight" in str(
+        verdict(diagnosis([0.2, 0.7], [0.22, 0.75], accuracy=0.65), trained_with_midas=True)
+    )
+
+
 def test_a_modality_that_carries_nothing_is_not_ignored():
     found = verdict(diagnosis([0.1, 0.85], [0.12, 0.85], shapley=[0.0, 0.8]))
     assert found.uses["audio"] == "uninformative"

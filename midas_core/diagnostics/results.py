@@ -160,6 +160,18 @@ class Diagnosis:
         """Return numbers, text, lists and dicts only; what JSON holds, but for NaN."""
         return {each.name: _plain(getattr(self, each.name)) for each in fields(self) if each.name not in ARRAYS}
 
+    def metrics(self) -> dict[str, float]:
+        """Return what is worth following over training, by the names of the run folder: for `RunLogger.log`."""
+        found: dict[str, float | None] = {
+            "accuracy": self.accuracy,
+            "macro_f1": self.macro_f1,
+            "misaligned_accuracy": self.misaligned_accuracy,
+            "calibration_error": self.calibration_error,
+        }
+        for key in ("confidence", "fused_confidence", "accuracy_alone", "shapley"):
+            found |= {f"{key}_{each.name}": getattr(each, key) for each in self.modalities}
+        return {key: x for key, x in found.items() if x is not None}
+
     @staticmethod
     def from_dict(content: Mapping[str, Any]) -> Diagnosis:
         """Return what `to_dict` was made of; None stands for NaN where a number has to be.

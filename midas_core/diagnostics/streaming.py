@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from midas_core.adapters.structure import Modalities
-from midas_core.backends import Array
+from midas_core.backends import Array, require
 from midas_core.diagnostics.arrays import to_host
 from midas_core.diagnostics.calibration import calibration_error, reliability_bins
 from midas_core.diagnostics.evaluate import Model
@@ -62,6 +62,8 @@ class Diagnostics:
     ------
     TypeError, ValueError
         If an option does not fit.
+    ImportError
+        If scikit-learn is not installed.
 
     Examples
     --------
@@ -94,6 +96,7 @@ class Diagnostics:
         batch_size: int = 1024,
         seed: int = 0,
     ) -> None:
+        require("sklearn", "scikit-learn", "report")
         if not callable(head):
             raise TypeError(f"head: expected a callable, got {type(head).__name__}")
         check_number("num_classes", num_classes, minimum=2, whole=True)

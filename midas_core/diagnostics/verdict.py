@@ -95,7 +95,7 @@ def verdict(diagnosis: Diagnosis, *, trained_with_midas: bool = False) -> Verdic
         worst = next((x for x in WORST_FIRST if x in uses.values()), None)
         status = "balanced" if worst is None else "ignored" if worst == "ignored" else "underused"
     midas = _likely(diagnosis, dominant, status)
-    if trained_with_midas and status == "balanced":
+    if trained_with_midas and status == "balanced" and not _below_best(diagnosis):
         midas = "unlikely"
     return Verdict(
         status,
@@ -198,7 +198,7 @@ def _likely(diagnosis: Diagnosis, dominant: str | None, status: str) -> str:
         return "unclear"
     if status == "ignored" or (status == "underused" and (dominant is not None or _below_best(diagnosis))):
         return "likely"
-    return "perhaps" if status == "underused" or blind(diagnosis) else "unlikely"
+    return "perhaps" if status == "underused" or blind(diagnosis) or _below_best(diagnosis) else "unlikely"
 
 
 def _headline(diagnosis: Diagnosis, uses: Mapping[str, str], dominant: str | None, status: str) -> str:
@@ -209,6 +209,9 @@ def _headline(diagnosis: Diagnosis, uses: Mapping[str, str], dominant: str | Non
     if status == "balanced":
         useless = [name for name, use in uses.items() if use == "uninformative"]
         more = f" By itself, too little to be used comes from {listed(useless)}." if useless else ""
+        best = best_available(diagnosis)
+        if best is not None and _below_best(diagnosis):
+            more += f" Yet it stays below what {best.name} could do by itself."
         return f"The model ignores no modality.{more}"
     worst = diagnosis.modalities[weakest(diagnosis, uses)]
     name = worst.name
@@ -291,11 +294,11 @@ def _advice(diagnosis: Diagnosis, status: str, midas: str, trained_with_midas: b
     if status == "unclear":
         return ["Measure with a probe, or give the accuracies of models trained on one modality each (with_reference)."]
     if trained_with_midas:
-        if status == "balanced":
+        if status == "balanced" and midas == "unlikely":
             return ["MIDAS has done what it can: leave weight and warm-up as they are."]
         return [
-            "Part of what a modality knows is still lost. Try twice the weight, a lower learning rate or more epochs, "
-            "and choose on validation data."
+            "Part of what the modalities know is still lost. Try twice the weight, a lower learning rate or more "
+            "epochs, and choose on validation data."
         ]
     if midas == "unlikely":
         return ["There is little for MIDAS to repair; expect no more than a better sense of disagreeing modalities."]
@@ -304,7 +307,7 @@ def _advice(diagnosis: Diagnosis, status: str, midas: str, trained_with_midas: b
         "likely": "MIDAS is likely to help",
         "perhaps": "MIDAS will make more use of each modality; whether the accuracy rises is open",
     }[midas]
-    if status == "balanced":
+    if status == "balanced" and not _below_best(diagnosis):
         likely = "MIDAS would teach the model to notice disagreeing modalities; its accuracy may change little"
     return [
         f"{likely}. Start with MidasLoss(weight={start}) and compare 1, 2 and 5 on validation data.",

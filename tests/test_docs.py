@@ -1,0 +1,41 @@
+"""The code in the documentation runs, each page from top to bottom in one folder."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def run(page, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
+    assert blocks
+    found = {"__name__": page}
+    exec(compile("\n".join(blocks), page, "exec"), found)
+    return found
+
+
+def test_diagnostics(tmp_path, monkeypatch, capsys):
+    found = run("diagnostics.md", tmp_path, monkeypatch)
+    printed = capsys.readouterr().out
+    assert "The model largely ignores audio" in printed
+    assert "MIDAS repairs the use of audio" in printed
+    assert found["found"].names == ("audio", "image")
+    assert (tmp_path / "use.svg").exists()
+
+
+def test_report(tmp_path, monkeypatch, capsys):
+    run("report.md", tmp_path, monkeypatch)
+    page = (tmp_path / "runs" / "report.html").read_text(encoding="utf-8")
+    assert "MIDAS" in page
+    assert "Alpha over training" in page
+    assert "Confidence over training" in page
+
+
+@pytest.mark.parametrize("page", ["diagnostics.md", "report.md"])
+def test_links_lead_somewhere(page):
+    text = re.sub(r"```.*?```", "", (DOCS / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
+        assert (DOCS / target).exists(), target
