@@ -64,6 +64,8 @@ def check_shape(name: str, x: Array, expected: Sequence[int | None], symbols: st
 
     None in ``expected`` fits anything, and so does an axis that is unknown while tracing.
     """
+    if x.shape == expected:
+        return
     fits = len(x.shape) == len(expected) and all(
         want is None or have is None or want == have for want, have in zip(expected, x.shape, strict=True)
     )

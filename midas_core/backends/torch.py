@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from midas_core.backends.base import Array, Backend, require
 
 torch = require("torch", "PyTorch", "torch")
-xp = require("array_api_compat.torch", "array-api-compat", "torch")
+compat = require("array_api_compat.torch", "array-api-compat", "torch")
+
+
+def _sum(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
+    return torch.sum(x) if axis is None else torch.sum(x, dim=axis, keepdim=keepdims)
+
+
+def _take(x: Array, indices: Array, *, axis: int) -> Array:
+    return torch.index_select(x, axis, indices)
+
+
+def _take_along_axis(x: Array, indices: Array, *, axis: int) -> Array:
+    return torch.gather(x, axis, indices)
+
+
+# What the core calls most, without the argument handling of array-api-compat: it costs as much as the work.
+_direct = {"sum": _sum, "take": _take, "take_along_axis": _take_along_axis, "reshape": torch.reshape}
+xp = SimpleNamespace(**{**{name: getattr(compat, name) for name in dir(compat)}, **_direct})
 
 
 class TorchBackend(Backend):
