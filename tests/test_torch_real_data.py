@@ -139,7 +139,7 @@ BAD_OPTIONS = [
     ({"label_smoothing": None}, TypeError, r"label_smoothing: expected a number in \[0, 1\], got None"),
     ({"class_weights": [1.0, 2.0]}, ValueError, "class_weights: expected 3 numbers, one for each class, got 2"),
     ({"class_weights": [1.0, -2.0, 1.0]}, ValueError, r"class_weights\[1\]: expected a finite number >= 0, got -2\.0"),
-    ({"class_weights": {0: 1.0}}, TypeError, "class_weights: expected a sequence of 3 numbers, got dict"),
+    ({"class_weights": {0: 1.0}}, TypeError, "class_weights: expected a sequence of numbers, .* got dict"),
     ({"multi_label": "yes"}, TypeError, "multi_label: expected True or False, got 'yes'"),
 ]
 BAD_CALLS = [

@@ -51,3 +51,12 @@ def _uniform(shape: tuple[Any, ...], like: Array, rng: Any) -> Array:
 
 BACKEND = _make_backend()
 """The core's backend; ``rng`` is a ``keras.random.SeedGenerator`` or an int."""
+
+
+def replicas() -> int:
+    """Return by how much Keras divides a loss: TensorFlow adds up the gradients of its replicas."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return int(tf.distribute.get_strategy().num_replicas_in_sync)

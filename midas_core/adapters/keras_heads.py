@@ -13,8 +13,6 @@ from midas_core.misalignment import VIEWS, mix
 ops = keras.ops
 Layer = keras.layers.Layer
 
-HEAD_INPUTS = ("concatenated", "separate")
-
 
 class HeadRun(NamedTuple):
     """Logits of shape (B, C), and the partial products that they are the sum of, if any."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from midas_core.adapters.keras_backend import keras
-from midas_core.adapters.keras_heads import HEAD_INPUTS, FusedHead, check_layers, check_logits, head_precision
+from midas_core.adapters.keras_backend import BACKEND, keras
+from midas_core.adapters.keras_heads import FusedHead, check_layers, check_logits, head_precision
+from midas_core.adapters.keras_inputs import presence, read_labels
 from midas_core.adapters.keras_state import StateLayer
-from midas_core.adapters.keras_terms import Options, check_features, class_indices, reduce_terms, step_terms
+from midas_core.adapters.keras_terms import Options, check_features, reduce_terms, step_terms
+from midas_core.adapters.options import HEAD_INPUTS, read_class_weights
 from midas_core.adapters.structure import Modalities
 from midas_core.backends import Array
+from midas_core.missing import zero_missing
 from midas_core.objective import MidasTerms
 from midas_core.validation import check_choice, check_number, check_shape
 
@@ -52,6 +55,13 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         A cap for alpha.
     initial_alpha : float
         The weight of whichever modality is weak in the first step.
+    label_smoothing : float
+        eps: every cross-entropy takes (1 - eps) * label + eps / C; no confidence does.
+    class_weights : sequence of C floats, optional
+        Every cross-entropy at the label of a sample is multiplied by the weight of its class; with ``multi_label``
+        the binary cross-entropy of each class.
+    multi_label : bool
+        Whether the labels are rows of 0 and 1, (B, C), any number of them 1, with the mean of C binary cross-entropies.
     head_input : {"concatenated", "separate"}
         Whether ``head`` takes the features concatenated along axis 1, or in the structure in which they were given.
     seed : int, optional
@@ -100,6 +110,9 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         alpha_update: str = "sign",
         max_alpha: float | None = None,
         initial_alpha: float = 1.0,
+        label_smoothing: float = 0.0,
+        class_weights: Sequence[float] | None = None,
+        multi_label: bool = False,
         head_input: str = "concatenated",
         seed: int | None = None,
         **kwargs: Any,
@@ -118,6 +131,9 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
             alpha_update=alpha_update,
             max_alpha=max_alpha,
             initial_alpha=initial_alpha,
+            label_smoothing=label_smoothing,
+            class_weights=None if class_weights is None else read_class_weights(class_weights),
+            multi_label=multi_label,
             seed=seed,
         )
         self.num_classes = num_classes
@@ -146,7 +162,9 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         """As given to `set_epoch`."""
         return self._own_state().epoch
 
-    def check_fits(self, num_classes: int, num_modalities: int, head_input: str) -> None:
+    def check_fits(
+        self, num_classes: int, num_modalities: int, head_input: str, probabilities: bool | str = False
+    ) -> None:
         """Raise ``ValueError`` unless a `MidasModel` of this kind can be compiled with the loss."""
         if self.state is not None:
             raise ValueError("loss: expected no feature_dims and no unimodal_heads, because the model has the heads")
@@ -157,6 +175,12 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         if self.options.reduction == "none":
             raise ValueError("loss: expected reduction 'mean' or 'sum' for compile, got 'none'")
         self.options.check_modalities(num_modalities)
+        self.options.check_classes(num_classes)
+        several = self.options.multi_label
+        fitting = "sigmoid" if several else "softmax"
+        if probabilities not in (False, fitting):
+            expected = f"expected {fitting!r} or False with multi_label={several}"
+            raise ValueError(f"probabilities of the model: {expected}, got {probabilities!r}")
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch begins, from 0; the loss is the unimodal one while ``epoch < warmup_epochs``.
@@ -175,11 +199,13 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         sample_weight: Any = None,
         *,
         head: Callable[..., Array] | None = None,
+        present: Any = None,
         permutation: Any = None,
         training: bool = True,
     ) -> Array:
         """Return the loss: a scalar, or (B,) with ``reduction="none"``. The arguments are those of `terms`."""
-        return self.terms(features, labels, sample_weight, head=head, permutation=permutation, training=training).total
+        more = {"present": present, "permutation": permutation, "training": training}
+        return self.terms(features, labels, sample_weight, head=head, **more).total
 
     def terms(
         self,
@@ -188,6 +214,7 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         sample_weight: Any = None,
         *,
         head: Callable[..., Array] | None = None,
+        present: Any = None,
         permutation: Any = None,
         training: bool = True,
     ) -> MidasTerms:
@@ -197,11 +224,14 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         ----------
         features : list, tuple, or dict by modality name, of M tensors, shapes (B, D_m)
             From the encoders.
-        labels : tensor, shape (B,) or (B, 1), integer; or (B, C), one row for each sample, one-hot
+        labels : tensor, shape (B,) or (B, 1), integer; or (B, C), one row for each sample, one-hot or with
+            ``multi_label``
         sample_weight : tensor, shape (B,), optional
-            Multiplies the terms of each sample, those of its mixed samples with them.
+            Multiplies every cross-entropy at the label of a sample, also where it is a part of a mixed one.
         head : callable
             The fused head, from the features to (B, C) logits.
+        present : tensor, shape (B, M), bool; or like ``features``, of tensors, shape (B,), bool; optional
+            Whether a sample has a modality. Features that are missing count as zeros, whatever they hold.
         permutation : tensor, shape (B,), integer, optional
             Who is paired with whom, instead of a draw.
         training : bool
@@ -226,17 +256,20 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
             raise TypeError(f"head: expected a callable from features to logits, got {type(head).__name__}")
         modalities, num_classes = self.modalities, self.num_classes
         given = modalities.unpack(features, "features")
-        labels = class_indices(labels, num_classes)
+        labels = read_labels(labels, num_classes, self.options.multi_label)
         given = check_features(given, labels, modalities)
         for m, width in enumerate(self._widths()):
             name = f"features of {modalities.title(m)}"
             check_shape(name, given[m], (labels.shape[0], width), "(B, D)")
+        if present is not None:
+            present = presence(present, labels.shape[0], modalities)
+            given = zero_missing(given, present, backend=BACKEND)
         unimodal_logits = [h(x, training=training) for h, x in zip(self.unimodal_heads, given, strict=True)]
         for m, logits in enumerate(unimodal_logits):
             check_logits(f"unimodal head of {modalities.title(m)}", logits, num_classes)
         if permutation is not None:
             permutation = keras.ops.convert_to_tensor(permutation)
-            check_shape("permutation", permutation, labels.shape, "(B,)")
+            check_shape("permutation", permutation, labels.shape[:1], "(B,)")
 
         fused = FusedHead(head, self.head_input, modalities, num_classes, training=training, like=features)
         found = step_terms(
@@ -250,8 +283,10 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
             num_classes=num_classes,
             training=training,
             permutation=permutation,
+            sample_weight=sample_weight,
+            present=present,
         )
-        return reduce_terms(found, self.options.reduction, sample_weight)
+        return reduce_terms(found, self.options.reduction)
 
     def get_config(self) -> dict[str, Any]:
         """Return what `from_config` needs to make the loss again; the state is in the weights."""
@@ -287,6 +322,7 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         given = unimodal_heads if feature_dims is None else feature_dims
         self.modalities = modalities = Modalities(given, argument)
         self.options.check_modalities(modalities.count)
+        self.options.check_classes(self.num_classes)
         items = modalities.unpack(given, argument)
         if feature_dims is None:
             check_layers("unimodal_heads", items, modalities)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from midas_core.adapters.keras_backend import BACKEND, keras
+from midas_core.adapters.keras_inputs import read_labels
 from midas_core.adapters.keras_state import RandomLayer
-from midas_core.adapters.keras_terms import class_indices
 from midas_core.adapters.structure import Modalities
 from midas_core.backends import Array
 from midas_core.confidence import log_confidence, normalized_confidence, soft_labels
@@ -108,7 +108,7 @@ class Misalign(RandomLayer):
         """
         features = _features(inputs)
         modalities = Modalities(features, FEATURES)
-        labels = class_indices(inputs[LABELS], self.num_classes)
+        labels = read_labels(inputs[LABELS], self.num_classes)
         given = [ops.convert_to_tensor(x) for x in modalities.unpack(features, FEATURES)]
         for m, x in enumerate(given):
             name = f"features of {modalities.title(m)}"

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from midas_core.adapters.keras_backend import keras
+from midas_core.adapters.keras_backend import BACKEND, keras, replicas
 from midas_core.adapters.keras_heads import (
-    HEAD_INPUTS,
     FusedHead,
     HeadRun,
     check_layers,
@@ -15,14 +14,17 @@ from midas_core.adapters.keras_heads import (
     check_width,
     head_precision,
 )
+from midas_core.adapters.keras_inputs import presence, read_labels, split_present
 from midas_core.adapters.keras_logs import EpochCounter, TermLogs
 from midas_core.adapters.keras_loss import MidasLoss
 from midas_core.adapters.keras_pass import Pass, in_step, is_in_step, keep_pass, kept_pass
 from midas_core.adapters.keras_state import StateLayer
-from midas_core.adapters.keras_terms import check_features, class_indices, reduce_terms, step_terms
+from midas_core.adapters.keras_terms import check_features, reduce_terms, step_terms
 from midas_core.adapters.keras_wrap import split_functional
+from midas_core.adapters.options import HEAD_INPUTS
 from midas_core.adapters.structure import Modalities
 from midas_core.backends import Array
+from midas_core.missing import zero_missing
 from midas_core.validation import check_choice, check_number
 
 ops = keras.ops
@@ -49,8 +51,8 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         Whether ``head`` takes the features concatenated along axis 1, or as a list or dict like ``encoders``.
     unimodal_heads : list of layers, or dict of layers by modality name, optional
         From a feature to (B, C) logits. Without them: one Dense layer each.
-    probabilities : bool
-        Whether the predictions are softmax probabilities instead of logits.
+    probabilities : bool or {"softmax", "sigmoid"}
+        Whether the predictions are probabilities instead of logits; True is softmax, for multi-label take "sigmoid".
     **kwargs
         ``name``, ``dtype`` and ``trainable``, as for any model.
 
@@ -71,7 +73,9 @@ class MidasModel(keras.Model):  # type: ignore[misc]
     Notes
     -----
     ``compile`` keeps alpha, step and epoch, as it keeps all weights; ``initial_alpha`` holds until the first step.
-    ``sample_weight`` and ``class_weight`` multiply all terms of a sample, those of its mixed samples with them.
+    ``sample_weight`` and ``class_weight`` multiply every cross-entropy at the label of a sample, also of mixed samples.
+    Where the modalities have names, the inputs may hold ``"present"``, (B, M) or a dict of (B,), bool: whether a sample
+    has a modality. Features that are missing count as zeros.
 
     Examples
     --------
@@ -93,7 +97,7 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         head: Any = None,
         head_input: str = "concatenated",
         unimodal_heads: Any = None,
-        probabilities: bool = False,
+        probabilities: bool | str = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -101,7 +105,8 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         check_choice("head_input", head_input, HEAD_INPUTS)
         self.num_classes = num_classes
         self.head_input = head_input
-        self.probabilities = bool(probabilities)
+        check_choice("probabilities", probabilities, (False, True, "softmax", "sigmoid"))
+        self.probabilities: bool | str = "softmax" if probabilities is True else probabilities
         # A backbone has all inputs and all features; else there is an encoder for each modality.
         self._has_backbone = isinstance(encoders, Layer)
         if isinstance(encoders, Layer):
@@ -159,8 +164,9 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         features : list of str, or dict of str by modality name
             The layers whose outputs are the features.
         head : str, optional
-            The layer whose output are the fused logits; without it, the model's output. A softmax at the end is split
-            off: a Dense layer with one is replaced by a copy without it, and the predictions stay probabilities.
+            The layer whose output are the fused logits; without it, the model's output. A softmax or sigmoid
+            at the end is split off: a Dense layer with one is replaced by a copy without it, and the predictions stay
+            probabilities.
         num_classes : int, optional
             C; without it, the width of the head.
         **kwargs
@@ -178,7 +184,7 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         """
         parts = split_functional(model, features, head)
         width = parts.head.output_shape[-1]
-        kwargs.setdefault("probabilities", parts.softmax)
+        kwargs.setdefault("probabilities", parts.activation)
         return cls(
             parts.backbone,
             width if num_classes is None else num_classes,
@@ -207,7 +213,7 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         self.midas_state.set_epoch(epoch)
 
     def encode(self, inputs: Any, training: bool = False) -> list[Array]:
-        """Return the features in the order of the modalities.
+        """Return the features in the order of the modalities, zeros for what is missing.
 
         Parameters
         ----------
@@ -219,28 +225,31 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         -------
         list of M tensors, shapes (B, D_m)
         """
+        inputs, present = split_present(inputs, self.modalities)
         if self._has_backbone:
-            return self.modalities.unpack(self.encoders[0](inputs, training=training), "output of encoders")
-        given = self.modalities.unpack(inputs, "inputs")
-        return [encoder(x, training=training) for encoder, x in zip(self.encoders, given, strict=True)]
+            features = self.modalities.unpack(self.encoders[0](inputs, training=training), "output of encoders")
+        else:
+            given = self.modalities.unpack(inputs, "inputs")
+            features = [encoder(x, training=training) for encoder, x in zip(self.encoders, given, strict=True)]
+        if present is None:
+            return features
+        mask = presence(present, features[0].shape[0], self.modalities)
+        return zero_missing(features, mask, backend=BACKEND)
 
     def call(self, inputs: Any, training: bool = False) -> Array:
         """Return the fused logits, or the probabilities, of shape (B, C)."""
         features = self.encode(inputs, training)
         head = self._fused(training)
         run = head.run(features) if is_in_step() else HeadRun(head(features), None)
-        predictions = ops.softmax(run.logits) if self.probabilities else run.logits
+        activate = {"softmax": ops.softmax, "sigmoid": ops.sigmoid, False: lambda x: x}[self.probabilities]
+        predictions = activate(run.logits)
         keep_pass(Pass(self, features, run, predictions))
         return predictions
 
     def build(self, input_shape: Any) -> None:
         """Make all weights, from the shapes of the inputs."""
         symbols = keras.tree.map_shape_structure(keras.KerasTensor, input_shape)
-        if self._has_backbone:
-            features = self.modalities.unpack(self.encoders[0](symbols), "output of encoders")
-        else:
-            given = self.modalities.unpack(symbols, "inputs")
-            features = [encoder(x) for encoder, x in zip(self.encoders, given, strict=True)]
+        features = self.encode(split_present(symbols, self.modalities)[0])
         for m, feature in enumerate(features):
             title = self.modalities.title(m)
             if len(feature.shape) != 2 and (self._own_head or self._own_unimodal_heads):
@@ -267,7 +276,7 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         if not isinstance(loss, MidasLoss):
             got = repr(loss) if loss is None or isinstance(loss, str) else type(loss).__name__
             raise TypeError(f"loss: expected a MidasLoss, got {got}")
-        loss.check_fits(self.num_classes, self.modalities.count, self.head_input)
+        loss.check_fits(self.num_classes, self.modalities.count, self.head_input, self.probabilities)
         if kwargs.get("loss_weights") is not None:
             raise ValueError("loss_weights: expected None; the weight of the misaligned loss is MidasLoss(weight=...)")
         super().compile(optimizer=optimizer, loss=None, **kwargs)
@@ -335,7 +344,8 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         if kept is None:  # Called by hand, outside a step.
             features = self.encode(x, training)
             kept = Pass(self, features, self._fused(training).run(features), y_pred)
-        labels = class_indices(y, self.num_classes)
+        labels = read_labels(y, self.num_classes, loss.options.multi_label)
+        _, present = split_present(x, self.modalities)
         features = check_features(kept.features, labels, self.modalities)
         heads = zip(self.unimodal_heads, features, strict=True)
         terms = step_terms(
@@ -348,10 +358,12 @@ class MidasModel(keras.Model):  # type: ignore[misc]
             kept.head_run,
             num_classes=self.num_classes,
             training=training,
+            sample_weight=sample_weight,
+            present=None if present is None else presence(present, labels.shape[0], self.modalities),
         )
-        terms = reduce_terms(terms, loss.options.reduction, sample_weight)
+        terms = reduce_terms(terms, loss.options.reduction)
         self._logs.update(terms, ops.cast(ops.shape(labels)[0], terms.total.dtype))
-        total = terms.total / _replicas()
+        total = terms.total / replicas()
         # Regularizers and add_loss of the layers.
         return total + super().compute_loss(x, y, y_pred, sample_weight) if self.losses else total
 
@@ -385,12 +397,3 @@ class MidasModel(keras.Model):  # type: ignore[misc]
 
     def _fused(self, training: bool) -> FusedHead:
         return FusedHead(self.head, self.head_input, self.modalities, self.num_classes, training=training)
-
-
-def _replicas() -> int:
-    """Return by how much Keras divides a loss: TensorFlow adds up the gradients of its replicas."""
-    if keras.backend.backend() != "tensorflow":
-        return 1
-    import tensorflow as tf
-
-    return int(tf.distribute.get_strategy().num_replicas_in_sync)

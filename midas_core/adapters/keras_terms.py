@@ -9,16 +9,16 @@ from typing import Any
 from midas_core.adapters.keras_backend import BACKEND, keras
 from midas_core.adapters.keras_heads import FusedHead, HeadRun
 from midas_core.adapters.keras_state import StateLayer, check_seed
+from midas_core.adapters.options import check_class_weights, check_options
 from midas_core.adapters.structure import Modalities
 from midas_core.backends import Array
 from midas_core.misalignment import draw_sources
 from midas_core.objective import MidasTerms, midas_objective
-from midas_core.validation import check_choice, check_floating, check_labels, check_number, check_shape
-from midas_core.weighting import ALPHA_UPDATES, SIMILARITIES, VARIANTS, MidasState, similarity
+from midas_core.targets import Targets, label_ids
+from midas_core.validation import check_floating, check_shape
+from midas_core.weighting import MidasState, similarity
 
 ops = keras.ops
-
-REDUCTIONS = ("mean", "sum", "none")
 
 
 @dataclass(frozen=True)
@@ -34,25 +34,26 @@ class Options:
     alpha_update: str
     max_alpha: float | None
     initial_alpha: float
+    label_smoothing: float
+    class_weights: tuple[float, ...] | None
+    multi_label: bool
     seed: int | None
 
     def __post_init__(self) -> None:
-        check_number("weight", self.weight, minimum=0)
-        check_number("eta", self.eta, minimum=0)
-        check_number("warmup_epochs", self.warmup_epochs, minimum=0, whole=True)
-        check_number("initial_alpha", self.initial_alpha, minimum=1)
-        if self.max_alpha is not None:
-            check_number("max_alpha", self.max_alpha, minimum=1)
-        check_choice("variant", self.variant, VARIANTS)
-        check_choice("reduction", self.reduction, REDUCTIONS)
-        check_choice("similarity", self.similarity, SIMILARITIES)
-        check_choice("alpha_update", self.alpha_update, ALPHA_UPDATES)
+        options = self.as_dict()
+        del options["class_weights"], options["seed"]
+        check_options(**options)
         check_seed(self.seed)
 
     def check_modalities(self, count: int) -> None:
         """Raise ``ValueError`` if the variant does not fit the number of modalities."""
         if self.variant == "official" and count != 2:
             raise ValueError(f"variant: 'official' is defined for 2 modalities only, got {count}")
+
+    def check_classes(self, num_classes: int) -> None:
+        """Raise unless there is a weight for each class, if any."""
+        if self.class_weights is not None:
+            check_class_weights(self.class_weights, num_classes)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the options by name."""
@@ -71,11 +72,17 @@ def step_terms(
     num_classes: int,
     training: bool,
     permutation: Array | None = None,
+    sample_weight: Array | None = None,
+    present: Array | None = None,
 ) -> MidasTerms:
     """Return the terms for each sample; in training, move the state. ``run`` is what ``head`` made of ``features``."""
     count = len(features)
-    numbers = state.draw(labels, num_classes, count, training)
-    sources = draw_sources(numbers, labels, count, variant=options.variant, permutation=permutation, backend=BACKEND)
+    targets = make_targets(options, labels, sample_weight, run.logits)
+    # Label vectors are told apart by numbers, as many as there are samples.
+    ids = label_ids(labels, backend=BACKEND) if options.multi_label else labels
+    kinds = BACKEND.length(labels) if options.multi_label else num_classes
+    numbers = state.draw(ids, kinds, count, training)
+    sources = draw_sources(numbers, ids, count, variant=options.variant, permutation=permutation, backend=BACKEND)
     mixed_logits = head.mixed(features, run.products, sources)
     similarities = None
     if options.similarity is not None:
@@ -88,10 +95,11 @@ def step_terms(
             fused,
             unimodal_logits,
             mixed_logits,
-            labels,
+            targets,
             sources,
             similarities,
             before,
+            present=present,
             weight=options.weight,
             eta=options.eta,
             variant=options.variant,
@@ -120,30 +128,26 @@ def _flat(found: tuple[MidasTerms, MidasState]) -> list[Array]:
     return [*found[0], *found[1]]
 
 
-def reduce_terms(terms: MidasTerms, reduction: str, sample_weight: Array | None = None) -> MidasTerms:
-    """Weigh the samples and reduce over the batch."""
-    per_sample = {name: getattr(terms, name) for name in ("total", "aligned", "unimodal", "misaligned")}
+def make_targets(options: Options, labels: Array, sample_weight: Array | None, like: Array) -> Array | Targets:
+    """Return what the logits are compared with: the labels alone where nothing else is asked for."""
+    weights = options.class_weights
+    if sample_weight is None and weights is None and not options.label_smoothing and not options.multi_label:
+        return labels
+    dtype = "float64" if keras.backend.standardize_dtype(like.dtype) == "float64" else "float32"
     if sample_weight is not None:
-        dtype = terms.total.dtype
-        weights = ops.cast(ops.reshape(ops.convert_to_tensor(sample_weight), (-1,)), dtype)
-        per_sample = {name: x * weights for name, x in per_sample.items()}
-    if reduction != "none":
-        over = ops.mean if reduction == "mean" else ops.sum
-        per_sample = {name: over(x, axis=-1) for name, x in per_sample.items()}
-    return terms._replace(**per_sample)
+        sample_weight = ops.cast(ops.reshape(ops.convert_to_tensor(sample_weight), (-1,)), dtype)
+    if weights is not None:
+        weights = ops.convert_to_tensor(weights, dtype=dtype)
+    return Targets(labels, sample_weight, weights, options.label_smoothing or None)
 
 
-def class_indices(labels: Any, num_classes: int) -> Array:
-    """Return labels of shape (B,) from class indices, (B,) or (B, 1), or from one-hot rows, (B, C)."""
-    labels = ops.convert_to_tensor(labels)
-    if len(labels.shape) == 2:
-        if labels.shape[1] == 1:
-            labels = ops.squeeze(labels, axis=1)
-        else:
-            check_shape("labels", labels, (None, num_classes), "(B, C)")
-            labels = ops.argmax(labels, axis=-1)
-    check_labels(labels, BACKEND)
-    return labels
+def reduce_terms(terms: MidasTerms, reduction: str) -> MidasTerms:
+    """Reduce over the batch."""
+    if reduction == "none":
+        return terms
+    over = ops.mean if reduction == "mean" else ops.sum
+    per_sample = {name: getattr(terms, name) for name in ("total", "aligned", "unimodal", "misaligned")}
+    return terms._replace(**{name: over(x, axis=-1) for name, x in per_sample.items()})
 
 
 def check_features(features: Sequence[Any], labels: Array, modalities: Modalities) -> list[Array]:

@@ -9,11 +9,11 @@ from midas_core.adapters.structure import Modalities
 
 
 class Parts(NamedTuple):
-    """A backbone from inputs to features, a head from features to logits, and whether a softmax was split off."""
+    """A backbone from inputs to features, a head from features to logits, and what was split off: softmax, sigmoid."""
 
     backbone: Any
     head: Any
-    softmax: bool
+    activation: str | bool
 
 
 def split_functional(model: Any, features: Any, head: str | None) -> Parts:
@@ -31,7 +31,7 @@ def split_functional(model: Any, features: Any, head: str | None) -> Parts:
     tensors = _tensors(model)
     found = [_tensor_of(name, f"features of {modalities.title(m)}", tensors) for m, name in enumerate(names)]
     end = _final_tensor(model) if head is None else _tensor_of(head, "head", tensors)
-    logits, softmax = _without_softmax(end)
+    logits, activation = _without_activation(end)
     try:
         tail = keras.Model(found, logits, name="head")
     except ValueError as error:
@@ -44,7 +44,7 @@ def split_functional(model: Any, features: Any, head: str | None) -> Parts:
         packed = dict(zip(modalities.names, found, strict=True))
         tail = _by_name(tail, packed)
     backbone = keras.Model(model.input, packed, name=f"{model.name}_features")
-    return Parts(backbone, tail, softmax)
+    return Parts(backbone, tail, activation)
 
 
 def _by_name(head: Any, tensors: dict[str, Any]) -> Any:
@@ -84,18 +84,19 @@ def _final_tensor(model: Any) -> Any:
     return outputs[0]
 
 
-def _without_softmax(tensor: Any) -> tuple[Any, bool]:
-    """Return the logits under a softmax, and whether there was one."""
+def _without_activation(tensor: Any) -> tuple[Any, str | bool]:
+    """Return the logits under a softmax or sigmoid, and which of them there was, or False."""
     operation, node, _ = tensor._keras_history
-    softmax = keras.activations.softmax
-    if isinstance(operation, keras.layers.Softmax) or (
-        isinstance(operation, keras.layers.Activation) and operation.activation is softmax
-    ):
-        return operation._inbound_nodes[node].input_tensors[0], True
-    if isinstance(operation, keras.layers.Dense) and operation.activation is softmax:
+    names = {keras.activations.softmax: "softmax", keras.activations.sigmoid: "sigmoid"}
+    if isinstance(operation, keras.layers.Softmax):
+        return operation._inbound_nodes[node].input_tensors[0], "softmax"
+    found = names.get(getattr(operation, "activation", None), False)
+    if found and isinstance(operation, keras.layers.Activation):
+        return operation._inbound_nodes[node].input_tensors[0], found
+    if found and isinstance(operation, keras.layers.Dense):
         config = {**operation.get_config(), "activation": None, "name": f"{operation.name}_logits"}
         linear = type(operation).from_config(config)
         logits = linear(operation._inbound_nodes[node].input_tensors[0])
         linear.set_weights(operation.get_weights())
-        return logits, True
+        return logits, found
     return tensor, False

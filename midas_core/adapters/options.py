@@ -41,13 +41,17 @@ def check_options(
         raise TypeError(f"multi_label: expected True or False, got {multi_label!r}")
 
 
-def check_class_weights(given: Any, num_classes: int) -> list[float]:
-    """Return the weights as a list, or raise unless they are C finite numbers >= 0."""
+def read_class_weights(given: Any) -> tuple[float, ...]:
+    """Return the weights as numbers, or raise unless they are finite and >= 0."""
     values = given.tolist() if hasattr(given, "tolist") else given
     if not isinstance(values, (list, tuple)):
-        raise TypeError(f"class_weights: expected a sequence of {num_classes} numbers, got {type(given).__name__}")
-    if len(values) != num_classes:
-        raise ValueError(f"class_weights: expected {num_classes} numbers, one for each class, got {len(values)}")
+        raise TypeError(f"class_weights: expected a sequence of numbers by class, got {type(given).__name__}")
     for c, value in enumerate(values):
         check_number(f"class_weights[{c}]", value, minimum=0)
-    return [float(value) for value in values]
+    return tuple(float(value) for value in values)
+
+
+def check_class_weights(values: tuple[float, ...], num_classes: int) -> None:
+    """Raise ``ValueError`` unless there is a weight for each class."""
+    if len(values) != num_classes:
+        raise ValueError(f"class_weights: expected {num_classes} numbers, one for each class, got {len(values)}")

@@ -13,7 +13,7 @@ require("torch", "PyTorch", "torch")
 import torch
 from torch import Tensor, nn
 
-from midas_core.adapters.options import HEAD_INPUTS, check_class_weights, check_options
+from midas_core.adapters.options import HEAD_INPUTS, check_class_weights, check_options, read_class_weights
 from midas_core.adapters.torch_distributed import in_distributed_run, sum_over_ranks
 from midas_core.adapters.torch_heads import additive_parameters, both_logits, may_stack
 from midas_core.adapters.torch_inputs import (
@@ -176,7 +176,9 @@ class MidasLoss(StatefulModule):
         self.multi_label = multi_label
         self.head_input = head_input
         if class_weights is not None:
-            class_weights = torch.tensor(check_class_weights(class_weights, num_classes), dtype=torch.float64)
+            numbers = read_class_weights(class_weights)
+            check_class_weights(numbers, num_classes)
+            class_weights = torch.tensor(numbers, dtype=torch.float64)
         # An option as the others: the checkpoint leaves it to the constructor.
         self.register_buffer("class_weights", class_weights, persistent=False)
         self._asks_more = multi_label or label_smoothing > 0 or class_weights is not None

@@ -36,6 +36,14 @@ from tests.keras.loops import CLASSES, compiled, make_data, make_model
         ({"num_classes": 3, "feature_dims": (4, 2), "unimodal_heads": []}, ValueError, "got both"),
         ({"num_classes": 3, "unimodal_heads": [keras.layers.Dense(3), len]}, TypeError, "expected a Keras layer"),
         ({"num_classes": 3, "feature_dims": (1, 2, 3), "variant": "official"}, ValueError, "2 modalities only, got 3"),
+        ({"label_smoothing": 1.1}, ValueError, r"label_smoothing: expected a number in \[0, 1\], got 1\.1"),
+        ({"class_weights": {0: 1.0}}, TypeError, "class_weights: expected a sequence of numbers, .* got dict"),
+        (
+            {"num_classes": 3, "feature_dims": (4, 2), "class_weights": [1.0]},
+            ValueError,
+            "expected 3 numbers, .* got 1",
+        ),
+        ({"multi_label": 1}, TypeError, "multi_label: expected True or False, got 1"),
     ],
 )
 def test_options_of_the_loss(options, error, message):

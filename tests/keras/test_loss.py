@@ -33,6 +33,8 @@ def options(draw):
         "max_alpha": draw(st.sampled_from((None, 1.5))),
         "initial_alpha": draw(st.sampled_from((1.0, 1.5))),
         "warmup_epochs": draw(st.sampled_from((0, 0, 2))),
+        "label_smoothing": draw(st.sampled_from((0.0, 0.1))),
+        "multi_label": draw(st.booleans()),
     }
 
 
@@ -63,10 +65,18 @@ def test_agrees_with_the_pytorch_criterion(data):
     ours, head, theirs, their_head = make_both(chosen, classes, rng)
     features = [rng.normal(size=(batch, d)).astype("float32") for d in DIMS]
     labels, permutation = rng.integers(classes, size=batch), rng.permutation(batch)
+    if chosen["multi_label"]:
+        labels = rng.integers(2, size=(batch, classes))
+    more = {}
+    if data.draw(st.booleans()):
+        more["sample_weight"] = rng.random(batch).astype("float32")
+        if chosen["variant"] == "paper":
+            more["present"] = rng.random((batch, 2)) < 0.7
 
-    loss, gradients = loss_and_gradients(ours, head, features, labels, permutation=permutation)
+    loss, gradients = loss_and_gradients(ours, head, features, labels, permutation=permutation, **more)
+    more = {name: torch.tensor(x) for name, x in more.items()}
     leaves = [torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in features]
-    expected = theirs(leaves, torch.tensor(labels), head=their_head, permutation=torch.tensor(permutation))
+    expected = theirs(leaves, torch.tensor(labels), head=their_head, permutation=torch.tensor(permutation), **more)
     parameters = [p for module in (their_head, *theirs.unimodal_heads) for p in (module.weight, module.bias)]
     wanted = torch.autograd.grad(expected, [*leaves, *parameters], allow_unused=True)
 
@@ -156,17 +166,21 @@ def test_labels_may_be_a_column_or_one_hot():
     assert len(set(losses)) == 1
 
 
-def test_sample_weights_multiply_the_terms():
-    criterion, head = make_criterion(reduction="none")
-    weights = np.arange(6.0)
-    plain = criterion.terms(FEATURES, LABELS, head=head, training=False)
-    weighted = criterion.terms(FEATURES, LABELS, weights, head=head, training=False)
-    for name in ("total", "aligned", "unimodal", "misaligned"):
-        np.testing.assert_allclose(array(getattr(weighted, name)), array(getattr(plain, name)) * weights, rtol=1e-6)
-    loss, _ = make_criterion()
-    loss.set_weights(criterion.get_weights())
-    mean = loss(FEATURES, LABELS, weights, head=head, training=False)
-    np.testing.assert_allclose(array(mean), array(weighted.total).sum() / 6, rtol=1e-6)
+def test_weights_go_with_the_labels():
+    by_class = [0.5, 2.0, 1.0]
+    criterion, head = make_criterion()
+    head.build((None, 6))
+    same, _ = make_criterion(class_weights=by_class)
+    same.set_weights(criterion.get_weights())
+    weights = np.array(by_class, "float32")[LABELS]
+    run = {"head": head, "training": False}
+    expected = value(lambda: criterion.terms(FEATURES, LABELS, weights, **run))
+    keras.tree.map_structure(
+        partial(np.testing.assert_allclose, rtol=1e-6), value(lambda: same.terms(FEATURES, LABELS, **run)), expected
+    )
+    plain = value(lambda: criterion.terms(FEATURES, LABELS, **run))
+    np.testing.assert_array_equal(plain.confidence, expected.confidence)
+    assert plain.total != expected.total
 
 
 def test_nothing_moves_without_training():

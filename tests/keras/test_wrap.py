@@ -29,13 +29,13 @@ def functional(ending: str = "softmax", skip: bool = False) -> keras.Model:
     return keras.Model({"audio": audio, "video": video}, out, name="classifier")
 
 
-@pytest.mark.parametrize("ending", ["softmax", "layer", "activation", "logits"])
+@pytest.mark.parametrize("ending", ["softmax", "layer", "activation", "logits", "sigmoid"])
 def test_predictions_stay(ending):
     x, _ = make_data(6)
     model = functional(ending)
     wrapped = MidasModel.from_functional(model, features=NAMES)
     np.testing.assert_allclose(array(wrapped(x)), array(model(x)), rtol=1e-4, atol=1e-6)
-    assert wrapped.probabilities == (ending != "logits")
+    assert wrapped.probabilities == {"logits": False, "sigmoid": "sigmoid"}.get(ending, "softmax")
     assert wrapped.modalities.names == ("audio", "video")
 
 
