@@ -165,7 +165,7 @@ def different_class_permutation(
     # The rank of each class in the random class order, then a sample's own key: one whole number of 31 bits.
     # (A random permutation is as good as its inverse.)
     steps = key_steps(class_keys.shape[0])
-    every_rank = bk.arange(class_keys.shape[0], labels)
+    every_rank = bk.arange(bk.length(class_keys), labels)
     ranks = xp.astype(xp.argsort(class_keys) * steps, xp.int32)
     within = xp.astype(sample_keys * (steps - 1), xp.int32)
     keys = xp.take(ranks, xp.astype(labels, bk.index_dtype(), copy=False), axis=0) + within
@@ -185,9 +185,10 @@ def different_class_permutation(
     return bk.scatter(order, xp.take(order, position, axis=0))
 
 
-def key_steps(num_classes: int) -> int:
+def key_steps(num_classes: int | None) -> int:
     """Return how many places the order within a class distinguishes: what 31 bits leave, and a float32 fills."""
-    return int(2 ** min(24, 31 - (num_classes - 1).bit_length()))
+    # Of label vectors there are as many as samples, which may be unknown while tracing.
+    return 2**15 if num_classes is None else int(2 ** min(24, 31 - (num_classes - 1).bit_length()))
 
 
 def source_matrix(

@@ -45,7 +45,7 @@ def read_class_weights(given: Any) -> tuple[float, ...]:
     """Return the weights as numbers, or raise unless they are finite and >= 0."""
     values = given.tolist() if hasattr(given, "tolist") else given
     if not isinstance(values, (list, tuple)):
-        raise TypeError(f"class_weights: expected a sequence of numbers by class, got {type(given).__name__}")
+        raise TypeError(f"class_weights: expected a sequence of numbers, one each, got {type(given).__name__}")
     for c, value in enumerate(values):
         check_number(f"class_weights[{c}]", value, minimum=0)
     return tuple(float(value) for value in values)

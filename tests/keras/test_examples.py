@@ -31,6 +31,14 @@ def test_the_readme_shows_the_quickstart():
     assert [b.strip() for b in blocks if "midas_core.adapters.keras" in b] in ([], [code])
 
 
+def test_the_page_about_real_data():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "real-data.md").read_text(), re.DOTALL)
+    (code,) = [block for block in blocks if "import keras" in block]
+    found: dict = {}
+    exec(code, found)
+    assert int(found["model"].step) == 1
+
+
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="untraced JAX compiles every operation by itself")
 @pytest.mark.parametrize("name", ["keras_loss", "keras_model", "keras_misalign"])
 def test_docstrings(name):
