@@ -83,7 +83,7 @@ def compare(before: Diagnosis, after: Diagnosis, *, names: tuple[str, str] = ("b
     if found.uses[a.name] == "overruled":
         return _conflicts(before, after, a.name, size, names, findings)
     # Against one goal: an encoder that MIDAS has improved also raises what is within reach.
-    goal = max(a.available or 0.0, b.available or 0.0)
+    goal = max(a.available or 0.0, b.available or 0.0, b.accuracy_alone)
     won = (b.accuracy_alone - a.accuracy_alone) / (goal - a.accuracy_alone)
     real = beyond_noise(a.accuracy_alone, b.accuracy_alone, size) and b.accuracy_alone > a.accuracy_alone
     status = "repaired" if won >= REPAIRED and real else "partly" if won >= PARTLY and real else "no"

@@ -62,9 +62,9 @@ def plot_use(diagnosis: Diagnosis) -> Figure:
                 axis.plot([reach], [row], "o", markerfacecolor="none", color=color, markersize=11, zorder=3)
                 ends.append(reach)
             low, high = min(ends), max(ends)
-            _label(axis, low, row, "right")
+            _label(axis, low, row, "left")
             if high > low:
-                _label(axis, high, row, "left")
+                _label(axis, high, row, "right")
         _line(axis, 100 * diagnosis.accuracy, "fused", INK, "-")
         _line(axis, 100 * diagnosis.chance, "chance", MUTED, ":")
         _rows(axis, names)
@@ -83,7 +83,7 @@ def plot_accuracy(diagnoses: Mapping[str, Diagnosis]) -> Figure:
             for shift, value, color in values:
                 if value is not None and not math.isnan(value):
                     axis.barh(row + shift, 100 * value, 0.34, color=color)
-                    _label(axis, 100 * value, row + shift, "left", gap=2)
+                    _label(axis, 100 * value, row + shift, "right", gap=3)
         _rows(axis, list(diagnoses))
         _percent(axis, "accuracy (%)")
         axis.set_xlim(0, 113)
@@ -98,7 +98,7 @@ def plot_confidence(diagnosis: Diagnosis) -> Figure:
         for row, scores in enumerate(diagnosis.modalities):
             if scores.pair_confidence is not None and not math.isnan(scores.pair_confidence):
                 axis.barh(row, 100 * scores.pair_confidence, 0.62, color=_color(row))
-                _label(axis, 100 * scores.pair_confidence, row, "left", gap=2)
+                _label(axis, 100 * scores.pair_confidence, row, "right", gap=3)
         _rows(axis, diagnosis.names)
         _percent(axis, "mean probability (%)")
         axis.set_xlim(0, 113)
@@ -162,9 +162,11 @@ def plot_confidence_history(run: Run) -> Figure | None:
     """
     curves = []
     for m, name in enumerate(run.modalities):
-        curves.append((f"{name}, fused", _series(run, f"fused_confidence_{name}"), _color(m), "-"))
-        curves.append((f"{name}, unimodal", _series(run, f"confidence_{name}"), _color(m), "--"))
-    return _curves(curves, "share (%)", 100)
+        curves.append((name, _series(run, f"fused_confidence_{name}"), _color(m), "-"))
+        curves.append((name, _series(run, f"confidence_{name}"), _color(m), "--"))
+    lines = [("fused", MUTED, "-"), ("unimodal", MUTED, "--")]
+    names = [(name, _color(m), "s") for m, name in enumerate(run.modalities)]
+    return _curves(curves, "share (%)", 100, legend=[*names, *lines])
 
 
 def plot_alpha(run: Run) -> Figure | None:
@@ -182,7 +184,9 @@ def _series(run: Run, name: str) -> tuple[list[float], list[float]]:
 Curve = tuple[str, tuple[list[float], list[float]], str, str]
 
 
-def _curves(curves: Sequence[Curve], label: str, factor: float) -> Figure | None:
+def _curves(
+    curves: Sequence[Curve], label: str, factor: float, legend: Sequence[tuple[str, str, str]] | None = None
+) -> Figure | None:
     known = [curve for curve in curves if curve[1][0]]
     if not known:
         return None
@@ -199,7 +203,7 @@ def _curves(curves: Sequence[Curve], label: str, factor: float) -> Figure | None
         else:
             axis.set_ylim(min(0.98, axis.get_ylim()[0]), max(1.1, axis.get_ylim()[1]))
         _finish(axis)
-        _legend(axis, [(name, color, line) for name, _, color, line in known])
+        _legend(axis, legend or [(name, color, line) for name, _, color, line in known])
     return figure
 
 
@@ -215,10 +219,12 @@ def _color(m: int) -> str:
     return MODALITIES[m % len(MODALITIES)]
 
 
-def _label(axis: Axes, value: float, row: float, side: str, gap: float = 5) -> None:
+def _label(axis: Axes, value: float, row: float, side: str, gap: float = 8) -> None:
+    """Write a value beside a point, ``gap`` points to its left or right."""
     if not math.isnan(value):
-        shift = gap if side == "left" else -gap
-        axis.text(value + shift, row, f"{value:.0f}", ha=side, va="center", color=INK)
+        shift, anchor = (-gap, "right") if side == "left" else (gap, "left")
+        options: dict[str, Any] = {"textcoords": "offset points", "ha": anchor, "va": "center", "color": INK}
+        axis.annotate(f"{value:.0f}", (value, row), (shift, 0), **options)
 
 
 def _line(axis: Axes, value: float, name: str, color: str, line: str) -> None:
@@ -266,5 +272,5 @@ def _legend(axis: Axes, entries: Sequence[tuple[str, str, str]]) -> None:
     )
 
 
-def _short(name: str, most: int = 24) -> str:
+def _short(name: str, most: int = 20) -> str:
     return name if len(name) <= most else f"{name[: most - 1]}…"

@@ -20,23 +20,24 @@ from midas_core.diagnostics.plots import (
     plot_training,
     plot_use,
 )
-from midas_core.diagnostics.verdict import listed, percent
+from midas_core.diagnostics.verdict import WORST_FIRST, listed, percent
 from midas_core.report.svg import inline_svg
 from midas_core.runs import Run
 
 SPLITS = ("test", "validation")
 """What is shown where a run has diagnostics of several splits: the first of these, or else any."""
 
-STATUS = {
-    "ignored": ("a modality is ignored", "bad"),
-    "underused": ("a modality is underused", "warn"),
-    "balanced": ("no modality is ignored", "good"),
-    "unclear": ("unclear", "none"),
-    "repaired": ("repaired", "good"),
-    "partly": ("partly repaired", "warn"),
-    "no": ("not repaired", "bad"),
-    "nothing to repair": ("nothing to repair", "none"),
+KINDS = {
+    "ignored": "bad",
+    "underused": "warn",
+    "balanced": "good",
+    "unclear": "none",
+    "repaired": "good",
+    "partly": "warn",
+    "no": "bad",
+    "nothing to repair": "none",
 }
+REPAIR = {"repaired": "repaired", "partly": "partly repaired", "no": "not repaired"}
 MARKS = {"good": "✓", "warn": "!", "bad": "✗", "none": "?"}
 
 
@@ -84,6 +85,8 @@ class RunContent:
     diagnosis, verdict, comparison
         None where there is nothing to make them of.
     problems : list of str
+    lines : list of str
+        What changed since the first run, and what to do that was not said of an earlier one.
     """
 
     name: str
@@ -93,18 +96,24 @@ class RunContent:
     verdict: Verdict | None = None
     comparison: Comparison | None = None
     problems: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
 
     @property
     def badge(self) -> tuple[str, str, str]:
         """Text, kind and mark of its status."""
-        text, kind = STATUS[self.verdict.status if self.verdict else "unclear"]
-        return text, kind, MARKS[kind]
+        if self.verdict is None or self.verdict.status == "unclear":
+            return "unclear", "none", MARKS["none"]
+        kind = KINDS[self.verdict.status]
+        level = next((x for x in WORST_FIRST if x in self.verdict.uses.values()), "")
+        names = [name for name, use in self.verdict.uses.items() if use == level]
+        return f"{level}: {', '.join(names)}" if names else "no modality ignored", kind, MARKS[kind]
 
     @property
     def repair_badge(self) -> tuple[str, str, str]:
         """Text, kind and mark of the comparison to the first run."""
         assert self.comparison is not None
-        text, kind = STATUS[self.comparison.status]
+        status, kind = self.comparison.status, KINDS[self.comparison.status]
+        text = f"{REPAIR[status]}: {self.comparison.weak}" if status in REPAIR else status
         return text, kind, MARKS[kind]
 
 
@@ -134,6 +143,12 @@ def gather(runs: Sequence[Run]) -> list[RunContent]:
                 f"its diagnostics are of {content.split} data, those of {first.name} of {first.split}"
             )
         content.comparison = compare(first.diagnosis, content.diagnosis, names=(first.name, content.name))
+    said: set[str] = set()
+    for content in found:
+        content.lines += content.comparison.findings if content.comparison else ()
+        advice = [] if content.verdict is None else [x for x in content.verdict.advice if x not in said]
+        content.lines += advice
+        said.update(advice)
     return found
 
 

@@ -37,6 +37,7 @@ def render_report(runs: Sequence[Run | PathLike], *, title: str | None = None) -
     """
     jinja2 = require("jinja2", "Jinja2", "report")
     require("matplotlib", "Matplotlib", "report")
+    from midas_core.diagnostics.verdict import listed
     from midas_core.report.content import gather, number, sections
 
     if not runs:
@@ -52,7 +53,7 @@ def render_report(runs: Sequence[Run | PathLike], *, title: str | None = None) -
     environment.filters["number"] = number
     names = list(dict.fromkeys(name for c in contents for name in (c.diagnosis.names if c.diagnosis else ())))
     page: Any = environment.get_template("page.html.jinja").render(
-        title=title or ("Modality report: " + " and ".join(c.name for c in contents)[:120]),
+        title=title or f"Modality report: {listed([c.name for c in contents])}"[:160],
         contents=contents,
         diagnosed=[c for c in contents if c.diagnosis],
         modalities=names,
