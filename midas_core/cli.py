@@ -14,6 +14,7 @@ from midas_core import __version__
 from midas_core.benchmarks.command import bench
 from midas_core.demo.command import demo
 from midas_core.report.command import report
+from midas_core.verify.command import verify
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,3 +26,4 @@ def main() -> None:
 main.add_command(bench)
 main.add_command(demo)
 main.add_command(report)
+main.add_command(verify)

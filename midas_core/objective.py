@@ -16,6 +16,7 @@ from midas_core.weighting import (
     MidasState,
     Reduce,
     current_alpha,
+    finite_pairs,
     hard_sample_weight,
     imbalance,
     next_state,
@@ -219,8 +220,9 @@ def midas_objective(
 
     constant = bk.stop_gradient(log_c)
     if mixed_logits is None:
-        shares = normalized_confidence(_take_sources(constant, sources, bk), backend=bk)
-        found = imbalance(shares, shares, mask, backend=bk)
+        own = _take_sources(constant, sources, bk)
+        shares = normalized_confidence(own, backend=bk)
+        found = imbalance(shares, shares, finite_pairs(mask, own, backend=bk), backend=bk)
         alpha = xp.astype(state.alpha, aligned.dtype)
         zeros, nan = xp.zeros_like(aligned), found.fused_confidence * float("nan")
         terms = MidasTerms(unimodal_loss, aligned, unimodal, zeros, alpha, found.confidence, nan)
@@ -304,9 +306,10 @@ def weigh_pairs(
     bk = backend or get_backend(log_confidences)
     xp = bk.xp
     both = xp.stack([_take_sources(log_confidences, sources, bk), mixed_log_confidences], axis=1)
+    counted = finite_pairs(mask, both[:, 0, ...], both[:, 1, ...], backend=bk)
     both = normalized_confidence(both, backend=bk)
     shares, fused_shares = both[:, 0, ...], both[:, 1, ...]
-    found = imbalance(shares, fused_shares, mask, reduce=reduce, backend=bk)
+    found = imbalance(shares, fused_shares, counted, reduce=reduce, backend=bk)
     if variant == "official":
         weak, gap = official_gap(log_confidences, mixed_log_confidences, reduce=reduce, backend=bk)
         found = found._replace(weak=weak, gap=gap)

@@ -75,7 +75,7 @@ def imbalance(
     fused_shares : array, shape (M, V, B)
         q: normalised confidence of the fused classifier, on the mixed samples.
     mask : array, shape (V, B), bool
-        The samples that count.
+        The samples that count; `finite_pairs` leaves out what is not finite.
     reduce : callable, optional
         Takes a vector of sums over the batch to sums over all processes, where a batch is spread over several.
 
@@ -92,8 +92,6 @@ def imbalance(
     """
     bk = backend or get_backend(shares)
     xp = bk.xp
-    # A sample that is not finite spoils its own loss, never alpha.
-    mask = mask & xp.isfinite(xp.sum(shares + fused_shares, axis=0))
     both = bk.where(mask, xp.stack([shares, fused_shares]), 0.0)
     sums = xp.reshape(xp.sum(both, axis=(2, 3)), (-1,))
     count = xp.reshape(xp.sum(xp.astype(mask, shares.dtype)), (1,))
@@ -102,6 +100,34 @@ def imbalance(
     weak = _one_hot_argmin(confidence, bk)
     gap = _pick(confidence - fused_confidence, weak, bk)
     return Imbalance(weak, gap, count > 0, confidence, fused_confidence)
+
+
+def finite_pairs(mask: Array, *log_confidences: Array, backend: Backend | None = None) -> Array:
+    """Return which of the samples that count have finite log-confidences alone.
+
+    A NaN or an infinity in one sample spoils the losses that it takes part in, never alpha.
+
+    Parameters
+    ----------
+    mask : array, shape (V, B), bool
+        The samples that count.
+    *log_confidences : array, shape (M, V, B)
+        Numbers up to 0, or NaN: only then does a finite sum have finite parts alone.
+
+    Returns
+    -------
+    array, shape (V, B), bool
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> finite_pairs(np.array([[True, True, False]]), np.array([[[-1.0, -np.inf, -1.0]], [[-2.0, -2.0, -2.0]]]))
+    array([[ True, False, False]])
+    """
+    bk = backend or get_backend(mask)
+    for each in log_confidences:
+        mask = mask & bk.xp.isfinite(bk.xp.sum(each, axis=0))
+    return mask
 
 
 def official_gap(
@@ -130,6 +156,10 @@ def official_gap(
     weak : array, shape (2,), bool
     gap : array, shape ()
 
+    Notes
+    -----
+    Each mean is taken over what is finite.
+
     Examples
     --------
     >>> import numpy as np
@@ -141,8 +171,9 @@ def official_gap(
     xp = bk.xp
     views = fused_log_confidences.shape[1]
     each = xp.concat([log_confidences, xp.reshape(fused_log_confidences, (2 * views, -1))], axis=0)
-    ones = xp.ones_like(log_confidences[0, ...])
-    means, _ = _means(xp.sum(xp.exp(each), axis=-1), xp.reshape(xp.sum(ones), (1,)), reduce, bk)
+    finite = xp.isfinite(each)
+    sums = xp.sum(bk.where(finite, xp.exp(each), 0.0), axis=-1)
+    means, _ = _means(sums, xp.sum(xp.astype(finite, sums.dtype), axis=-1), reduce, bk)
     confidence, fused = means[:2], xp.reshape(means[2:], (2, -1))
     weak = _one_hot_argmin(confidence, bk)
     gap = xp.mean(fused[0, ...] / fused[1, ...]) - confidence[0, ...] / confidence[1, ...]
@@ -321,10 +352,10 @@ def _one_hot_argmin(x: Array, bk: Backend) -> Array:
 
 
 def _means(sums: Array, count: Array, reduce: Reduce | None, bk: Backend) -> tuple[Array, Array]:
-    """Divide sums by a count, shape (1,); return the means and the count, shape ()."""
+    """Divide sums (K,) by one count (1,) or by their own (K,); return the means and the first count, shape ()."""
     if reduce is not None:
         everything = reduce(bk.xp.concat([sums, count], axis=0))
-        sums, count = everything[:-1], everything[-1:]
+        sums, count = everything[: sums.shape[0]], everything[sums.shape[0] :]
     return sums / bk.at_least(count, 1.0), count[0, ...]
 
 

@@ -6,13 +6,13 @@ import os
 
 import pytest
 
-from midas_core.testing.frameworks import KINDS, Framework
+from midas_core.testing.frameworks import Framework, load_framework
 
 
 def get_framework(name: str) -> Framework:
     """Return a framework; a missing one skips the test, or fails it where MIDAS_REQUIRED_BACKENDS names it."""
     try:
-        return KINDS[name]()
+        return load_framework(name)
     except ImportError as error:
         if name in os.environ.get("MIDAS_REQUIRED_BACKENDS", "").split(","):
             pytest.fail(f"backend {name} is required here and missing: {error}")

@@ -31,6 +31,15 @@ class NumpyBackend(Backend):
         found[permutation] = values
         return found
 
+    def where(self, condition: Array, x: Array | float, y: Array | float) -> Array:
+        """Give a scalar the dtype of the other side: of the bfloat16 of ml_dtypes and a float NumPy makes float64."""
+        # By type: np.float64 is a float too.
+        if type(x) in (int, float):
+            x = y.dtype.type(x)  # type: ignore[union-attr]
+        elif type(y) in (int, float):
+            y = x.dtype.type(y)  # type: ignore[union-attr]
+        return np.where(condition, x, y)
+
     def uniform(self, shape: tuple[Any, ...], like: Array, rng: Any) -> Array:
         """Draw from ``numpy.random.default_rng(rng)``."""
         return np.random.default_rng(rng).random(shape, dtype=np.float32)

@@ -15,8 +15,8 @@ class StrictBackend(Backend):
     """Strict arrays; ``rng`` as for NumPy."""
 
     def uniform(self, shape: tuple[Any, ...], like: Array, rng: Any) -> Array:
-        """Draw with NumPy and wrap."""
-        return xp.asarray(np.random.default_rng(rng).random(shape, dtype=np.float32))
+        """Draw with NumPy and wrap, on the device of ``like``."""
+        return xp.asarray(np.random.default_rng(rng).random(shape, dtype=np.float32), device=like.device)
 
 
 BACKEND = StrictBackend("array_api_strict", xp)

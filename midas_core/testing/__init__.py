@@ -1,1 +1,30 @@
-"""The properties that every backend has to hold, for tests of your own: problems, oracle, frameworks, checks."""
+"""The properties that every backend has to hold, for test suites of your own: oracle, problems, checks.
+
+`check_backend` is the one line; the rest is what it is made of.
+"""
+
+from midas_core.backends import require
+
+require("hypothesis", "Hypothesis", "verify")
+
+from midas_core.testing.checks import check_autograd, check_finite_differences, check_values
+from midas_core.testing.frameworks import Framework, load_framework
+from midas_core.testing.problems import Problem, make_problem, problems
+from midas_core.testing.properties import PROPERTIES, Property
+from midas_core.testing.verify import Verdict, check_backend, verify_backend
+
+__all__ = [
+    "PROPERTIES",
+    "Framework",
+    "Problem",
+    "Property",
+    "Verdict",
+    "check_autograd",
+    "check_backend",
+    "check_finite_differences",
+    "check_values",
+    "load_framework",
+    "make_problem",
+    "problems",
+    "verify_backend",
+]

@@ -1,74 +1,195 @@
-"""The frameworks under test: NumPy in, NumPy out, and gradients where there are some."""
+"""A framework as the checks see it: the way into it, out of it, and to its gradients."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 
-from midas_core import load_backend
+from midas_core.backends import Backend, load_backend
 
 NAMES = ("numpy", "array_api_strict", "torch", "jax", "tensorflow")
+"""Those that need no GPU."""
 AUTOGRAD = ("torch", "jax", "tensorflow")
+
+Gradients = tuple[list[list[np.ndarray]], list[np.ndarray]]
 
 
 class Framework:
-    """A framework's backend, and the way into it and out of it."""
+    """A backend and how NumPy arrays come into it and out of it.
 
-    name = "numpy"
+    As it stands it serves a namespace whose ``asarray`` takes NumPy arrays and whose arrays ``numpy.asarray`` takes;
+    override what differs.
 
-    def __init__(self) -> None:
-        self.backend = load_backend(self.name)
+    Parameters
+    ----------
+    backend : Backend
+        What is to be checked.
+    device : optional
+        Where its arrays are to lie; None for the default.
+
+    Attributes
+    ----------
+    name : str
+    device_name : str
+        For people to read.
+    shapes : sequence of (B, M, C), or None
+        The shapes of the problems that it is tried on, where every new one costs a compilation; None for any.
+    half : tuple of str
+        The half-precision dtypes that it has.
+    memory : dict, or None
+        What steps of the core gave, by the recipe of the problem, so that several properties need it once.
+    """
+
+    shapes: Sequence[tuple[int, int, int]] | None = None
+    half: tuple[str, ...] = ()
+    memory: dict[str, dict[str, np.ndarray]] | None = None
+
+    def __init__(self, backend: Backend, device: Any = None) -> None:
+        self.backend = backend
+        self.name = backend.name
+        self.device = device
 
     def __repr__(self) -> str:
         return self.name
 
-    def scope(self, dtype: Any) -> AbstractContextManager:
+    @property
+    def device_name(self) -> str:
+        """Return the name of the device."""
+        return "default" if self.device is None else str(self.device)
+
+    def scope(self, dtype: Any) -> AbstractContextManager[Any]:
         """Return the context in which arrays of this dtype exist."""
         return nullcontext()
 
     def array(self, x: Any) -> Any:
-        return np.asarray(x)
+        """Return a NumPy array as one of the framework's."""
+        return self.backend.xp.asarray(np.asarray(x))
 
     def numpy(self, x: Any) -> np.ndarray:
+        """Return an array of the framework as a NumPy array; half precision as float32."""
         return np.asarray(x)
 
-    def call(self, function: Any, *arguments: Any) -> Any:
+    def owns(self, x: Any) -> bool:
+        """Return whether ``x`` is an array of this framework."""
+        return isinstance(x, type(self.array(np.zeros(1, np.float32))))
+
+    def on_device(self, x: Any) -> bool:
+        """Return whether ``x`` lies where it should."""
+        return True
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function, compiled where compiling it once is quicker."""
         return function(*arguments)
 
-    def gradients(self, function: Any, arrays: list[Any]) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
+    def rng(self, seed: int) -> Any:
+        """Return a source of random numbers as the backend's ``uniform`` takes it."""
+        return np.random.default_rng(seed)
+
+    @property
+    def differentiates(self) -> bool:
+        """Return whether there are gradients."""
+        return type(self).gradients is not Framework.gradients
+
+    def gradients(self, function: Callable[..., Any], arrays: list[Any]) -> Gradients:
         """Differentiate ``function(*arrays) -> (scalars, others)``.
 
         Returns the gradient of each scalar in each array, 0 where nothing flows, and the other arrays.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{self.name} has no autograd")
+
+
+class Numpy(Framework):
+    """NumPy."""
+
+    half = ("float16", "bfloat16")
+
+    def __init__(self, device: Any = None) -> None:
+        super().__init__(load_backend("numpy"), device or "cpu")
+
+    @staticmethod
+    def devices() -> list[str]:
+        """Return the one that there is."""
+        return ["cpu"]
+
+    def array(self, x: Any) -> Any:
+        """Return what is given."""
+        return np.asarray(x)
+
+    def owns(self, x: Any) -> bool:
+        """Return whether it is an array, or the scalar that NumPy makes of one without axes."""
+        return isinstance(x, np.ndarray | np.generic)
 
 
 class Strict(Framework):
-    name = "array_api_strict"
+    """array-api-strict; its second device is there to be mistaken."""
+
+    def __init__(self, device: Any = None) -> None:
+        super().__init__(load_backend("array_api_strict"), device or "CPU_DEVICE")
+
+    @staticmethod
+    def devices() -> list[str]:
+        """Return its default device and another one."""
+        return ["CPU_DEVICE", "device1"]
 
     def array(self, x: Any) -> Any:
-        return self.backend.xp.asarray(np.asarray(x))
+        """Place on the device."""
+        xp = self.backend.xp
+        return xp.asarray(np.asarray(x), device=xp.Device(self.device))
+
+    def numpy(self, x: Any) -> np.ndarray:
+        """Move to the CPU first."""
+        return np.asarray(x.to_device(self.backend.xp.Device("CPU_DEVICE")))
+
+    def on_device(self, x: Any) -> bool:
+        """Compare the devices."""
+        return bool(x.device == self.backend.xp.Device(self.device))
 
 
 class Torch(Framework):
-    name = "torch"
+    """PyTorch."""
+
+    half = ("float16", "bfloat16")
+
+    def __init__(self, device: Any = None) -> None:
+        super().__init__(load_backend("torch"), device or "cpu")
+
+    @staticmethod
+    def devices() -> list[str]:
+        """Return the CPU and every GPU that CUDA shows."""
+        import torch
+
+        return ["cpu", *(f"cuda:{k}" for k in range(torch.cuda.device_count()))]
 
     def array(self, x: Any) -> Any:
+        """Copy to the device."""
         import torch
 
         x = np.asarray(x)
         if x.dtype.name == "bfloat16":
-            return torch.tensor(x.astype("float32")).bfloat16()
-        return torch.tensor(x)
+            return torch.tensor(x.astype("float32"), device=self.device).bfloat16()
+        return torch.tensor(x, device=self.device)
 
     def numpy(self, x: Any) -> np.ndarray:
+        """Detach, and copy to the CPU."""
         x = x.detach().cpu()
-        return (x.float() if x.dtype.itemsize == 2 and x.is_floating_point() else x).numpy()
+        found: np.ndarray = (x.float() if x.dtype.itemsize == 2 and x.is_floating_point() else x).numpy()
+        return found
 
-    def gradients(self, function: Any, arrays: list[Any]) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
+    def on_device(self, x: Any) -> bool:
+        """Compare the devices."""
+        return str(x.device) == str(self.device)
+
+    def rng(self, seed: int) -> Any:
+        """Return a generator on the device."""
+        import torch
+
+        return torch.Generator(self.device).manual_seed(seed)
+
+    def gradients(self, function: Callable[..., Any], arrays: list[Any]) -> Gradients:
+        """Use ``torch.autograd.grad``."""
         import torch
 
         arrays = [x.detach().requires_grad_() for x in arrays]
@@ -84,29 +205,75 @@ class Torch(Framework):
 
 
 class Jax(Framework):
-    name = "jax"
+    """JAX.
 
-    def scope(self, dtype: Any) -> AbstractContextManager:
+    Parameters
+    ----------
+    device : str, optional
+        As in ``"cpu:0"``.
+    compiled : bool
+        Whether each problem is compiled as a whole, quicker for a few; or runs operation by operation, each compiled
+        once for each shape, quicker for many.
+    """
+
+    shapes = ((1, 2, 2), (5, 3, 2), (6, 2, 4))
+    half = ("float16", "bfloat16")
+
+    def __init__(self, device: Any = None, *, compiled: bool = True) -> None:
+        super().__init__(load_backend("jax"), device or "cpu:0")
         import jax
 
-        return jax.enable_x64(np.dtype(dtype) == np.float64)
+        kind, _, number = self.device.partition(":")
+        self.place = jax.devices(kind)[int(number or 0)]
+        self.compiled = compiled
+
+    @staticmethod
+    def devices() -> list[str]:
+        """Return the first CPU, and every other device that JAX shows."""
+        import jax
+
+        shown = [f"{d.platform}:{d.id}" for d in jax.devices() if d.platform != "cpu"]
+        return ["cpu:0", *shown]
+
+    def scope(self, dtype: Any) -> AbstractContextManager[Any]:
+        """Turn 64-bit numbers on or off, and make the device the default."""
+        import jax
+
+        return _Both(jax.default_device(self.place), jax.enable_x64(np.dtype(dtype) == np.float64))
 
     def array(self, x: Any) -> Any:
+        """Copy to the device."""
         import jax
 
         x = np.asarray(x)
         # JAX warns when it cuts 64-bit numbers; here it is meant.
         if x.dtype == np.int64 and not jax.config.jax_enable_x64:
             x = x.astype(np.int32)
-        return jax.numpy.asarray(x)
+        return jax.device_put(x, self.place)
 
-    def call(self, function: Any, *arguments: Any) -> Any:
+    def numpy(self, x: Any) -> np.ndarray:
+        """Copy to the CPU."""
+        found = np.asarray(x)
+        return found.astype(np.float32) if found.dtype.name in self.half else found
+
+    def on_device(self, x: Any) -> bool:
+        """Compare the devices."""
+        return bool(x.devices() == {self.place})
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Compile, or not."""
         import jax
 
-        # Eagerly JAX compiles every operation on its own, ten times as long as the whole.
-        return jax.jit(function)(*arguments)
+        return (jax.jit(function) if self.compiled else function)(*arguments)
 
-    def gradients(self, function: Any, arrays: list[Any]) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
+    def rng(self, seed: int) -> Any:
+        """Return a key."""
+        import jax
+
+        return jax.random.key(seed)
+
+    def gradients(self, function: Callable[..., Any], arrays: list[Any]) -> Gradients:
+        """Use ``jax.vjp``."""
         import jax
 
         def slopes(*values: Any) -> Any:
@@ -115,19 +282,58 @@ class Jax(Framework):
             found = [pull([x.astype(s.dtype) for x, s in zip(row, scalars, strict=True)]) for row in picks]
             return found, others
 
-        found, others = jax.jit(slopes)(*arrays)
+        found, others = self.call(slopes, *arrays)
         return [[np.asarray(g) for g in row] for row in found], [np.asarray(x) for x in others]
 
 
 class Tensorflow(Framework):
-    name = "tensorflow"
+    """TensorFlow."""
 
-    def array(self, x: Any) -> Any:
+    half = ("float16", "bfloat16")
+
+    def __init__(self, device: Any = None) -> None:
+        super().__init__(load_backend("tensorflow"), device or "CPU:0")
+
+    @staticmethod
+    def devices() -> list[str]:
+        """Return every CPU and GPU that TensorFlow shows."""
         import tensorflow as tf
 
-        return tf.constant(np.asarray(x))
+        return [
+            d.name.removeprefix("/device:") for d in tf.config.list_logical_devices() if d.device_type in ("CPU", "GPU")
+        ]
 
-    def gradients(self, function: Any, arrays: list[Any]) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
+    def scope(self, dtype: Any) -> AbstractContextManager[Any]:
+        """Make the device the default."""
+        import tensorflow as tf
+
+        place: AbstractContextManager[Any] = tf.device(self.device)
+        return place
+
+    def array(self, x: Any) -> Any:
+        """Copy to the device."""
+        import tensorflow as tf
+
+        with tf.device(self.device):
+            return tf.constant(np.asarray(x))
+
+    def numpy(self, x: Any) -> np.ndarray:
+        """Copy to the CPU."""
+        found = np.asarray(x)
+        return found.astype(np.float32) if found.dtype.name in self.half else found
+
+    def on_device(self, x: Any) -> bool:
+        """Compare the devices, but for whole numbers, which TensorFlow keeps on the CPU at will."""
+        return not x.dtype.is_floating or x.device.endswith(self.device)
+
+    def rng(self, seed: int) -> Any:
+        """Return a generator."""
+        import tensorflow as tf
+
+        return tf.random.Generator.from_seed(seed)
+
+    def gradients(self, function: Callable[..., Any], arrays: list[Any]) -> Gradients:
+        """Use ``tf.GradientTape``."""
         import tensorflow as tf
 
         with tf.GradientTape(persistent=True) as tape:
@@ -138,17 +344,107 @@ class Tensorflow(Framework):
 
 
 class Cupy(Framework):
-    """Needs a GPU."""
+    """CuPy; needs a GPU."""
 
-    name = "cupy"
+    half = ("float16",)
 
-    def array(self, x: Any) -> Any:
-        return self.backend.xp.asarray(np.asarray(x))
+    def __init__(self, device: Any = None) -> None:
+        super().__init__(load_backend("cupy"), device or "cuda:0")
 
-    def numpy(self, x: Any) -> np.ndarray:
+    @staticmethod
+    def devices() -> list[str]:
+        """Return every GPU.
+
+        Raises
+        ------
+        ImportError
+            If there is none.
+        """
         import cupy
 
-        return cupy.asnumpy(x)
+        try:
+            count = cupy.cuda.runtime.getDeviceCount()
+        except cupy.cuda.runtime.CUDARuntimeError:
+            count = 0
+        if count == 0:
+            raise ImportError("CuPy finds no GPU here")
+        return [f"cuda:{k}" for k in range(count)]
+
+    def scope(self, dtype: Any) -> AbstractContextManager[Any]:
+        """Make the device the current one."""
+        import cupy
+
+        place: AbstractContextManager[Any] = cupy.cuda.Device(int(self.device.partition(":")[2]))
+        return place
+
+    def numpy(self, x: Any) -> np.ndarray:
+        """Copy to the CPU."""
+        import cupy
+
+        found: np.ndarray = cupy.asnumpy(x)
+        return found
+
+    def on_device(self, x: Any) -> bool:
+        """Compare the devices."""
+        return f"cuda:{x.device.id}" == str(self.device)
+
+    def rng(self, seed: int) -> Any:
+        """Return a generator."""
+        import cupy
+
+        return cupy.random.default_rng(seed)
 
 
-KINDS = {kind.name: kind for kind in (Framework, Strict, Torch, Jax, Tensorflow, Cupy)}
+class _Both(AbstractContextManager[Any]):
+    def __init__(self, outer: Any, inner: Any) -> None:
+        self.contexts = (outer, inner)
+
+    def __enter__(self) -> None:
+        for context in self.contexts:
+            context.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        for context in reversed(self.contexts):
+            context.__exit__(*error)
+
+
+KINDS: dict[str, Any] = {
+    "numpy": Numpy,
+    "array_api_strict": Strict,
+    "torch": Torch,
+    "jax": Jax,
+    "tensorflow": Tensorflow,
+    "cupy": Cupy,
+}
+
+
+def load_framework(name: str, device: str | None = None) -> Framework:
+    """Return a framework that this library has a backend for.
+
+    Parameters
+    ----------
+    name : str
+        As for `midas_core.load_backend`.
+    device : str, optional
+        One of ``KINDS[name].devices()``.
+
+    Returns
+    -------
+    Framework
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name.
+    ImportError
+        If it is not installed, or the GPU that it needs is not there.
+
+    Examples
+    --------
+    >>> load_framework("numpy")
+    numpy
+    """
+    if name not in KINDS:
+        raise ValueError(f"backend: expected one of {list(KINDS)}, got {name!r}")
+    framework: Framework = KINDS[name](device)
+    return framework

@@ -1,0 +1,181 @@
+"""Cases beside plain problems: pairings, half precision, the edges of what there can be, what is not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import hypothesis.strategies as st
+import numpy as np
+
+from midas_core.testing import oracle
+from midas_core.testing.problems import Problem
+
+EXTREMES = ("large logits", "equal logits", "masked class", "no features", "small features", "large features")
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """What it takes to draw pairs.
+
+    Attributes
+    ----------
+    labels : array, shape (B,), integer
+    modalities : int
+    features : list of M arrays, shapes (B, ...)
+    numbers : tuple
+        As `midas_core.Draw`.
+    recipe : str
+        The call that makes it.
+    """
+
+    labels: np.ndarray
+    modalities: int
+    features: list[np.ndarray]
+    numbers: tuple[Any, ...]
+    recipe: str = field(default="", compare=False)
+
+    def __repr__(self) -> str:
+        return self.recipe
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Print as `repr` does: Hypothesis would spell every field."""
+        printer.text(self.recipe)
+
+
+def make_pairing(
+    seed: int, batch: int, modalities: int, classes: int, *, dtype: str = "int64", ties: bool = False
+) -> Pairing:
+    """Make labels and random numbers from a seed.
+
+    Parameters
+    ----------
+    seed, batch, modalities, classes : int
+    dtype : str
+        Of the labels.
+    ties : bool
+        Whether many random numbers are equal.
+
+    Returns
+    -------
+    Pairing
+
+    Examples
+    --------
+    >>> make_pairing(0, 4, 2, 3).labels.shape
+    (4,)
+    """
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, batch).astype(dtype)
+    shapes = [(batch,), (classes,), (), (modalities, batch)]
+    numbers = [np.asarray(rng.random(shape, dtype=np.float32)) for shape in shapes]
+    if ties:
+        numbers[:2] = [np.minimum(np.round(x, 1), np.float32(0.9)) for x in numbers[:2]]
+    features = [rng.normal(size=(batch, 2, m + 1)).astype(np.float32) for m in range(modalities)]
+    recipe = f"make_pairing({seed}, {batch}, {modalities}, {classes}, dtype={dtype!r}, ties={ties})"
+    return Pairing(labels, modalities, features, (*numbers[:3], numbers[3] if modalities > 2 else None), recipe)
+
+
+def pairings(shapes: Sequence[tuple[int, int, int]] | None = None) -> st.SearchStrategy[Pairing]:
+    """Draw a pairing, of any shape or of one of the given ones (B, M, C)."""
+    if shapes is None:
+        sizes: Any = st.tuples(st.integers(1, 40), st.integers(2, 4), st.integers(1, 7))
+    else:
+        sizes = st.sampled_from(shapes)
+    return st.builds(
+        lambda seed, size, dtype, ties: make_pairing(seed, *size, dtype=dtype, ties=ties),
+        st.integers(0, 2**32 - 1),
+        sizes,
+        st.sampled_from(("int64", "int32", "uint8")),
+        st.booleans(),
+    )
+
+
+def in_half_precision(p: Problem, dtype: str) -> Problem:
+    """Return a problem with logits and features in float16 or bfloat16."""
+    if dtype == "bfloat16":
+        import ml_dtypes
+
+        kind = np.dtype(ml_dtypes.bfloat16)
+    else:
+        kind = np.dtype(dtype)
+    changed = _with_logits(p, lambda z: z.astype(kind), f"in_half_precision({p}, {dtype!r})")
+    return replace(changed, features=[f.astype(kind) for f in p.features])
+
+
+def extreme(p: Problem, kind: str) -> Problem:
+    """Return a problem at the edge of what there can be.
+
+    Parameters
+    ----------
+    p : Problem
+        Not of the official variant, whose ratios have no value there.
+    kind : str
+        One of ``EXTREMES``. "large logits" are all 6e4 or -6e4, next to the largest number of float16; "masked class"
+        has a logit of -inf for a class that does not occur.
+
+    Returns
+    -------
+    Problem
+    """
+    recipe = f"extreme({p}, {kind!r})"
+    last = p.fused.shape[-1] - 1
+    if kind == "large logits":
+        return _with_logits(p, lambda z: np.where(z > 0, 6e4, -6e4).astype(p.dtype), recipe)
+    if kind == "equal logits":
+        return _with_logits(p, np.zeros_like, recipe)
+    if kind == "masked class":
+        changed = _with_logits(p, lambda z: np.where(np.arange(last + 1) == last, -np.inf, z).astype(p.dtype), recipe)
+        return replace(changed, labels=p.labels % last)
+    size = {"no features": 0.0, "small features": 1e-15, "large features": 1e15}[kind]
+    return replace(p, features=[(f * size).astype(p.dtype) for f in p.features], recipe=recipe)
+
+
+def spoiled(p: Problem, sample: int, modality: int, value: float) -> Problem:
+    """Return a problem in which one number that one encoder gave for one sample is NaN or infinite.
+
+    So are a feature, a logit of its unimodal and of the fused classifier, and of every mixed sample that it is part of.
+    """
+    sample, modality = sample % len(p.labels), modality % len(p.unimodal)
+    sources = oracle.source_matrix(
+        p.permutation.tolist(), len(p.unimodal), None if p.assignment is None else p.assignment.tolist()
+    )
+
+    def with_value(x: np.ndarray) -> np.ndarray:
+        changed = x.copy()
+        changed[sample].flat[0] = value
+        return changed
+
+    mixed = None if p.mixed is None else p.mixed.copy()
+    if mixed is not None:
+        mixed[np.array(sources[modality]) == sample, -1] = value
+    return replace(
+        p,
+        features=[with_value(f) if m == modality else f for m, f in enumerate(p.features)],
+        fused=with_value(p.fused),
+        unimodal=[with_value(z) if m == modality else z for m, z in enumerate(p.unimodal)],
+        mixed=mixed,
+        recipe=f"spoiled({p}, {sample}, {modality}, float('{value}'))",
+    )
+
+
+def touched(p: Problem) -> np.ndarray:
+    """Return, shape (B,), whose losses involve a sample that is not finite: its own, and where it is a partner."""
+    own = [p.fused, *p.unimodal, *p.features]
+    bad = ~np.logical_and.reduce([np.isfinite(x.reshape(len(x), -1)).all(axis=1) for x in own])
+    sources = oracle.source_matrix(
+        p.permutation.tolist(), len(p.unimodal), None if p.assignment is None else p.assignment.tolist()
+    )
+    found: np.ndarray = bad | bad[np.array(sources)].any(axis=(0, 1))
+    return found
+
+
+def _with_logits(p: Problem, change: Callable[[np.ndarray], np.ndarray], recipe: str) -> Problem:
+    return replace(
+        p,
+        fused=change(p.fused),
+        unimodal=[change(z) for z in p.unimodal],
+        mixed=None if p.mixed is None else change(p.mixed),
+        recipe=recipe,
+    )

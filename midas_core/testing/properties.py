@@ -1,0 +1,235 @@
+"""The properties that every backend has to hold, each with the cases that try it and the check that judges it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import hypothesis.strategies as st
+import numpy as np
+
+import midas_core as mc
+from midas_core.testing import oracle
+from midas_core.testing.cases import EXTREMES, Pairing, extreme, in_half_precision, pairings, spoiled, touched
+from midas_core.testing.checks import (
+    check_autograd,
+    check_finite_differences,
+    compare,
+    compare_to_oracle,
+    require_that,
+)
+from midas_core.testing.frameworks import Framework
+from midas_core.testing.problems import Problem, make_problem, problems
+
+
+class NotTried(Exception):  # noqa: N818
+    """A property says nothing about this backend; the message says why."""
+
+
+@dataclass(frozen=True)
+class Property:
+    """What has to hold for every case that is drawn.
+
+    Attributes
+    ----------
+    name, summary : str
+    cases : callable
+        From a `Framework` to a Hypothesis strategy. Raises `NotTried` where there is nothing to try.
+    check : callable
+        From a `Framework` and a case to the largest error, 1 being what is allowed. Raises ``AssertionError``.
+    """
+
+    name: str
+    summary: str
+    cases: Callable[[Framework], st.SearchStrategy[Any]]
+    check: Callable[[Framework, Any], float]
+
+
+LABELS = ("soft_labels", "soft_weights", "confidence", "fused_confidence")
+LOSSES = ("total", "aligned", "unimodal", "misaligned")
+ALPHA = ("alpha", "next_alpha", "next_step")
+
+
+def _problems(framework: Framework) -> st.SearchStrategy[Problem]:
+    return problems(framework.shapes)
+
+
+def _in_double(framework: Framework) -> st.SearchStrategy[Problem]:
+    return problems(framework.shapes, dtypes=("float64",))
+
+
+def _moderate(framework: Framework) -> st.SearchStrategy[Problem]:
+    return problems(framework.shapes, scales=(0.0, 0.3, 3.0))
+
+
+def _pairings(framework: Framework) -> st.SearchStrategy[Pairing]:
+    return pairings(framework.shapes)
+
+
+def _check_pairs(framework: Framework, case: Pairing) -> float:
+    """Compare pairs, source matrix, gather, classes and mask."""
+    bk, count = framework.backend, case.modalities
+    labels, features = case.labels.tolist(), case.features
+    with framework.scope(np.float32):
+        numbers = mc.Draw(*(None if x is None else framework.array(x) for x in case.numbers))
+        own = framework.array(case.labels)
+        plain = framework.numpy(mc.plain_permutation(numbers.samples, backend=bk)).tolist()
+        permutation = mc.different_class_permutation(
+            own, numbers.samples, numbers.classes, numbers.rotation, backend=bk
+        )
+        sources = mc.draw_sources(numbers, own, count, backend=bk)
+        classes = mc.pair_classes(own, sources, backend=bk)
+        mask = framework.numpy(mc.pair_mask(classes, backend=bk))
+        mixed = [framework.numpy(x) for x in mc.mix([framework.array(f) for f in features], sources, backend=bk)]
+        pi, found, spoken = (framework.numpy(x) for x in (permutation, sources, classes))
+    require_that(sorted(plain) == list(range(len(labels))), f"plain_permutation: {plain} is none")
+    require_that(
+        oracle.is_valid_pairing(labels, pi.tolist()),
+        f"different_class_permutation: {pi.tolist()} for the labels {labels}; at most "
+        f"{oracle.fewest_same_class(labels)} samples may keep their class",
+    )
+    assignment = None if count == 2 else np.argsort(case.numbers[3], axis=0).tolist()
+    expected = oracle.source_matrix(pi.tolist(), count, assignment)
+    compare("draw_sources", found, expected, 1e-9)
+    compare("pair_classes", spoken, case.labels[np.array(expected)], 1e-9)
+    several = [[len({labels[s[v][i]] for s in expected}) > 1 for i in range(len(labels))] for v in range(2)]
+    require_that(np.array_equal(mask, several), f"pair_mask: {mask.tolist()}, expected {several}")
+    for m, rows in enumerate(mixed):
+        require_that(np.array_equal(rows, features[m][np.array(expected[m])]), f"mix: rows of modality {m}")
+    return 0.0
+
+
+def _seeds(framework: Framework) -> st.SearchStrategy[int]:
+    like = framework.array(np.zeros(1, np.float32))
+    try:
+        framework.backend.uniform((1,), like, framework.rng(0))
+    except NotImplementedError as error:
+        raise NotTried(str(error)) from error
+    return st.integers(0, 2**31 - 2)
+
+
+def _check_draws(framework: Framework, seed: int) -> float:
+    with framework.scope(np.float32):
+        labels = framework.array(np.array([0, 1, 1, 2, 2]))
+        drawn = [mc.draw(labels, 3, 3, framework.rng(s), backend=framework.backend) for s in (seed, seed, seed + 1)]
+        first, again, other = ([framework.numpy(x) for x in numbers] for numbers in drawn)
+        for x in drawn[0]:
+            require_that(framework.owns(x) and framework.on_device(x), f"draw: {type(x)} on another device")
+    require_that([x.shape for x in first] == [(5,), (3,), (), (3, 5)], "draw: shapes")
+    require_that(all(x.dtype == np.float32 for x in first), "draw: expected float32")
+    require_that(all(((x >= 0) & (x < 1)).all() for x in first), "draw: expected numbers in [0, 1)")
+    require_that(all(map(np.array_equal, first, again)), "draw: one seed gave two draws")
+    require_that(not all(map(np.array_equal, first, other)), "draw: two seeds gave one draw")
+    return 0.0
+
+
+def _against_oracle(*names: str) -> Callable[[Framework, Problem], float]:
+    return lambda framework, p: compare_to_oracle(framework, p, set(names))[1]
+
+
+def _if_autograd(framework: Framework) -> st.SearchStrategy[Problem]:
+    if not framework.differentiates:
+        raise NotTried(f"{framework.name} has no autograd")
+    return _problems(framework)
+
+
+def _half(framework: Framework) -> st.SearchStrategy[Problem]:
+    dtypes = [d for d in framework.half if d != "bfloat16" or find_spec("ml_dtypes")]
+    if not dtypes:
+        raise NotTried(f"{framework.name} has no half precision")
+    return st.builds(in_half_precision, problems(framework.shapes, dtypes=("float32",)), st.sampled_from(dtypes))
+
+
+def _check_half(framework: Framework, p: Problem) -> float:
+    # The oracle sees the rounded numbers, and the tolerance is that of float32.
+    found, error = compare_to_oracle(framework, p)
+    require_that(all(np.isfinite(found[name]).all() for name in ("total", "next_alpha")), "not finite")
+    return error
+
+
+def _extremes(framework: Framework) -> st.SearchStrategy[Problem]:
+    dtypes = st.sampled_from(("float32", "float64"))
+    any_size = st.tuples(st.integers(1, 8), st.integers(2, 3), st.integers(2, 4))
+    sizes = any_size if framework.shapes is None else st.sampled_from(framework.shapes)
+    seeds, kinds = st.integers(0, 2**32 - 1), st.sampled_from(EXTREMES)
+    return st.builds(
+        lambda seed, size, dtype, kind, similarity: extreme(
+            make_problem(seed, *size, dtype=dtype, similarity=similarity), kind
+        ),
+        seeds,
+        sizes,
+        dtypes,
+        kinds,
+        st.sampled_from(("cosine", "l2")),
+    )
+
+
+def _check_extremes(framework: Framework, p: Problem) -> float:
+    with np.errstate(all="ignore"):
+        found, error = compare_to_oracle(framework, p)
+    for name, x in found.items():
+        require_that(np.isfinite(x).all(), f"{name} is not finite: {x}")
+    return error
+
+
+def _spoiled(framework: Framework) -> st.SearchStrategy[Problem]:
+    values = st.sampled_from((float("nan"), float("inf"), -float("inf")))
+    return st.builds(spoiled, _moderate(framework), st.integers(0, 99), st.integers(0, 99), values)
+
+
+def _check_spoiled(framework: Framework, p: Problem) -> float:
+    with np.errstate(all="ignore"):
+        found, error = compare_to_oracle(framework, p, samples=~touched(p))
+    for name in (*ALPHA, "confidence"):
+        require_that(np.isfinite(found[name]).all(), f"{name} is not finite: {found[name]}")
+    # It must not be hushed up either. A logit of -inf says that a class is impossible, and may be right.
+    own = ~(p.fused < np.inf).all(axis=-1)
+    hushed = np.isfinite(found["aligned"]) & own
+    require_that(not hushed.any(), f"a finite loss of what is not finite: {found['aligned']}")
+    return error
+
+
+PROPERTIES = {
+    each.name: each
+    for each in (
+        Property("pairs", "different-class pairs, source matrix, gather, mask", _pairings, _check_pairs),
+        Property("draws", "random numbers in [0, 1), the same for the same seed", _seeds, _check_draws),
+        Property(
+            "soft labels",
+            "soft labels, soft weights, mean confidences",
+            _problems,
+            _against_oracle(*LABELS),
+        ),
+        Property(
+            "losses",
+            "every term of the loss of every sample",
+            _problems,
+            _against_oracle(*LOSSES),
+        ),
+        Property(
+            "alpha",
+            "the weights of a step and of the next one",
+            _problems,
+            _against_oracle(*ALPHA),
+        ),
+        Property("gradients", "the closed-form gradient", _problems, _against_oracle("gradient")),
+        Property(
+            "finite differences",
+            "the closed-form gradient against the slope of the loss, in float64",
+            _in_double,
+            check_finite_differences,
+        ),
+        Property(
+            "autograd",
+            "the framework's gradient against the closed form; none through constants",
+            _if_autograd,
+            check_autograd,
+        ),
+        Property("half precision", "float16 and bfloat16 computed in float32", _half, _check_half),
+        Property("extremes", "finite at logits of 6e4, zero features, one class ...", _extremes, _check_extremes),
+        Property("not finite", "a NaN stays with its sample, and out of alpha", _spoiled, _check_spoiled),
+    )
+}
+"""By name, in the order in which they are tried."""
