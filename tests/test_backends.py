@@ -259,7 +259,7 @@ def test_the_default_logsumexp_agrees(name):
 
 
 def test_a_missing_backend_skips_or_fails_as_the_environment_says(monkeypatch):
-    def missing(self):
+    def missing(self, device=None):
         raise ImportError("not here")
 
     monkeypatch.setattr("midas_core.testing.frameworks.Jax.__init__", missing)

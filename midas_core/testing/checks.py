@@ -91,7 +91,8 @@ def _soft_labels(bk: Any, x: Any, sources: Any) -> Any:
     if len(x.labels.shape) == 2:
         return None
     classes = mc.pair_classes(x.labels, sources, backend=bk)
-    logits = mc.mix(x.unimodal, sources, backend=bk)
+    unimodal = x.unimodal if x.present is None else mc.zero_missing(x.unimodal, x.present, backend=bk)
+    logits = mc.mix(unimodal, sources, backend=bk)
     log_c = [mc.log_confidence(z, classes[m, ...], backend=bk) for m, z in enumerate(logits)]
     shares = mc.normalized_confidence(bk.xp.stack(log_c), backend=bk)
     return mc.soft_labels(shares, classes, x.fused.shape[-1], backend=bk)

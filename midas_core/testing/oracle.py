@@ -303,14 +303,16 @@ def labels_of(problem: Any) -> list[list[list[Label]]]:
 
 
 def mixed_soft_labels(problem: Any) -> Cube:
-    """Return the soft label of each mixed sample (eq. 3), view by view."""
+    """Return the soft label of each mixed sample (eq. 3), view by view; logits of what is missing count as zeros."""
     p, modalities = problem, range(len(problem.unimodal))
     sources, classes = source_matrix(p.permutation, len(p.unimodal), p.assignment), labels_of(p)
     result = []
     for v in range(VIEWS):
         view = []
         for i in range(len(p.labels)):
-            own = [log_softmax(p.unimodal[m][sources[m][v][i]])[classes[m][v][i]] for m in modalities]
+            who = [sources[m][v][i] for m in modalities]
+            rows = [p.unimodal[m][j] if has(p, j, m) else [0.0] * len(p.fused[0]) for m, j in enumerate(who)]
+            own = [log_softmax(row)[p.labels[j]] for row, j in zip(rows, who, strict=True)]
             view.append(soft_label(normalise(own), [classes[m][v][i] for m in modalities], len(p.fused[0])))
         result.append(view)
     return result
