@@ -16,7 +16,7 @@ from midas_core.testing.problems import make_problem, problems
 from tests.frameworks import get_framework
 
 NUMPY = get_framework("numpy").backend
-DOUBLE = problems(dtypes=("float64",))
+DOUBLE = problems(dtypes=("float64",), real=False)
 
 
 def run(p):
