@@ -169,15 +169,12 @@ def _weigh_pairs(
         own.take(source, out=out, mode="clip")
     both[1] = mixed_log_confidences
     top = both.max(axis=1, keepdims=True)
-    if count == 0 or not top.min() >= LOG_UNDERFLOW:
+    if count == 0 or not math.isfinite(both.sum()) or top.min() < LOG_UNDERFLOW:
         return None
     both -= top
     np.exp(both, out=both)
     both /= both.sum(axis=1, keepdims=True)
     means = (both * mask).reshape(2, len(sources), -1).sum(axis=2) / both.dtype.type(count)
-    if not math.isfinite(means.sum()):
-        return None
-
     weak = int(means[0].argmin())
     gap = means[0, weak] - means[1, weak]
     alpha, step = state.alpha.tolist(), int(state.step)
