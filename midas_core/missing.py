@@ -14,7 +14,7 @@ def zero_missing(features: Sequence[Array], present: Array, *, backend: Backend 
 
     Parameters
     ----------
-    features : sequence of M arrays, shapes (B, ...), floating
+    features : sequence of M arrays, shapes (B, ...)
     present : array, shape (B, M), bool
         Whether a sample has a modality.
 
@@ -43,7 +43,7 @@ def zero_missing(features: Sequence[Array], present: Array, *, backend: Backend 
         here = present[:, m]
         for _ in feature.shape[1:]:
             here = here[..., None]
-        found.append(bk.where(here, feature, 0.0))
+        found.append(bk.xp.where(here, feature, bk.xp.zeros_like(feature)))
     return found
 
 

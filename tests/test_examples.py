@@ -11,8 +11,9 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-def run(name):
-    result = subprocess.run([sys.executable, "-W", "error", EXAMPLES / name], capture_output=True, text=True)
+def run(name, *arguments):
+    command = [sys.executable, "-W", "error", EXAMPLES / name, *arguments]
+    result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -32,3 +33,12 @@ def test_loop_learns(name):
 def test_numpy_training_lowers_the_loss():
     losses = [float(x) for x in re.findall(r"loss ([\d.]+)", run("numpy_training.py"))]
     assert losses[-1] < 0.6 * losses[0]
+
+
+def test_early_fusion_learns():
+    # Few epochs: enough to see that both ways train. docs/early-fusion.md has those of a whole run.
+    found = re.findall(
+        r"test accuracy ([\d.]+) %, both classes of misaligned samples [\d.]+ %", run("early_fusion.py", "5")
+    )
+    assert len(found) == 2
+    assert min(map(float, found)) > 40

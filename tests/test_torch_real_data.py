@@ -184,3 +184,23 @@ def test_the_authors_code_knows_no_missing_modality():
     criterion = MidasLoss(num_classes=3, feature_dims=DIMS, variant="official")
     with pytest.raises(ValueError, match="present: expected None with variant 'official'"):
         criterion({"audio": F0, "video": F1}, LABELS, head=nn.Linear(8, 3), present=torch.stack([HERE, HERE], 1))
+
+
+def test_raw_inputs_of_any_dtype_for_a_model_that_fuses_early():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.out = nn.EmbeddingBag(7, 4), nn.Linear(9, CLASSES)
+
+        def forward(self, inputs):
+            return self.out(torch.cat([self.words(inputs["text"]), inputs["audio"]], dim=1))
+
+    torch.manual_seed(0)
+    heads = {"text": nn.EmbeddingBag(7, CLASSES), "audio": nn.Linear(5, CLASSES)}
+    options = {"num_classes": CLASSES, "unimodal_heads": heads, "head_input": "separate"}
+    inputs, labels = {"text": torch.randint(7, (9, 6)), "audio": torch.randn(9, 5)}, torch.arange(9) % CLASSES
+    model, criterion = Model(), MidasLoss(similarity=None, **options)
+    criterion(inputs, labels, head=model, present=torch.rand(9, 2) < 0.7).backward()
+    assert all(x.grad.isfinite().all() for x in (*model.parameters(), *criterion.parameters()))
+    with pytest.raises(TypeError, match="features of modality 'text': expected a real floating dtype"):
+        MidasLoss(**options)(inputs, labels, head=model)

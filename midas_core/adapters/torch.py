@@ -181,6 +181,8 @@ class MidasLoss(StatefulModule):
             class_weights = torch.tensor(numbers, dtype=torch.float64)
         # An option as the others: the checkpoint leaves it to the constructor.
         self.register_buffer("class_weights", class_weights, persistent=False)
+        # Nothing but the user's own modules looks at them: they may be raw inputs, token ids for one.
+        self._raw = similarity is None and head_input == "separate"
         self._asks_more = multi_label or label_smoothing > 0 or class_weights is not None
 
         self.modalities, self.unimodal_heads = make_heads(num_classes, feature_dims, unimodal_heads)
@@ -260,7 +262,7 @@ class MidasLoss(StatefulModule):
         """
         self._warn_without_epoch()
         given = self.modalities.unpack(features, "features")
-        labels = check_batch(given, labels, self.modalities, self.num_classes, self.multi_label)
+        labels = check_batch(given, labels, self.modalities, self.num_classes, self.multi_label, self._raw)
         targets: Tensor | Targets = labels
         num_classes = self.num_classes
         asks_more = self._asks_more or sample_weight is not None or present is not None

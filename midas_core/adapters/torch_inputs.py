@@ -49,9 +49,16 @@ def make_heads(num_classes: int, feature_dims: Any, unimodal_heads: Any) -> tupl
 
 
 def check_batch(
-    features: list[Any], labels: Any, modalities: Modalities, num_classes: int, multi_label: bool = False
+    features: list[Any],
+    labels: Any,
+    modalities: Modalities,
+    num_classes: int,
+    multi_label: bool = False,
+    raw: bool = False,
 ) -> Tensor:
     """Return the labels as class indices, or as they are where each sample has several.
+
+    ``raw`` features may have any dtype, as token ids do.
 
     Raises
     ------
@@ -73,7 +80,8 @@ def check_batch(
         name = f"features of {modalities.title(m)}"
         if not isinstance(feature, Tensor):
             raise TypeError(f"{name}: expected a tensor, got {type(feature).__name__}")
-        check_floating(name, feature, BACKEND)
+        if not raw:
+            check_floating(name, feature, BACKEND)
         if feature.ndim < 2 or feature.shape[0] != labels.shape[0]:
             expected = f"shape (B, D) with B = {labels.shape[0]} as in labels"
             raise ValueError(f"{name}: expected {expected}, got {tuple(feature.shape)}")
