@@ -1,6 +1,9 @@
 """The report: one page that stands alone, whatever the runs hold."""
 
+import copy
+import json
 import re
+import shutil
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -12,7 +15,8 @@ from click.testing import CliRunner
 from midas_core.cli import main
 from midas_core.diagnostics import diagnose
 from midas_core.report import render_report, write_report
-from midas_core.runs import RunLogger, read_run
+from midas_core.report.content import gather
+from midas_core.runs import RunError, RunLogger, read_run
 
 NAMES = ["audio", "image"]
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -158,6 +162,33 @@ def test_a_run_cut_off_is_still_shown(tmp_path):
     assert "Accuracy over training" in text
     diagnostics.write_text('{"test": {"accuracy": 1}}')
     assert "diagnostics of test could not be read" in Page(render_report([folder])).text
+
+
+def leaves(value, path=()):
+    """Yield the place of everything inside of nested dicts and lists; of a list only its first item."""
+    items = value.items() if isinstance(value, dict) else list(enumerate(value))[:1] if isinstance(value, list) else []
+    for key, inner in items:
+        yield (*path, key)
+        yield from leaves(inner, (*path, key))
+
+
+@pytest.mark.parametrize("file", ["run.json", "diagnostics.json"])
+def test_whatever_is_wrong_in_a_file_the_page_is_made_or_the_error_says_why(tmp_path, runs, file):
+    folder = tmp_path / "run"
+    shutil.copytree(runs[0], folder)
+    whole = json.loads((folder / file).read_text())
+    for place in leaves(whole):
+        for wrong in (None, "x", 3, [], {}, ["x"]):
+            content = copy.deepcopy(whole)
+            inner = content
+            for key in place[:-1]:
+                inner = inner[key]
+            inner[place[-1]] = wrong
+            (folder / file).write_text(json.dumps(content))
+            try:
+                gather([read_run(folder)])
+            except RunError as error:
+                assert "run.json" in str(error)  # noqa: PT017
 
 
 def test_a_run_with_nothing_in_it(tmp_path):

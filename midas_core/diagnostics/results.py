@@ -182,23 +182,29 @@ class Diagnosis:
             If something is missing.
         """
         try:
-            return Diagnosis(
+            found = Diagnosis(
                 samples=int(content["samples"]),
                 accuracy=_number(content["accuracy"]),
                 macro_f1=_number(content["macro_f1"]),
                 batch_f1=_number(content["batch_f1"]),
                 calibration_error=_number(content["calibration_error"]),
                 reliability=tuple(
-                    Bin(x["low"], x["high"], x["count"], _number(x["confidence"]), _number(x["accuracy"]))
+                    Bin(
+                        float(x["low"]),
+                        float(x["high"]),
+                        int(x["count"]),
+                        _number(x["confidence"]),
+                        _number(x["accuracy"]),
+                    )
                     for x in content["reliability"]
                 ),
                 kept=int(content["kept"]),
                 pairs=int(content["pairs"]),
-                misaligned_accuracy=content["misaligned_accuracy"],
+                misaligned_accuracy=_optional(content["misaligned_accuracy"]),
                 chance=_number(content["chance"]),
                 empty_accuracy=_number(content["empty_accuracy"]),
                 absent=str(content["absent"]),
-                probe=content.get("probe"),
+                probe=None if content.get("probe") is None else str(content["probe"]),
                 modalities=tuple(_modality(x) for x in content["modalities"]),
                 classes=tuple(
                     ClassScores(
@@ -213,6 +219,10 @@ class Diagnosis:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"diagnosis: expected what Diagnosis.to_dict returns, got {error!r}") from None
+        counts = {len(each.recall_alone) for each in found.classes} | {len(each.shapley) for each in found.classes}
+        if not found.modalities or not counts <= {len(found.modalities)}:
+            raise ValueError(f"diagnosis: expected values for {len(found.modalities)} modalities, got {sorted(counts)}")
+        return found
 
     def to_frame(self, table: str = "modalities") -> Any:
         """Return a pandas DataFrame.
@@ -271,15 +281,23 @@ class Diagnosis:
 
 
 def _modality(content: Mapping[str, Any]) -> ModalityScores:
-    known = {each.name for each in fields(ModalityScores)}
-    given = {key: x for key, x in content.items() if key in known}
-    for key in ("accuracy_alone", "accuracy_without", "shapley"):
-        given[key] = _number(given[key])
-    return ModalityScores(**{**given, "similarity": tuple(given.get("similarity") or ())})
+    alone, without, shapley = (_number(content[key]) for key in ("accuracy_alone", "accuracy_without", "shapley"))
+    similarity = tuple(int(x) for x in content.get("similarity") or ())
+    scores = ModalityScores(str(content["name"]), alone, without, shapley, similarity=similarity)
+    names = [each.name for each in fields(ModalityScores)[4:] if each.name != "similarity"]
+    optional: dict[str, Any] = {key: _optional(content.get(key)) for key in names}
+    return replace(scores, **optional)
 
 
 def _number(value: Any) -> float:
-    return float("nan") if value is None else float(value)
+    number = float("nan") if value is None else float(value)
+    if abs(number) > 1 + 1e-9:
+        raise ValueError(f"{number} is no share")
+    return number
+
+
+def _optional(value: Any) -> float | None:
+    return None if value is None else _number(value)
 
 
 def _plain(value: Any) -> Any:

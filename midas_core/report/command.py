@@ -6,11 +6,7 @@ from pathlib import Path
 
 import click
 
-
-class Failure(click.ClickException):
-    """An error of the user's making or of the surroundings: a message, no traceback, exit status 2."""
-
-    exit_code = 2
+from midas_core.demo.command import Failure
 
 
 @click.command()

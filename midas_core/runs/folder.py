@@ -148,15 +148,19 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
             else:
                 problems.append(f"{DIAGNOSTICS}: expected an object for each split, left out")
     names = info.get("class_names")
+    config, about = info.get("config") or {}, info.get("versions") or {}
+    for key, value, kind in (("class_names", names, list), ("config", config, dict), ("versions", about, dict)):
+        if value is not None and not isinstance(value, kind):
+            problems.append(f"{key} in {INFO} could not be read: expected a {kind.__name__}, left out")
     return Run(
         path,
         str(info.get("name") or path.resolve().name),
         tuple(map(str, info["modalities"])),
-        None if names is None else tuple(map(str, names)),
-        dict(info.get("config") or {}),
-        dict(info.get("versions") or {}),
-        str(info.get("created", "")),
-        info.get("finished"),
+        tuple(map(str, names)) if isinstance(names, list) else None,
+        config if isinstance(config, dict) else {},
+        about if isinstance(about, dict) else {},
+        str(info.get("created") or ""),
+        None if info.get("finished") is None else str(info["finished"]),
         tuple(metrics),
         diagnostics,
         tuple(problems),
