@@ -198,27 +198,32 @@ def test_a_run_with_nothing_in_it(tmp_path):
 
 def test_runs_of_other_modalities_are_not_compared(tmp_path, runs):
     other = write_run(tmp_path / "other", names=["left", "middle", "right"])
-    text = Page(render_report([runs[0], other])).text
-    assert "it has other modalities than joint: not compared" in text
+    _, second = gather([read_run(runs[0]), read_run(other)])
+    assert second.comparison is None
+    assert second.problems == ["it has other modalities than joint: not compared"]
 
 
 def test_runs_of_the_same_name_are_told_apart(runs):
-    assert "joint (2)" in Page(render_report([runs[0], read_run(runs[0])])).text
+    run = read_run(runs[0])
+    assert [content.name for content in gather([run, run, run])] == ["joint", "joint (2)", "joint (3)"]
 
 
-def test_write_report(tmp_path, runs):
-    path = write_report([runs[0]], tmp_path / "new" / "page.html", title="A title")
-    assert Page(path.read_text(encoding="utf-8")).all("h1")[0][1] == "A title"
+def test_write_report(tmp_path):
+    RunLogger(tmp_path, modalities=NAMES, name="a run").close()
+    path = write_report([tmp_path], tmp_path / "new" / "page.html")
+    assert Page(path.read_text(encoding="utf-8")).all("h1")[0][1] == "Modality report: a run"
     with pytest.raises(ValueError, match="at least one run"):
         render_report([])
 
 
-def test_the_command(tmp_path, runs):
-    result = CliRunner().invoke(main, ["report", *map(str, runs), "-o", str(tmp_path / "page.html")])
+def test_the_command(tmp_path):
+    RunLogger(tmp_path / "run", modalities=NAMES).close()
+    result = CliRunner().invoke(main, ["report", str(tmp_path / "run")])
     assert result.exit_code == 0, result.output
-    assert result.output == f"Report: {tmp_path / 'page.html'}\n"
-    result = CliRunner().invoke(main, ["report", str(runs[0])])
-    assert (runs[0] / "report.html").exists()
+    assert result.output == f"Report: {tmp_path / 'run' / 'report.html'}\n"
+    page = tmp_path / "page.html"
+    result = CliRunner().invoke(main, ["report", str(tmp_path / "run"), "-o", str(page), "--title", "A title"])
+    assert Page(page.read_text(encoding="utf-8")).all("h1")[0][1] == "A title"
 
 
 @pytest.mark.parametrize(
