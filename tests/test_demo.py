@@ -63,11 +63,13 @@ def test_demo_reports_on_joint_training_and_midas(digits):
             found = Diagnosis.from_dict(run.diagnostics["test"])
             (same,) = [r for r in task["runs"] if r["seed"] == 0 and r["method"] == run.name]
             assert found.accuracy == pytest.approx(same["test"]["accuracy"])
+            assert found.misaligned_accuracy == pytest.approx(same["test"]["misaligned_accuracy"])
             assert [m.accuracy_alone for m in found.modalities] == pytest.approx(same["test"]["accuracy_alone"])
             assert all(m.reference_accuracy is not None for m in found.modalities)
         assert runs[1].series("alpha_left")[0] == [1, 2, 3, 4, 5, 6]
         page = folder / "out" / task["name"] / "report.html"
         assert str(page) in output.replace("\n", "")
+        assert "joint: The model" in output
         assert len(page.read_bytes()) < 1_000_000
 
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from midas_core.cli import main
 from midas_core.diagnostics import diagnose
-from midas_core.report import render_report, write_report
+from midas_core.report import headlines, render_report, write_report
 from midas_core.report.content import gather
 from midas_core.runs import RunError, RunLogger, read_run
 
@@ -92,6 +92,12 @@ def test_it_says_what_is_ignored_and_what_changed(page):
     assert "midas repairs the use of audio" in text
     for words in ("Start with MidasLoss(weight=2)", "Misaligned accuracy:", "Shapley value", "class by class"):
         assert words in text
+
+
+def test_the_answer_in_one_line_each(runs):
+    joint, midas = headlines(runs)
+    assert joint.startswith("joint: The model largely ignores audio")
+    assert midas.startswith("midas: midas repairs the use of audio")
 
 
 def test_it_needs_no_network_and_no_script(page):
@@ -220,7 +226,7 @@ def test_the_command(tmp_path):
     RunLogger(tmp_path / "run", modalities=NAMES).close()
     result = CliRunner().invoke(main, ["report", str(tmp_path / "run")])
     assert result.exit_code == 0, result.output
-    assert result.output == f"Report: {tmp_path / 'run' / 'report.html'}\n"
+    assert result.output == f"run: No diagnostics.\nReport: {tmp_path / 'run' / 'report.html'}\n"
     page = tmp_path / "page.html"
     result = CliRunner().invoke(main, ["report", str(tmp_path / "run"), "-o", str(page), "--title", "A title"])
     assert Page(page.read_text(encoding="utf-8")).all("h1")[0][1] == "A title"

@@ -76,7 +76,9 @@ def run_demo(options: Options, console: Console) -> None:
         path = options.output / f"{result.name}.png"
         draw_figure(_title(result, options), result.modalities, result.runs, path)
         console.print(f"Figure: {path}")
-        page = report_task(result, options.output / result.name, _framework(options))
+        page, lines = report_task(result, options.output / result.name, _framework(options))
+        for line in lines:
+            console.print(line, markup=False, highlight=False)
         console.print(f"Report of joint training and MIDAS: {page}")
     for file in {options.output / "results.json", options.json} - {None}:
         write_json(content, file)  # type: ignore[arg-type]

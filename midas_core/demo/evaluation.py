@@ -77,6 +77,7 @@ def diagnosis(model: Any, task: Task) -> Diagnosis:
         num_classes=task.num_classes,
         modalities=task.modalities,
         unimodal_heads=model.unimodal_heads,
+        rounds=8,  # the pairs of `score`
     )
 
 

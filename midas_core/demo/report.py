@@ -7,11 +7,11 @@ from pathlib import Path
 from midas_core.demo.results import TaskResults
 from midas_core.demo.runner import REPORTED
 from midas_core.demo.training import Run
-from midas_core.report import write_report
+from midas_core.report import headlines, write_report
 from midas_core.runs import RunLogger, clear_run
 
 
-def report_task(result: TaskResults, folder: Path, framework: str) -> Path:
+def report_task(result: TaskResults, folder: Path, framework: str) -> tuple[Path, list[str]]:
     """Write the run folders of a task, those of its first seed, and their report.
 
     Parameters
@@ -25,8 +25,9 @@ def report_task(result: TaskResults, folder: Path, framework: str) -> Path:
 
     Returns
     -------
-    Path
-        The page.
+    page : Path
+    headlines : list of str
+        The answer for each run.
     """
     seed = min(run.seed for run in result.runs)
     first = {run.method: run for run in result.runs if run.seed == seed}
@@ -39,7 +40,8 @@ def report_task(result: TaskResults, folder: Path, framework: str) -> Path:
         folders.append(target)
     seeds = len({run.seed for run in result.runs})
     title = f"{result.name}: {result.title} (seed {seed}, one of {seeds})" if seeds > 1 else None
-    return write_report(folders, folder / "report.html", title=title or f"{result.name}: {result.title} (one seed)")
+    page = write_report(folders, folder / "report.html", title=title or f"{result.name}: {result.title} (one seed)")
+    return page, headlines(folders)
 
 
 def _write(run: Run, result: TaskResults, folder: Path, framework: str, reference: dict[str, float]) -> None:

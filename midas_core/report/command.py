@@ -24,11 +24,13 @@ def report(runs: tuple[Path, ...], output: Path | None, title: str | None) -> No
     RUN is a run folder, as RunLogger and midas demo write it. To compare MIDAS to joint training, name joint training
     first. The page needs no network and can be mailed.
     """
-    from midas_core.report import write_report
+    from midas_core.report import headlines, write_report
     from midas_core.runs import RunError
 
     try:
         path = write_report(runs, output or runs[0] / "report.html", title=title)
+        for line in headlines(runs):
+            click.echo(line)
     except (RunError, ImportError, OSError) as error:
         raise Failure(str(error)) from error
     click.echo(f"Report: {path}")

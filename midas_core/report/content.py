@@ -99,6 +99,15 @@ class RunContent:
     lines: list[str] = field(default_factory=list)
 
     @property
+    def headline(self) -> str:
+        """The answer in one sentence."""
+        if self.comparison is not None:
+            return self.comparison.headline
+        if self.verdict is not None:
+            return self.verdict.headline
+        return f"No diagnostics{'' if self.run.finished else ': the run was not finished when this page was made'}."
+
+    @property
     def badge(self) -> tuple[str, str, str]:
         """Text, kind and mark of its status."""
         if self.verdict is None or self.verdict.status == "unclear":

@@ -63,6 +63,26 @@ def render_report(runs: Sequence[Run | PathLike], *, title: str | None = None) -
     return str(page)
 
 
+def headlines(runs: Sequence[Run | PathLike]) -> list[str]:
+    """Return the answer for each run in one line: its name, and the verdict or what changed since the first run.
+
+    Parameters
+    ----------
+    runs : sequence of Run or path
+
+    Returns
+    -------
+    list of str
+    """
+    require("matplotlib", "Matplotlib", "report")
+    from midas_core.report.content import gather
+
+    return [
+        f"{content.name}: {content.headline}"
+        for content in gather([run if isinstance(run, Run) else read_run(run) for run in runs])
+    ]
+
+
 def write_report(runs: Sequence[Run | PathLike], path: PathLike, *, title: str | None = None) -> Path:
     """Write the report of one run or several into a file; see `render_report`.
 
