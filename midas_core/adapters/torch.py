@@ -28,6 +28,7 @@ from midas_core.adapters.torch_misalign import Misalign, Misaligned
 from midas_core.adapters.torch_random import Pairs
 from midas_core.adapters.torch_state import StatefulModule
 from midas_core.adapters.torch_terms import reduce_terms
+from midas_core.adapters.torch_values import check_terms, check_values
 from midas_core.backends.torch import BACKEND
 from midas_core.kernels.errors import similarities_of
 from midas_core.kernels.plan import Linear, Plan
@@ -84,6 +85,9 @@ class MidasLoss(StatefulModule):
         Whether the labels are rows of 0 and 1, (B, C), any number of them 1, with the mean of C binary cross-entropies.
     head_input : {"concatenated", "separate"}
         Whether ``head`` takes the features concatenated along axis 1, or in the structure in which they were given.
+    check : bool
+        Whether each step looks at the values too, and names the sample and the modality where one is not finite, or no
+        label. Every step then waits for the device; under ``torch.compile`` nothing is looked at.
     seed : int, optional
         Of the criterion's own random stream; without one, ``torch.manual_seed`` decides.
 
@@ -145,6 +149,7 @@ class MidasLoss(StatefulModule):
         class_weights: Sequence[float] | Tensor | None = None,
         multi_label: bool = False,
         head_input: str = "concatenated",
+        check: bool = False,
         seed: int | None = None,
     ) -> None:
         super().__init__(seed)
@@ -163,6 +168,7 @@ class MidasLoss(StatefulModule):
             multi_label=multi_label,
         )
         check_choice("head_input", head_input, HEAD_INPUTS)
+        check_choice("check", check, (False, True))
 
         self.num_classes = num_classes
         self.weight = weight
@@ -175,6 +181,7 @@ class MidasLoss(StatefulModule):
         self.label_smoothing = label_smoothing
         self.multi_label = multi_label
         self.head_input = head_input
+        self.check = check
         if class_weights is not None:
             numbers = read_class_weights(class_weights)
             check_class_weights(numbers, num_classes)
@@ -276,6 +283,11 @@ class MidasLoss(StatefulModule):
                 labels, num_classes = label_ids(labels, backend=BACKEND), labels.shape[0]
         if permutation is not None:
             check_shape("permutation", permutation, labels.shape, "(B,)")
+        looks = self.check and not torch.compiler.is_compiling()
+        if looks:
+            own = targets.labels if isinstance(targets, Targets) else targets
+            beside = {"permutation": permutation, "sample_weight": sample_weight}
+            check_values(given, own, self.modalities, self.num_classes, **beside)
         pairs = self.draw_pairs(
             labels,
             num_classes,
@@ -291,7 +303,11 @@ class MidasLoss(StatefulModule):
             check_shape("weight of the head", additive.weight, (self.num_classes, self._width(given)), "(C, D)")
         if self._warming_up:
             terms, state = self._warmup_terms(head, features, given, targets, sources, present)
-        elif additive is not None and not asks_more and (unimodal := self._fusible(additive, given)) is not None:
+        elif (
+            additive is not None
+            and not (asks_more or looks)
+            and (unimodal := self._fusible(additive, given)) is not None
+        ):
             terms, state = self._fused_terms(additive, unimodal, given, labels, pairs)
         else:
             unimodal_logits = self._unimodal_logits(given)
@@ -315,6 +331,9 @@ class MidasLoss(StatefulModule):
                 backend=BACKEND,
                 **self._options,
             )
+        if terms.unimodal.ndim == 2:
+            if looks:
+                check_terms(terms, self.modalities)
             terms = reduce_terms(terms, self.reduction)
         if self.training and not self._warming_up:
             with torch.no_grad():
@@ -382,7 +401,7 @@ class MidasLoss(StatefulModule):
         )
         # The head takes part with a gradient of zero: a distributed wrapper waits for every parameter.
         silent = (0.0 * torch.nan_to_num(fused, posinf=0.0, neginf=0.0)).sum(dim=-1)
-        return reduce_terms(terms._replace(total=terms.total + silent), self.reduction), state
+        return terms._replace(total=terms.total + silent), state
 
     def _unimodal_logits(self, given: list[Tensor]) -> list[Tensor]:
         logits = []
