@@ -35,10 +35,14 @@ def test_numpy_training_lowers_the_loss():
     assert losses[-1] < 0.6 * losses[0]
 
 
+def test_missing_modalities_learns():
+    found = re.findall(r"all samples: ([\d.]+) % with both halves", run("missing_modalities.py", "12"))
+    assert len(found) == 2
+    assert min(map(float, found)) > 70
+
+
 def test_early_fusion_learns():
     # Few epochs: enough to see that both ways train. docs/early-fusion.md has those of a whole run.
-    found = re.findall(
-        r"test accuracy ([\d.]+) %, both classes of misaligned samples [\d.]+ %", run("early_fusion.py", "5")
-    )
+    found = re.findall(r"test accuracy ([\d.]+) %, both classes of", run("early_fusion.py", "5"))
     assert len(found) == 2
     assert min(map(float, found)) > 40
