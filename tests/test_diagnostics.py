@@ -396,6 +396,13 @@ def test_bad_input(options, features, labels, said):
         diagnostics.update(features, np.array(labels))
 
 
+def test_every_batch_has_the_same_width():
+    diagnostics = Diagnostics(lambda x: x[:, :3], num_classes=3)
+    diagnostics.update([np.zeros((2, 3)), np.zeros((2, 4))], np.array([0, 1]))
+    with pytest.raises(ValueError, match=r"modality 1: expected \(B, 4\) as before, got \(2, 5\)"):
+        diagnostics.update([np.zeros((2, 3)), np.zeros((2, 5))], np.array([0, 1]))
+
+
 def test_nothing_seen():
     with pytest.raises(ValueError, match="update has seen none"):
         Diagnostics(lambda x: x, num_classes=3).compute()

@@ -118,6 +118,7 @@ class Diagnostics:
             raise ValueError(f"modalities: expected different names, got {list(modalities)}")
         self._structure = None if self._names is None else Modalities(self._names, "modalities")
         self._model: Model | None = None
+        self._shapes: list[tuple[int, ...]] | None = None
         self._pool = Pool(keep, seed)
         self._training = Pool(keep, seed)
         self._labels: list[NDArray[np.int64]] = []
@@ -243,6 +244,15 @@ class Diagnostics:
                 raise ValueError(
                     f"features of {title}: expected shape (B, D), got {x.shape}; "
                     "a model that takes them apart needs head_input='separate'"
+                )
+        shapes = [x.shape[1:] for x in host]
+        if self._shapes is None:
+            self._shapes = shapes
+        for m, (x, known) in enumerate(zip(host, self._shapes, strict=True)):
+            if x.shape[1:] != known:
+                title = self._structure.title(m)
+                raise ValueError(
+                    f"features of {title}: expected (B, {str(known)[1:-1].rstrip(',')}) as before, got {x.shape}"
                 )
         return (truth.astype(np.int64), *host)
 
