@@ -9,6 +9,7 @@ require("hypothesis", "Hypothesis", "verify")
 
 from midas_core.testing.checks import check_autograd, check_finite_differences, check_values
 from midas_core.testing.frameworks import Framework, load_framework
+from midas_core.testing.heads import check_head
 from midas_core.testing.problems import Problem, make_problem, problems
 from midas_core.testing.properties import PROPERTIES, Property
 from midas_core.testing.verify import Verdict, check_backend, verify_backend
@@ -22,6 +23,7 @@ __all__ = [
     "check_autograd",
     "check_backend",
     "check_finite_differences",
+    "check_head",
     "check_values",
     "load_framework",
     "make_problem",
