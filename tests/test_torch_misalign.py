@@ -81,7 +81,7 @@ def test_identity_in_evaluation():
     assert mixed is given
     assert torch.equal(soft_labels, torch.nn.functional.one_hot(labels, CLASSES).double())
     assert (weights == 1).all()
-    assert layer.state_dict()["_extra_state"] == before
+    assert torch.equal(layer.state_dict()["_extra_state"], before)
 
 
 def test_structures_come_back_as_they_went_in():

@@ -289,3 +289,33 @@ def test_distributed_wrapper_of_one_process(tmp_path):
             assert all(p.grad is not None for p in head.parameters())
     finally:
         dist.destroy_process_group()
+
+
+def test_the_state_is_tensors_alone(tmp_path):
+    # safetensors, and with it the Trainer of Hugging Face, stores nothing else.
+    criterion = MidasLoss(num_classes=CLASSES, feature_dims=(4, 5), seed=7)
+    for _ in range(2):
+        saved = criterion.state_dict()
+        assert all(isinstance(x, torch.Tensor) for x in saved.values())
+        other = MidasLoss(num_classes=CLASSES, feature_dims=(4, 5), seed=8)
+        other.load_state_dict(saved)
+        labels = torch.arange(12) % CLASSES
+        features, head = [torch.randn(12, 4), torch.randn(12, 5)], torch.nn.Linear(9, CLASSES)
+        assert other(features, labels, head=head) == criterion(features, labels, head=head)
+
+
+def test_a_hook_sees_every_step():
+    criterion = MidasLoss(num_classes=CLASSES, feature_dims={"a": 4, "b": 5}, seed=7)
+    labels = torch.arange(12) % CLASSES
+    features, head = {"b": torch.randn(12, 5), "a": torch.randn(12, 4)}, torch.nn.Linear(9, CLASSES)
+    steps = []
+    handle = criterion.register_terms_hook(steps.append)
+    loss = criterion(features, labels, head=head)
+    (step,) = steps
+    assert step.criterion is criterion
+    assert step.head is head
+    assert step.features.keys() == features.keys()
+    assert step.terms.total is loss
+    handle.remove()
+    criterion(features, labels, head=head)
+    assert len(steps) == 1

@@ -29,6 +29,7 @@ from midas_core.adapters.torch_random import Pairs
 from midas_core.adapters.torch_state import StatefulModule
 from midas_core.adapters.torch_terms import reduce_terms
 from midas_core.adapters.torch_values import check_terms, check_values
+from midas_core.adapters.torch_watch import Step
 from midas_core.backends.torch import BACKEND
 from midas_core.kernels.errors import similarities_of
 from midas_core.kernels.plan import Linear, Plan
@@ -300,7 +301,8 @@ class MidasLoss(StatefulModule):
         check_widths(self.unimodal_heads, given, self.modalities)
         additive = additive_parameters(head) if self.head_input == "concatenated" else None
         if additive is not None:
-            check_shape("weight of the head", additive.weight, (self.num_classes, self._width(given)), "(C, D)")
+            width = sum(x.shape[1] for x in given)
+            check_shape("weight of the head", additive.weight, (self.num_classes, width), "(C, D)")
         if self._warming_up:
             terms, state = self._warmup_terms(head, features, given, targets, sources, present)
         elif (
@@ -339,6 +341,8 @@ class MidasLoss(StatefulModule):
             with torch.no_grad():
                 self.alpha.copy_(state.alpha)
                 self.step.copy_(state.step)
+        if self._terms_hooks:
+            self._tell(Step(self, self.modalities.pack(given, features), labels, head, terms))
         return terms
 
     @property
@@ -351,9 +355,6 @@ class MidasLoss(StatefulModule):
             # Ranks may evaluate different numbers of batches: only training waits for the others.
             "reduce": sum_over_ranks if self.training and in_distributed_run() else None,
         }
-
-    def _width(self, given: list[Tensor]) -> int:
-        return sum(feature.shape[1] for feature in given)
 
     def _fusible(self, head: Linear, given: list[Tensor]) -> list[Linear] | None:
         """Return the unimodal heads where the fused step serves: eagerly, for a reduced loss, in one full precision."""

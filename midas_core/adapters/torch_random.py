@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -81,22 +82,25 @@ class RandomModule(nn.Module):
             self._stream = torch.Generator(device).manual_seed(self._seed)
         return self._stream
 
-    def get_extra_state(self) -> dict[str, Any]:
-        """Return the seed and where the stream stands, as ``state_dict`` stores them."""
-        stream = self._stream
-        return {
-            "seed": self._seed,
-            "device": None if stream is None else str(stream.device),
-            "stream": None if stream is None else stream.get_state(),
-        }
+    def get_extra_state(self) -> Tensor:
+        """Return the seed and where the stream stands, as ``state_dict`` stores them: bytes, shape (L,), uint8.
 
-    def set_extra_state(self, state: dict[str, Any]) -> None:
+        A tensor, because safetensors, and with it the Trainer of Hugging Face, stores nothing else.
+        """
+        stream = self._stream
+        known = {"seed": self._seed, "device": None if stream is None else str(stream.device)}
+        packed = torch.frombuffer(bytearray(json.dumps(known).encode() + b"\n"), dtype=torch.uint8)
+        return packed if stream is None else torch.cat([packed, stream.get_state()])
+
+    def set_extra_state(self, state: Tensor) -> None:
         """Go on where the stream stood. On another kind of device it starts anew from its seed."""
-        self._seed = state["seed"]
+        head, _, stream = state.cpu().numpy().tobytes().partition(b"\n")
+        known = json.loads(head)
+        self._seed = known["seed"]
         self._stream = None
-        if state["stream"] is not None and _present(state["device"]):
-            self._stream = torch.Generator(state["device"])
-            self._stream.set_state(state["stream"].cpu())
+        if known["device"] is not None and _present(known["device"]):
+            self._stream = torch.Generator(known["device"])
+            self._stream.set_state(torch.frombuffer(bytearray(stream), dtype=torch.uint8))
 
 
 def _present(device: str) -> bool:

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from midas_core.adapters.torch_random import RandomModule
+from midas_core.adapters.torch_watch import Watched
 from midas_core.validation import check_number
 
 
-class StatefulModule(RandomModule):
+class StatefulModule(Watched, RandomModule):
     """A module with alpha, step and epoch, which ``state_dict`` carries, as it does the random stream.
 
     Attributes

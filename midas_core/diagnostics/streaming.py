@@ -170,8 +170,13 @@ class Diagnostics:
         """
         self._training.add(self._check(features, labels))
 
-    def compute(self) -> Diagnosis:
+    def compute(self, *, quick: bool = False) -> Diagnosis:
         """Return what was found; `update` may go on after.
+
+        Parameters
+        ----------
+        quick : bool
+            Without probes and with one partner for each kept sample: for following a model over training.
 
         Raises
         ------
@@ -185,10 +190,11 @@ class Diagnostics:
         truth, predicted, sure = (np.concatenate(x) for x in (self._labels, self._predicted, self._sure))
         bins = reliability_bins(sure, truth == predicted)
         indices, (labels, *features) = self._pool.samples()
-        kept = Kept(self._model, labels, features, self.num_classes, self._absent, self._rounds, self._seed)
+        rounds = 1 if quick else self._rounds
+        kept = Kept(self._model, labels, features, self.num_classes, self._absent, rounds, self._seed)
         names = [str(x) for x in (self._structure.names or range(self._structure.count))]
         training = self._training.samples()[1] if self._training.seen else None
-        scores = modality_scores(kept, names, probe=self._probe, training=training)
+        scores = modality_scores(kept, names, probe=self._probe and not quick, training=training)
         probed = any(each.probe_accuracy is not None for each in scores)
         return Diagnosis(
             samples=len(truth),

@@ -173,11 +173,7 @@ class RunLogger:
         split : str
             What it was measured on.
         """
-        content = found.to_dict() if hasattr(found, "to_dict") else found
-        if not isinstance(content, Mapping):
-            raise TypeError(f"diagnostics: expected a dict or an object with to_dict(), got {type(content).__name__}")
-        known = read_run(self.folder).diagnostics
-        write_json(self.folder / DIAGNOSTICS, {**known, split: _plain(content)})
+        add_diagnostics(self.folder, found, split=split)
 
     def close(self) -> None:
         """Say that the run is finished; nothing can be logged after."""
@@ -252,6 +248,15 @@ class RunLogger:
             writer = csv.DictWriter(file, self._columns)
             writer.writeheader()
             writer.writerows(rows)
+
+
+def add_diagnostics(folder: str | os.PathLike[str], found: Any, *, split: str) -> None:
+    """Keep what was measured in the folder of a run, also of one that is finished; see `RunLogger.log_diagnostics`."""
+    content = found.to_dict() if hasattr(found, "to_dict") else found
+    if not isinstance(content, Mapping):
+        raise TypeError(f"diagnostics: expected a dict or an object with to_dict(), got {type(content).__name__}")
+    known = read_run(folder).diagnostics
+    write_json(Path(folder) / DIAGNOSTICS, {**known, split: _plain(content)})
 
 
 def _names(argument: str, given: Sequence[str]) -> tuple[str, ...]:

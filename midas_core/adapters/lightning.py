@@ -1,0 +1,188 @@
+"""MIDAS in Lightning: a callback that counts the epochs, logs, and leaves a run folder for ``midas report``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+
+def import_lightning() -> ModuleType:
+    """Import Lightning, by either of its names, or say what to install.
+
+    Raises
+    ------
+    ImportError
+        If neither is installed.
+    """
+    # The one that the user has imported is the one that will train.
+    names = ["lightning.pytorch", "pytorch_lightning"]
+    for name in sorted(names, key=lambda name: name not in sys.modules):
+        if name in sys.modules or find_spec(name.partition(".")[0]) is not None:
+            return import_module(name)
+    raise ImportError("Lightning is not installed: pip install 'midas-multimodal[lightning]'")
+
+
+lightning = import_lightning()
+
+from torch import nn
+
+from midas_core.adapters.recording import Recorder
+from midas_core.adapters.torch_follow import Follower
+from midas_core.diagnostics import Diagnostics
+
+__all__ = ["MidasCallback"]
+
+
+class MidasCallback(lightning.Callback):  # type: ignore[misc, name-defined]
+    """Counts the epochs of a criterion, logs its terms, and writes a run folder with the diagnosis of the model.
+
+    Calls ``criterion.set_epoch``, writes loss terms, alpha and confidences into the run folder and into Lightning's own
+    logger (``midas/alpha_audio`` ...), and diagnoses the model on the data that ``validation_step`` gives to the
+    criterion. The state of MIDAS travels in Lightning's checkpoints without any help.
+
+    Parameters
+    ----------
+    folder : path
+        The run folder.
+    criterion : nn.Module, optional
+        None finds the only `MidasLoss` in the LightningModule. Another loss that is called as ``criterion(features,
+        labels, head=head)`` serves as a baseline.
+    every : int
+        Diagnose after every so many validations: quickly, without probes; in full in the end.
+    name, class_names, config, tensorboard
+        As for `midas_core.runs.RunLogger`.
+    resume : bool, optional
+        Whether to go on with a run that is in the folder. None does where ``fit`` is given a ``ckpt_path``, or called
+        again.
+    diagnostics : dict, optional
+        Options of `midas_core.diagnostics.Diagnostics`: ``keep``, ``absent`` ...
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option does not fit, or, as ``fit`` begins, there is not one criterion or a run in the folder already.
+
+    Notes
+    -----
+    ``trainer.validate(model, ckpt_path="best")`` after ``fit`` puts the diagnosis of the best checkpoint in the place
+    of that of the last epoch; ``trainer.test`` adds one of the test data. On several processes the folder is written
+    by the first, from what it has seen. Where the last steps have no validation after them, the last quick diagnosis
+    stays.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        criterion: nn.Module | None = None,
+        every: int = 1,
+        name: str | None = None,
+        class_names: Sequence[str] | None = None,
+        config: Mapping[str, Any] | None = None,
+        tensorboard: bool | None = None,
+        resume: bool | None = None,
+        diagnostics: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self._recorder = Recorder(
+            folder,
+            every=every,
+            name=name,
+            class_names=class_names,
+            config=config,
+            tensorboard=tensorboard,
+            resume=resume,
+            diagnostics=diagnostics,
+        )
+        self._criterion = criterion
+        self._follower: Follower | None = None
+        self._last: tuple[int, Diagnostics] | None = None
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Find the criterion."""
+        self.teardown(trainer, pl_module, stage)
+        self._follower = Follower(pl_module, self._criterion, self._recorder.new_diagnostics)
+        self._last = None
+
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Let go of the criterion."""
+        if self._follower is not None:
+            self._follower.remove()
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Open the run folder."""
+        self._begin(trainer)
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """Count the epoch."""
+        self._known.set_epoch(trainer.current_epoch)
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Log the means of the terms."""
+        means = self._known.take_means(or_alpha=True)
+        self._begin(trainer)
+        self._recorder.log(means, epoch=trainer.current_epoch, step=trainer.global_step)
+        pl_module.log_dict({f"midas/{key}": x for key, x in means.items()}, sync_dist=True)
+
+    def on_validation_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """Look at the validation data, but not at the batches of the sanity check."""
+        self._known.following = trainer.is_global_zero and not trainer.sanity_checking
+
+    def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Diagnose the model: quickly while it trains, else in full."""
+        diagnostics = self._known.take_diagnostics()
+        if diagnostics is None:
+            return
+        if trainer.state.fn != "fit":
+            self._keep(diagnostics, "validation", quick=False)
+            return
+        self._last = trainer.global_step, diagnostics
+        if not self._recorder.due():
+            return
+        self._begin(trainer)
+        found = self._keep(diagnostics, "validation", quick=True)
+        self._recorder.log(found, epoch=trainer.current_epoch, step=trainer.global_step, prefix="val_")
+        pl_module.log_dict({f"midas/val_{key}": x for key, x in found.items()}, rank_zero_only=True)
+
+    def on_test_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """Look at the test data."""
+        self._known.following = trainer.is_global_zero
+
+    def on_test_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Diagnose the model on the test data."""
+        diagnostics = self._known.take_diagnostics()
+        if diagnostics is not None:
+            self._keep(diagnostics, "test", quick=False)
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """Diagnose the model in full, and close the run folder."""
+        if self._last is not None:
+            step, diagnostics = self._last
+            # After further steps the head would no longer fit the features that it is measured on.
+            if step == trainer.global_step:
+                self._keep(diagnostics, "validation", quick=False)
+        self._recorder.finish()
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """Leave the run unfinished."""
+        self._recorder.abandon()
+
+    @property
+    def _known(self) -> Follower:
+        assert self._follower is not None
+        return self._follower
+
+    def _begin(self, trainer: Any) -> None:
+        names = self._known.names
+        if names is not None and trainer.is_global_zero:
+            self._recorder.begin(names, self._known.config, resumed=trainer.ckpt_path is not None)
+
+    def _keep(self, diagnostics: Diagnostics, split: str, *, quick: bool) -> dict[str, float]:
+        found = diagnostics.compute(quick=quick)
+        self._recorder.keep(found, split, found.names, self._known.config)
+        return found.metrics()

@@ -1,0 +1,194 @@
+"""Follows a criterion through training and evaluation: the means of its terms, and the diagnosis of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from midas_core.adapters.recording import OPTIONS
+from midas_core.adapters.structure import Modalities
+from midas_core.adapters.torch import MidasLoss
+from midas_core.adapters.torch_watch import Step
+from midas_core.diagnostics import Diagnostics
+from midas_core.objective import MidasTerms
+from midas_core.runs import term_metrics
+
+SHARES = ("confidence", "fused_confidence")
+PER_MODALITY = ("unimodal", "alpha", *SHARES)
+
+
+class Follower:
+    """Follows one criterion.
+
+    A `MidasLoss` tells of its steps itself. Any other module that is called as ``criterion(features, labels,
+    head=head)`` and returns a loss is followed too, so that a baseline leaves the same run folder.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Holds the criterion.
+    criterion : nn.Module, optional
+        Which it is; None finds the only `MidasLoss` in ``model``.
+    make : callable
+        Makes the `Diagnostics`, of a head and options.
+
+    Raises
+    ------
+    ValueError
+        If there is not exactly one `MidasLoss`.
+    """
+
+    def __init__(self, model: nn.Module, criterion: nn.Module | None, make: Callable[..., Diagnostics]) -> None:
+        self.criterion: Any = find_criterion(model) if criterion is None else criterion
+        self._make = make
+        self._means = TermMeans()
+        self._structure = getattr(self.criterion, "modalities", None)
+        self._diagnostics: Diagnostics | None = None
+        self.following = True
+        """Whether evaluation is looked at."""
+        hook = _Hook(self)
+        if isinstance(self.criterion, MidasLoss):
+            self._handle = self.criterion.register_terms_hook(hook)
+        else:
+            self._handle = self.criterion.register_forward_hook(hook.forward, with_kwargs=True)
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """The names of the modalities; None where the first step has yet to tell."""
+        structure = self._structure
+        return None if structure is None else tuple(map(str, structure.names or range(structure.count)))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What a run folder should remember of the criterion."""
+        if not isinstance(self.criterion, MidasLoss):
+            return {"method": type(self.criterion).__name__}
+        return {"method": "MIDAS", **{key: getattr(self.criterion, key) for key in OPTIONS}}
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell the criterion, where it wants to know."""
+        if hasattr(self.criterion, "set_epoch"):
+            self.criterion.set_epoch(epoch)
+
+    def take_means(self, *, or_alpha: bool = False) -> dict[str, float]:
+        """Return the means over the training steps since the last call, by the names of the run folder.
+
+        Parameters
+        ----------
+        or_alpha : bool
+            Where there are none, return alpha alone: a compiled criterion tells nothing of its steps.
+        """
+        found = self._means.take(self.names or ())
+        if not found and or_alpha and isinstance(self.criterion, MidasLoss):
+            alpha = self.criterion.alpha.tolist()
+            found = {f"alpha_{name}": x for name, x in zip(self.names or (), alpha, strict=True)}
+        return found
+
+    def take_diagnostics(self) -> Diagnostics | None:
+        """Return what the evaluation since the last call has shown; None where the criterion was not called."""
+        found, self._diagnostics = self._diagnostics, None
+        return found
+
+    def remove(self) -> None:
+        """Stop following."""
+        self._handle.remove()
+
+    def see(self, step: Step) -> None:
+        """Take in a step."""
+        if self._structure is None:
+            self._structure = Modalities(step.features, "features")
+        if step.criterion.training:
+            self._means.add(step.terms, step.labels.shape[0])
+        elif self.following and not getattr(step.criterion, "multi_label", False):
+            if self._diagnostics is None:
+                self._diagnostics = self._new_diagnostics(step)
+            self._diagnostics.update(step.features, step.labels)
+
+    def _new_diagnostics(self, step: Step) -> Diagnostics:
+        criterion = step.criterion
+        options: dict[str, Any] = {"head_input": getattr(criterion, "head_input", "concatenated")}
+        heads = getattr(criterion, "unimodal_heads", None)
+        if heads is not None:
+            options["unimodal_heads"] = list(heads.values() if isinstance(heads, nn.ModuleDict) else heads)
+        number = getattr(criterion, "num_classes", None)
+        if number is None:
+            with torch.no_grad():
+                given = list(step.features.values()) if isinstance(step.features, Mapping) else list(step.features)
+                number = step.head(torch.cat(given, dim=1)).shape[-1]
+        return self._make(step.head, num_classes=number, modalities=self.names, **options)
+
+
+def find_criterion(model: nn.Module) -> nn.Module:
+    """Return the only `MidasLoss` among the modules of a model.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or more than one.
+    """
+    found = [each for each in model.modules() if isinstance(each, MidasLoss)]
+    if len(found) != 1:
+        raise ValueError(
+            f"criterion: expected one MidasLoss in {type(model).__name__}, found {len(found)}; pass criterion="
+        )
+    return found[0]
+
+
+class TermMeans:
+    """Means of the terms over steps, without waiting for the device in any of them."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[Any, Any]] = {}
+
+    def add(self, terms: MidasTerms, batch: int) -> None:
+        """Take in the terms of a step of ``batch`` samples; those that are None have no mean."""
+        for name, value in terms._asdict().items():
+            if value is None:
+                continue
+            value = value.detach().float()
+            if value.ndim > (name in PER_MODALITY):  # not reduced
+                value = value.mean(dim=-1)
+            if name == "alpha":  # the last one
+                self._sums[name] = value, 1
+                continue
+            # The shares sum to one, or to zero where the batch offers no pair: such a batch says nothing.
+            weight = batch * value.sum() if name in SHARES else batch
+            total, weights = self._sums.get(name, (0, 0))
+            self._sums[name] = total + batch * value, weights + weight
+
+    def take(self, modalities: Sequence[str]) -> dict[str, float]:
+        """Return the means and begin anew; nothing where there was no step."""
+        means = {name: total / weight for name, (total, weight) in self._sums.items()}
+        self._sums = {}
+        return term_metrics(MidasTerms(*(means.get(name) for name in MidasTerms._fields)), modalities)
+
+
+class _Hook:
+    """What the criterion calls; a copy of the criterion, or one that is unpickled, calls a hook that does nothing."""
+
+    def __init__(self, follower: Follower | None = None) -> None:
+        self.follower = follower
+
+    def __call__(self, step: Step) -> None:
+        if self.follower is not None:
+            self.follower.see(step)
+
+    def forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], loss: Tensor) -> None:
+        """Make a step of the call of another criterion."""
+        if self.follower is None:
+            return
+        given = {**dict(zip(("features", "labels", "head"), args, strict=False)), **kwargs}
+        missing = [name for name in ("features", "labels", "head") if name not in given]
+        if missing:
+            raise TypeError(
+                f"criterion: expected {type(module).__name__} to be called as criterion(features, labels, head=head), "
+                f"but {', '.join(missing)} is missing"
+            )
+        terms = MidasTerms(loss, *[None] * (len(MidasTerms._fields) - 1))
+        self(Step(module, given["features"], given["labels"], given["head"], terms))
+
+    def __reduce__(self) -> tuple[type[_Hook], tuple[()]]:
+        return _Hook, ()
