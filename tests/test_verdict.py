@@ -35,8 +35,8 @@ def diagnosis(alone, available, *, accuracy=0.9, kept=2000, shapley=None, misali
 
 
 def test_an_ignored_modality():
-    found = verdict(diagnosis([0.33, 0.86], [0.79, 0.95], shapley=[0.16, 0.69], misaligned=0.2))
-    assert (found.status, found.dominant, found.midas) == ("ignored", "image", "likely")
+    found = verdict(diagnosis([0.33, 0.86], [0.79, 0.95], accuracy=0.95, shapley=[0.16, 0.69], misaligned=0.2))
+    assert (found.status, found.dominant, found.midas, found.accuracy) == ("ignored", "image", "likely", "open")
     assert found.uses == {"audio": "ignored", "image": "used"}
     assert found.headline == (
         "The model largely ignores audio: by itself audio takes it to 33 %, where 79 % are within reach. "
@@ -50,11 +50,11 @@ def test_an_ignored_modality():
 
 def test_an_underused_modality():
     harmed = verdict(diagnosis([0.6, 0.6], [0.89, 0.65], accuracy=0.74))
-    assert (harmed.status, harmed.midas) == ("underused", "likely")
+    assert (harmed.status, harmed.midas, harmed.accuracy) == ("underused", "likely", "likely")
     assert "combining the modalities costs accuracy" in str(harmed)
     open_ = verdict(diagnosis([0.72, 0.75], [0.85, 0.8], accuracy=0.96))
-    assert (open_.status, open_.midas) == ("underused", "perhaps")
-    assert "whether the accuracy rises is open" in str(open_)
+    assert (open_.status, open_.midas, open_.accuracy) == ("underused", "likely", "open")
+    assert "use audio; whether the accuracy rises with it is open" in str(open_)
 
 
 def test_nothing_to_repair():
@@ -67,7 +67,7 @@ def test_nothing_to_repair():
 
 def test_a_model_below_its_best_modality():
     found = verdict(diagnosis([0.2, 0.7], [0.22, 0.75], accuracy=0.65))
-    assert (found.status, found.midas) == ("balanced", "perhaps")
+    assert (found.status, found.midas, found.accuracy) == ("balanced", "perhaps", "likely")
     assert "Yet it stays below what image could do by itself" in found.headline
     assert "twice the weight" in str(
         verdict(diagnosis([0.2, 0.7], [0.22, 0.75], accuracy=0.65), trained_with_midas=True)

@@ -43,7 +43,10 @@ class Verdict:
     dominant : str or None
         The modality that most of the decision rests on, where one does.
     midas : {"likely", "perhaps", "unlikely", "unclear"}
-        Whether training with MIDAS is likely to help, or, where it has been used, more of it.
+        Whether training with MIDAS (or, where it has been used, more of it) is likely to make the model use what it
+        does not use.
+    accuracy : {"likely", "open", "unlikely", "unclear"}
+        Whether the accuracy on aligned samples is likely to rise with it.
     findings : tuple of str
         The numbers that say so.
     advice : tuple of str
@@ -55,6 +58,7 @@ class Verdict:
     uses: dict[str, str]
     dominant: str | None
     midas: str
+    accuracy: str
     findings: tuple[str, ...]
     advice: tuple[str, ...]
 
@@ -94,17 +98,19 @@ def verdict(diagnosis: Diagnosis, *, trained_with_midas: bool = False) -> Verdic
     else:
         worst = next((x for x in WORST_FIRST if x in uses.values()), None)
         status = "balanced" if worst is None else "ignored" if worst == "ignored" else "underused"
-    midas = _likely(diagnosis, dominant, status)
-    if trained_with_midas and status == "balanced" and not _below_best(diagnosis):
-        midas = "unlikely"
+    midas = _likely(diagnosis, status, trained_with_midas)
+    accuracy = "open" if midas in ("likely", "perhaps") else midas
+    if accuracy == "open" and _below_best(diagnosis):
+        accuracy = "likely"
     return Verdict(
         status,
         _headline(diagnosis, uses, dominant, status),
         uses,
         dominant,
         midas,
+        accuracy,
         tuple(_findings(diagnosis, uses, dominant)),
-        tuple(_advice(diagnosis, status, midas, trained_with_midas)),
+        tuple(_advice(diagnosis, uses, status, midas, trained_with_midas)),
     )
 
 
@@ -193,12 +199,13 @@ def blind(diagnosis: Diagnosis) -> bool:
     return diagnosis.misaligned_accuracy is not None and diagnosis.misaligned_accuracy < BLIND * diagnosis.accuracy
 
 
-def _likely(diagnosis: Diagnosis, dominant: str | None, status: str) -> str:
+def _likely(diagnosis: Diagnosis, status: str, trained_with_midas: bool) -> str:
+    if status in ("ignored", "underused"):
+        return "likely"
     if status == "unclear":
         return "unclear"
-    if status == "ignored" or (status == "underused" and (dominant is not None or _below_best(diagnosis))):
-        return "likely"
-    return "perhaps" if status == "underused" or blind(diagnosis) or _below_best(diagnosis) else "unlikely"
+    blind_before = blind(diagnosis) and not trained_with_midas
+    return "perhaps" if blind_before or _below_best(diagnosis) else "unlikely"
 
 
 def _headline(diagnosis: Diagnosis, uses: Mapping[str, str], dominant: str | None, status: str) -> str:
@@ -288,7 +295,9 @@ def _finding(scores: ModalityScores, use: str, size: int) -> str:
     return f"{text}; {', '.join(known)}: {end}."
 
 
-def _advice(diagnosis: Diagnosis, status: str, midas: str, trained_with_midas: bool) -> list[str]:
+def _advice(
+    diagnosis: Diagnosis, uses: Mapping[str, str], status: str, midas: str, trained_with_midas: bool
+) -> list[str]:
     if diagnosis.kept < FEW:
         return [f"Measure on {FEW} samples or more."]
     if status == "unclear":
@@ -303,12 +312,16 @@ def _advice(diagnosis: Diagnosis, status: str, midas: str, trained_with_midas: b
     if midas == "unlikely":
         return ["There is little for MIDAS to repair; expect no more than a better sense of disagreeing modalities."]
     start = 2 if status == "ignored" else 1
-    likely = {
-        "likely": "MIDAS is likely to help",
-        "perhaps": "MIDAS will make more use of each modality; whether the accuracy rises is open",
-    }[midas]
-    if status == "balanced" and not _below_best(diagnosis):
+    names = listed([name for name, use in uses.items() if use in WORST_FIRST] or ["each modality"])
+    likely = f"MIDAS is likely to make the model use {names}"
+    if status == "balanced":
+        likely = "MIDAS may help"
+    if _below_best(diagnosis):
+        likely += ", and the accuracy to rise: one modality by itself could do better than the model"
+    elif status == "balanced":
         likely = "MIDAS would teach the model to notice disagreeing modalities; its accuracy may change little"
+    else:
+        likely += "; whether the accuracy rises with it is open"
     return [
         f"{likely}. Start with MidasLoss(weight={start}) and compare 1, 2 and 5 on validation data.",
         "Set warmup_epochs to what the unimodal heads need to leave chance behind: about a seventh of the epochs where "
