@@ -15,7 +15,13 @@ from torch import Tensor, nn
 
 from midas_core.adapters.options import HEAD_INPUTS, check_class_weights, check_options, read_class_weights
 from midas_core.adapters.torch_distributed import in_distributed_run, sum_over_ranks
-from midas_core.adapters.torch_heads import additive_parameters, both_logits, may_stack
+from midas_core.adapters.torch_heads import (
+    additive_parameters,
+    both_logits,
+    fusible_heads,
+    may_stack,
+    unimodal_logits,
+)
 from midas_core.adapters.torch_inputs import (
     check_batch,
     check_logits,
@@ -260,8 +266,7 @@ class MidasLoss(StatefulModule):
         -------
         MidasTerms
             Reduced over the batch as ``reduction`` says: total, aligned and misaligned are scalars, unimodal has shape
-            (M,). alpha (M,) is what this step used, confidence (M,) the mean of c~, fused_confidence (M,) the mean of
-            q.
+            (M,). alpha (M,) is what this step used, confidence and fused_confidence (M,) the means of c~ and q.
 
         Raises
         ------
@@ -297,35 +302,30 @@ class MidasLoss(StatefulModule):
             permutation=permutation,
             generator=generator,
         )
-        sources = pairs.sources
         check_widths(self.unimodal_heads, given, self.modalities)
         additive = additive_parameters(head) if self.head_input == "concatenated" else None
         if additive is not None:
             width = sum(x.shape[1] for x in given)
             check_shape("weight of the head", additive.weight, (self.num_classes, width), "(C, D)")
         if self._warming_up:
-            terms, state = self._warmup_terms(head, features, given, targets, sources, present)
-        elif (
-            additive is not None
-            and not (asks_more or looks)
-            and (unimodal := self._fusible(additive, given)) is not None
-        ):
+            terms, state = self._warmup_terms(head, features, given, targets, pairs.sources, present)
+        elif additive and not (asks_more or looks) and (unimodal := self._fusible(additive, given)):
             terms, state = self._fused_terms(additive, unimodal, given, labels, pairs)
         else:
-            unimodal_logits = self._unimodal_logits(given)
+            own_logits = unimodal_logits(self.unimodal_heads, given, self.modalities, self.num_classes)
             if additive is not None:
-                fused, mixed_logits = additive_logits(additive, given, sources)
+                fused, mixed_logits = additive_logits(additive, given, pairs.sources)
             else:
                 run = partial(self._run_head, head, features)
-                mixed = mix(given, sources, backend=BACKEND)
+                mixed = mix(given, pairs.sources, backend=BACKEND)
                 fused, mixed_logits = both_logits(run, given, mixed, stack=may_stack(head))
-            similarities = similarities_of(given, sources, self.similarity)
+            similarities = similarities_of(given, pairs.sources, self.similarity)
             terms, state, _ = midas_objective(
                 fused,
-                unimodal_logits,
+                own_logits,
                 mixed_logits,
                 targets,
-                sources,
+                pairs.sources,
                 similarities,
                 MidasState(self.alpha, self.step),
                 present=present,
@@ -360,18 +360,7 @@ class MidasLoss(StatefulModule):
         """Return the unimodal heads where the fused step serves: eagerly, for a reduced loss, in one full precision."""
         if self.reduction == "none" or torch.compiler.is_compiling():
             return None
-        if torch.is_autocast_enabled(given[0].device.type):
-            return None
-        unimodal = [additive_parameters(each) for each in self.unimodal_heads]
-        found = [each for each in unimodal if each is not None]
-        dtypes = {x.dtype for x in (head.weight, *given, *(each.weight for each in found))}
-        full = dtypes in ({torch.float32}, {torch.float64})
-        if not full or len(found) < len(unimodal) or any(feature.ndim != 2 for feature in given):
-            return None
-        for m, (each, feature) in enumerate(zip(found, given, strict=True)):
-            name = f"weight of the unimodal head of {self.modalities.title(m)}"
-            check_shape(name, each.weight, (self.num_classes, feature.shape[1]), "(C, D)")
-        return found
+        return fusible_heads(head, self.unimodal_heads, given, self.modalities, self.num_classes)
 
     def _fused_terms(
         self, head: Linear, unimodal_heads: list[Linear], given: list[Tensor], labels: Tensor, pairs: Pairs
@@ -391,11 +380,11 @@ class MidasLoss(StatefulModule):
         sources: Tensor,
         present: Tensor | None,
     ) -> tuple[MidasTerms, MidasState]:
-        unimodal_logits = self._unimodal_logits(given)
+        own_logits = unimodal_logits(self.unimodal_heads, given, self.modalities, self.num_classes)
         fused = self._run_head(head, features, given)
         state = MidasState(self.alpha, self.step)
         terms, state, _ = midas_objective(
-            *(fused, unimodal_logits, None, targets, sources, None, state),
+            *(fused, own_logits, None, targets, sources, None, state),
             present=present,
             variant=self.variant,
             backend=BACKEND,
@@ -403,14 +392,6 @@ class MidasLoss(StatefulModule):
         # The head takes part with a gradient of zero: a distributed wrapper waits for every parameter.
         silent = (0.0 * torch.nan_to_num(fused, posinf=0.0, neginf=0.0)).sum(dim=-1)
         return terms._replace(total=terms.total + silent), state
-
-    def _unimodal_logits(self, given: list[Tensor]) -> list[Tensor]:
-        logits = []
-        for m, (head, feature) in enumerate(zip(self.unimodal_heads, given, strict=True)):
-            logits.append(head(feature))
-            name = f"unimodal head of {self.modalities.title(m)}"
-            check_logits(name, logits[-1], feature.shape[0], self.num_classes)
-        return logits
 
     def _run_head(self, head: Callable[..., Tensor], like: Any, given: list[Tensor]) -> Tensor:
         if self.head_input == "concatenated":

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from midas_core.adapters.structure import Modalities
+from midas_core.adapters.torch_inputs import check_logits
 from midas_core.kernels.plan import Linear
 from midas_core.misalignment import VIEWS
+from midas_core.validation import check_shape
 
 
 def additive_parameters(head: Any) -> Linear | None:
@@ -26,6 +29,35 @@ def additive_parameters(head: Any) -> Linear | None:
         bias: Any = head.bias
         return None if _has_hooks(head) else Linear(weight, bias)
     return None
+
+
+def fusible_heads(
+    head: Linear, unimodal_heads: Iterable[nn.Module], features: list[Tensor], modalities: Modalities, num_classes: int
+) -> list[Linear] | None:
+    """Return the unimodal heads where all is linear and in one full precision, as the fused step wants it, or None."""
+    if torch.is_autocast_enabled(features[0].device.type):
+        return None
+    unimodal = [additive_parameters(each) for each in unimodal_heads]
+    found = [each for each in unimodal if each is not None]
+    dtypes = {x.dtype for x in (head.weight, *features, *(each.weight for each in found))}
+    full = dtypes in ({torch.float32}, {torch.float64})
+    if not full or len(found) < len(unimodal) or any(feature.ndim != 2 for feature in features):
+        return None
+    for m, (each, feature) in enumerate(zip(found, features, strict=True)):
+        name = f"weight of the unimodal head of {modalities.title(m)}"
+        check_shape(name, each.weight, (num_classes, feature.shape[1]), "(C, D)")
+    return found
+
+
+def unimodal_logits(
+    heads: Iterable[nn.Module], features: list[Tensor], modalities: Modalities, num_classes: int
+) -> list[Tensor]:
+    """Run the unimodal heads, and raise unless each returns logits of shape (B, C)."""
+    logits = []
+    for m, (head, feature) in enumerate(zip(heads, features, strict=True)):
+        logits.append(head(feature))
+        check_logits(f"unimodal head of {modalities.title(m)}", logits[-1], feature.shape[0], num_classes)
+    return logits
 
 
 def may_stack(head: Any) -> bool:
