@@ -307,10 +307,9 @@ def test_the_pool_is_a_uniform_draw():
         pool = Pool(10, seed)
         for part in np.array_split(np.arange(30), 4):
             pool.add((part,))
-        indices, (values,) = pool.samples()
-        np.testing.assert_array_equal(indices, values)
-        assert len(indices) == 10
-        counts[indices] += 1
+        (kept,) = pool.samples()
+        assert len(kept) == 10
+        counts[kept] += 1
     assert abs(counts / 400 - 1 / 3).max() < 0.1
 
 
@@ -394,6 +393,29 @@ def test_bad_input(options, features, labels, said):
     with pytest.raises(ValueError, match=said):  # noqa: PT012
         diagnostics = Diagnostics(lambda x: x[:, :3], **{"num_classes": 3, **options})
         diagnostics.update(features, np.array(labels))
+
+
+def test_missing_modalities():
+    features, labels, weights = problem(size=60)
+    options = {"num_classes": CLASSES, "probe": False}
+    present = np.random.default_rng(3).random((60, 2)) < 0.7
+    complete = present.all(axis=1)
+    holes = [np.where(present[:, [m]], x, np.nan) for m, x in enumerate(features)]
+    diagnostics = Diagnostics(linear(weights), **options)
+    for rows in (slice(0, 1), slice(1, 25), slice(25, 60)):
+        diagnostics.update([x[rows] for x in holes], labels[rows], present=list(present[rows].T))
+    found = diagnostics.compute()
+    expected = diagnose(linear(weights), [x[complete] for x in features], labels[complete], **options)
+    assert (found.samples, found.kept) == (60, complete.sum())
+    np.testing.assert_array_equal(found.sample_indices, np.flatnonzero(complete))
+    np.testing.assert_array_equal(found.sample_shapley, expected.sample_shapley)
+    assert found.misaligned_accuracy == expected.misaligned_accuracy
+    filled = np.concatenate([np.nan_to_num(x) for x in holes], axis=1) @ np.concatenate(weights)
+    assert found.accuracy == pytest.approx((filled.argmax(axis=1) == labels).mean())
+    with pytest.raises(ValueError, match="present: expected shape"):
+        diagnostics.update(holes, labels, present=present[:, :1])
+    with pytest.raises(ValueError, match="samples that have every modality"):
+        diagnose(linear(weights), holes, labels, present=np.zeros((60, 2), bool), **options)
 
 
 def test_every_batch_has_the_same_width():

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from midas_core.diagnostics.arrays import Ints
-
 Part = tuple[NDArray[Any], ...]
 
 
@@ -33,20 +31,17 @@ class Pool:
     def add(self, arrays: Part) -> None:
         """Offer the samples of a batch, arrays of shapes (B, ...)."""
         count = len(arrays[0])
-        keys = self._rng.random(count)
-        indices = np.arange(self.seen, self.seen + count)
         # Copies: the caller may fill the same memory with the next batch.
-        self._parts.append((keys, indices, *(x.copy() for x in arrays)))
+        self._parts.append((self._rng.random(count), *(x.copy() for x in arrays)))
         self.seen += count
         self._stored += count
         if self._stored > 2 * self.size:
             self._shrink()
 
-    def samples(self) -> tuple[Ints, Part]:
-        """Return the indices of the kept samples, in the order in which they were seen, and their arrays."""
+    def samples(self) -> Part:
+        """Return the arrays of the kept samples, in the order in which they were seen."""
         self._shrink()
-        _, indices, *arrays = self._parts[0]
-        return indices, tuple(arrays)
+        return self._parts[0][1:]
 
     def _shrink(self) -> None:
         parts = [np.concatenate(each) for each in zip(*self._parts, strict=True)]

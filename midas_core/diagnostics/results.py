@@ -116,7 +116,7 @@ class Diagnosis:
         Expected calibration error.
     reliability : tuple of Bin
     kept : int
-        Samples that the rest was measured on, a uniform draw of those seen.
+        Samples that the rest was measured on, a uniform draw of those seen that have every modality.
     pairs : int
         Misaligned samples.
     misaligned_accuracy : float or None

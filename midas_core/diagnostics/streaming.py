@@ -121,12 +121,13 @@ class Diagnostics:
         self._shapes: list[tuple[int, ...]] | None = None
         self._pool = Pool(keep, seed)
         self._training = Pool(keep, seed)
+        self._seen = 0
         self._labels: list[NDArray[np.int64]] = []
         self._predicted: list[NDArray[np.int64]] = []
         self._sure: list[NDArray[np.float64]] = []
         self._batch_f1: list[tuple[int, float]] = []
 
-    def update(self, features: Any, labels: Array) -> None:
+    def update(self, features: Any, labels: Array, *, present: Any = None) -> None:
         """Take in a batch.
 
         Parameters
@@ -134,6 +135,9 @@ class Diagnostics:
         features : list, tuple, or dict by modality name, of M arrays, shapes (B, ...)
             Features, or inputs where ``head`` is a whole model.
         labels : array, shape (B,), integer
+        present : array, shape (B, M), bool; or like ``features``, of arrays, shape (B,), bool; optional
+            Which modalities each sample has. What is missing counts as zero for the accuracy, F1 and calibration; the
+            rest is measured on the samples that have every modality.
 
         Raises
         ------
@@ -143,6 +147,14 @@ class Diagnostics:
         from sklearn.metrics import f1_score
 
         truth, *host = self._check(features, labels)
+        complete: NDArray[np.bool_] = np.ones(len(truth), dtype=bool)
+        if present is not None:
+            there = self._check_present(present, len(truth))
+            complete = np.asarray(there.all(axis=1))
+            host = [
+                np.where(there[:, m].reshape(-1, *[1] * (x.ndim - 1)), x, np.zeros((), x.dtype))
+                for m, x in enumerate(host)
+            ]
         if not len(truth):
             return
         if self._model is None:
@@ -155,7 +167,9 @@ class Diagnostics:
         present = np.union1d(truth, predicted)
         f1 = f1_score(truth, predicted, labels=present, average="macro", zero_division=0)
         self._batch_f1.append((len(truth), float(f1)))
-        self._pool.add((truth, *host))
+        indices = np.arange(self._seen, self._seen + len(truth))
+        self._seen += len(truth)
+        self._pool.add(tuple(x[complete] for x in (indices, truth, *host)))
 
     def update_training(self, features: Any, labels: Array) -> None:
         """Take in a batch of training samples, which the probes learn from; they count for nothing else.
@@ -189,11 +203,13 @@ class Diagnostics:
             raise ValueError("compute: expected samples, but update has seen none")
         truth, predicted, sure = (np.concatenate(x) for x in (self._labels, self._predicted, self._sure))
         bins = reliability_bins(sure, truth == predicted)
-        indices, (labels, *features) = self._pool.samples()
+        if not self._pool.seen:
+            raise ValueError("compute: expected samples that have every modality, but update has seen none")
+        indices, labels, *features = self._pool.samples()
         rounds = 1 if quick else self._rounds
         kept = Kept(self._model, labels, features, self.num_classes, self._absent, rounds, self._seed)
         names = [str(x) for x in (self._structure.names or range(self._structure.count))]
-        training = self._training.samples()[1] if self._training.seen else None
+        training = self._training.samples() if self._training.seen else None
         scores = modality_scores(kept, names, probe=self._probe and not quick, training=training)
         probed = any(each.probe_accuracy is not None for each in scores)
         return Diagnosis(
@@ -262,12 +278,27 @@ class Diagnostics:
                 )
         return (truth.astype(np.int64), *host)
 
+    def _check_present(self, present: Any, count: int) -> NDArray[np.bool_]:
+        """Return which modalities the samples have, shape (B, M)."""
+        assert self._structure is not None
+        if hasattr(present, "shape"):
+            there = to_host(present)
+        else:
+            there = np.stack([to_host(x) for x in self._structure.unpack(present, "present")], axis=-1)
+        if there.dtype != np.bool_ or there.shape != (count, self._structure.count):
+            raise ValueError(
+                f"present: expected shape (B, M) = ({count}, {self._structure.count}) and bool, "
+                f"got {there.shape}, {there.dtype}"
+            )
+        return there
+
 
 def diagnose(
     head: Callable[..., Array],
     features: Any,
     labels: Array,
     *,
+    present: Any = None,
     training: tuple[Any, Array] | None = None,
     **options: Any,
 ) -> Diagnosis:
@@ -278,6 +309,8 @@ def diagnose(
     head : callable
     features : list, tuple, or dict by modality name, of M arrays, shapes (N, ...)
     labels : array, shape (N,), integer
+    present : array, or like ``features``, of bool, optional
+        As for `Diagnostics.update`.
     training : features and labels, optional
         For the probes to learn from.
     **options
@@ -288,7 +321,7 @@ def diagnose(
     Diagnosis
     """
     diagnostics = Diagnostics(head, **options)
-    diagnostics.update(features, labels)
+    diagnostics.update(features, labels, present=present)
     if training is not None:
         diagnostics.update_training(*training)
     return diagnostics.compute()
