@@ -20,7 +20,7 @@ class Model(nn.Module):
         super().__init__()
         self.encoders = nn.ModuleList([nn.Linear(7, 6), nn.Linear(8, 5)])
         self.head = nn.Linear(11, 4)
-        self.criterion = MidasLoss(num_classes=4, feature_dims=(6, 5), warmup_epochs=1, seed=0)
+        self.criterion = MidasLoss(num_classes=4, feature_dims=(6, 5), warmup_epochs=1, initial_alpha=1.5, seed=0)
 
     def forward(self, views, labels):
         features = [encoder(view) for encoder, view in zip(self.encoders, views, strict=True)]
@@ -60,9 +60,9 @@ def main(folder, dies):
         model.module.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         start = saved["step"]
-    sizes, alphas, first = count_reductions(), [], os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+    sizes, alphas = count_reductions(), []
     for step in range(start, STEPS):
-        if dies and first and step == DIES_AT and rank == 1:
+        if dies and step == DIES_AT and rank == 1:
             os._exit(1)
         model.module.criterion.set_epoch(step // 2)
         optimizer.zero_grad()
