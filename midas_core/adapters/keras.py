@@ -1,4 +1,4 @@
-"""MIDAS for Keras 3: a model that ``fit`` trains, its loss, and the augmentation alone.
+"""MIDAS for Keras 3: a model that ``fit`` trains, its loss, the augmentation alone, and a callback for a run folder.
 
 Runs on every Keras backend that trains: TensorFlow, JAX, PyTorch.
 """
@@ -6,6 +6,7 @@ Runs on every Keras backend that trains: TensorFlow, JAX, PyTorch.
 from midas_core.adapters.keras_loss import MidasLoss
 from midas_core.adapters.keras_misalign import Misalign
 from midas_core.adapters.keras_model import MidasModel
+from midas_core.adapters.keras_runs import MidasCallback
 from midas_core.objective import MidasTerms
 
-__all__ = ["MidasLoss", "MidasModel", "MidasTerms", "Misalign"]
+__all__ = ["MidasCallback", "MidasLoss", "MidasModel", "MidasTerms", "Misalign"]
