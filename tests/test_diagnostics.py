@@ -418,6 +418,20 @@ def test_missing_modalities():
         diagnose(linear(weights), holes, labels, present=np.zeros((60, 2), bool), **options)
 
 
+def test_a_criterion_tells_what_is_missing():
+    import torch
+
+    from midas_core.adapters.torch import MidasLoss
+    from midas_core.adapters.torch_follow import Follower
+
+    criterion = MidasLoss(num_classes=3, feature_dims=(4, 5), seed=0).eval()
+    follower = Follower(criterion, None, Diagnostics)
+    present = torch.tensor([[True, True]] * 5 + [[True, False]] * 3)
+    criterion([torch.randn(8, 4), torch.randn(8, 5)], torch.arange(8) % 3, head=torch.nn.Linear(9, 3), present=present)
+    found = follower.take_diagnostics().compute()
+    assert (found.samples, found.kept) == (8, 5)
+
+
 def test_every_batch_has_the_same_width():
     diagnostics = Diagnostics(lambda x: x[:, :3], num_classes=3)
     diagnostics.update([np.zeros((2, 3)), np.zeros((2, 4))], np.array([0, 1]))

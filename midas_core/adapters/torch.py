@@ -342,7 +342,7 @@ class MidasLoss(StatefulModule):
                 self.alpha.copy_(state.alpha)
                 self.step.copy_(state.step)
         if self._terms_hooks:
-            self._tell(Step(self, self.modalities.pack(given, features), labels, head, terms))
+            self._tell(Step(self, self.modalities.pack(given, features), labels, head, terms, present))
         return terms
 
     @property

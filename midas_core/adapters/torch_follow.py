@@ -105,7 +105,7 @@ class Follower:
         elif self.following and not getattr(step.criterion, "multi_label", False):
             if self._diagnostics is None:
                 self._diagnostics = self._new_diagnostics(step)
-            self._diagnostics.update(step.features, step.labels)
+            self._diagnostics.update(step.features, step.labels, present=step.present)
 
     def _new_diagnostics(self, step: Step) -> Diagnostics:
         criterion = step.criterion

@@ -24,6 +24,8 @@ class Step(NamedTuple):
     head : callable
     terms : MidasTerms
         Reduced as the criterion reduces them.
+    present : Tensor, shape (B, M), bool, or None
+        Which modalities each sample has; None where all have all.
     """
 
     criterion: Any
@@ -31,6 +33,7 @@ class Step(NamedTuple):
     labels: Tensor
     head: Callable[..., Tensor]
     terms: MidasTerms
+    present: Tensor | None = None
 
 
 class Watched:
