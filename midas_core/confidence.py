@@ -23,7 +23,9 @@ def log_confidence(logits: Array, classes: Array, *, backend: Backend | None = N
     Parameters
     ----------
     logits : array, shape (..., C), floating
-    classes : array, shape (...), integer
+    classes : array, shape (...), integer; or (..., C), of 0 and 1
+        For several labels: minus the mean binary cross-entropy, so that c is the geometric mean of the probabilities
+        that the C labels have.
 
     Returns
     -------
@@ -41,8 +43,12 @@ def log_confidence(logits: Array, classes: Array, *, backend: Backend | None = N
     """
     bk = backend or get_backend(logits)
     xp = bk.xp
-    check_shape("classes", classes, logits.shape[:-1], "logits.shape[:-1]")
+    several = len(classes.shape) == len(logits.shape)
+    check_shape("classes", classes, logits.shape if several else logits.shape[:-1], "logits.shape[:-1]")
     logits = in_full_precision(logits, backend=bk)
+    if several:
+        scores = xp.astype(classes, logits.dtype, copy=False) * logits
+        return xp.mean(scores - xp.logaddexp(logits, xp.zeros_like(logits)), axis=-1)
     index = xp.astype(classes, bk.index_dtype(), copy=False)[..., None]
     picked = xp.take_along_axis(logits, index, axis=-1)[..., 0]
     return picked - bk.logsumexp(logits)
@@ -87,7 +93,7 @@ def soft_labels(shares: Array, classes: Array, num_classes: int, *, backend: Bac
     ----------
     shares : array, shape (M, ...), floating
         c~, from `normalized_confidence`.
-    classes : array, shape (M, ...), integer
+    classes : array, shape (M, ...), integer; or (M, ..., C), of 0 and 1
         Y.
     num_classes : int
         C.
@@ -95,7 +101,7 @@ def soft_labels(shares: Array, classes: Array, num_classes: int, *, backend: Bac
     Returns
     -------
     array, shape (..., C)
-        Sums to one over the last axis.
+        Sums to one over the last axis; for several labels each entry is in [0, 1].
 
     Raises
     ------
@@ -114,6 +120,9 @@ def soft_labels(shares: Array, classes: Array, num_classes: int, *, backend: Bac
     """
     bk = backend or get_backend(shares)
     xp = bk.xp
+    if len(classes.shape) > len(shares.shape):
+        check_shape("classes", classes, (*shares.shape, num_classes), "(*shares.shape, C)")
+        return xp.sum(xp.astype(classes, shares.dtype, copy=False) * shares[..., None], axis=0)
     check_shape("classes", classes, shares.shape, "shares.shape")
     columns = bk.arange(num_classes, shares)
     is_class = xp.astype(classes, bk.index_dtype(), copy=False)[..., None] == columns
