@@ -382,13 +382,8 @@ class MidasLoss(StatefulModule):
     ) -> tuple[MidasTerms, MidasState]:
         own_logits = unimodal_logits(self.unimodal_heads, given, self.modalities, self.num_classes)
         fused = self._run_head(head, features, given)
-        state = MidasState(self.alpha, self.step)
-        terms, state, _ = midas_objective(
-            *(fused, own_logits, None, targets, sources, None, state),
-            present=present,
-            variant=self.variant,
-            backend=BACKEND,
-        )
+        known = (fused, own_logits, None, targets, sources, None, MidasState(self.alpha, self.step))
+        terms, state, _ = midas_objective(*known, present=present, variant=self.variant, backend=BACKEND)
         # The head takes part with a gradient of zero: a distributed wrapper waits for every parameter.
         silent = (0.0 * torch.nan_to_num(fused, posinf=0.0, neginf=0.0)).sum(dim=-1)
         return terms._replace(total=terms.total + silent), state
