@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from midas_core.adapters.keras_backend import BACKEND, keras
-from midas_core.adapters.keras_inputs import read_labels
+from midas_core.adapters.keras_inputs import PRESENT, presence, read_labels
 from midas_core.adapters.keras_state import RandomLayer
 from midas_core.adapters.structure import Modalities
 from midas_core.backends import Array
 from midas_core.confidence import log_confidence, normalized_confidence, soft_labels
 from midas_core.misalignment import VIEWS, draw_sources, mix, pair_classes, pair_mask
+from midas_core.missing import complete_pairs, zero_missing
+from midas_core.targets import label_ids
 from midas_core.validation import check_choice, check_floating, check_number, check_shape
 from midas_core.weighting import SIMILARITIES, VARIANTS, hard_sample_weight, similarity
 
@@ -32,7 +34,10 @@ class Misalign(RandomLayer):
       inference;
     - the modalities, (B, ...): every other key, or a list, tuple or dict under ``"features"``; out come (N, ...);
     - ``"sample_weight"``, (B,), if you give it; out comes (N,): what you gave, times the hard-sample weight, 0 where no
-      partner of another class was found. Without it such a sample stays, with the label of its one class.
+      partner of another class was found or a source lacks the modality that it supplies. Without it such a sample
+      stays, with the label of its one class;
+    - ``"present"``, (B, M), bool, if you give it, or a dict of (B,): whether a sample has a modality; what is missing
+      comes out as zeros. Out comes (N, M).
 
     Parameters
     ----------
@@ -42,6 +47,8 @@ class Misalign(RandomLayer):
         Partners of another class, or a plain permutation.
     similarity : {"cosine", "l2", None}
         Of the hard-sample weight (eq. 8), for features. For raw inputs take None.
+    multi_label : bool
+        Whether the labels are rows of 0 and 1, (B, C), any number of them 1.
     seed : int, optional
         Of the layer's random stream; without one, ``keras.utils.set_random_seed`` decides.
     **kwargs
@@ -72,6 +79,7 @@ class Misalign(RandomLayer):
         num_classes: int,
         variant: str = "paper",
         similarity: str | None = "cosine",
+        multi_label: bool = False,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -79,9 +87,11 @@ class Misalign(RandomLayer):
         check_number("num_classes", num_classes, minimum=2, whole=True)
         check_choice("variant", variant, VARIANTS)
         check_choice("similarity", similarity, SIMILARITIES)
+        check_choice("multi_label", multi_label, (False, True))
         self.num_classes = num_classes
         self.variant = variant
         self.similarity = similarity
+        self.multi_label = multi_label
         self.built = True
 
     def call(self, inputs: Any, unimodal_logits: Any = None, training: bool = True) -> Any:
@@ -108,31 +118,44 @@ class Misalign(RandomLayer):
         """
         features = _features(inputs)
         modalities = Modalities(features, FEATURES)
-        labels = read_labels(inputs[LABELS], self.num_classes)
+        labels = read_labels(inputs[LABELS], self.num_classes, self.multi_label)
         given = [ops.convert_to_tensor(x) for x in modalities.unpack(features, FEATURES)]
         for m, x in enumerate(given):
             name = f"features of {modalities.title(m)}"
             check_shape(name, x, (labels.shape[0], *x.shape[1:]), "(B, ...)")
             if training and self.similarity is not None and SAMPLE_WEIGHT in inputs:
                 check_floating(f"{name}, for similarity={self.similarity!r}", x, BACKEND)
+        present = None
+        if PRESENT in inputs:
+            present = presence(inputs[PRESENT], labels.shape[0], modalities)
+            given = zero_missing(given, present, backend=BACKEND)
         if not training:
-            ones = ops.ones_like(labels, dtype="float32")
-            one_hot = soft_labels(ones[None], labels[None], self.num_classes, backend=BACKEND)
-            return {**inputs, LABELS: one_hot}
+            ones = ops.ones_like(labels if len(labels.shape) == 1 else labels[:, 0], dtype="float32")
+            rows = soft_labels(ones[None], labels[None], self.num_classes, backend=BACKEND)
+            same = dict(inputs) if present is None else _packed(inputs, modalities, given, features)
+            return {**same, LABELS: rows}
 
-        numbers = self.draw(labels, self.num_classes, modalities.count, training)
-        sources = draw_sources(numbers, labels, modalities.count, variant=self.variant, backend=BACKEND)
-        classes = pair_classes(labels, sources, backend=BACKEND)
-        log_c = self._log_confidences(modalities, given, labels, unimodal_logits, sources)
-        soft = soft_labels(normalized_confidence(log_c, backend=BACKEND), classes, self.num_classes, backend=BACKEND)
+        # Label vectors are told apart by numbers, as many as there are samples.
+        ids = label_ids(labels, backend=BACKEND) if self.multi_label else labels
+        kinds = BACKEND.length(labels) if self.multi_label else self.num_classes
+        numbers = self.draw(ids, kinds, modalities.count, training)
+        sources = draw_sources(numbers, ids, modalities.count, variant=self.variant, backend=BACKEND)
+        classes = pair_classes(ids, sources, backend=BACKEND)
+        log_c = self._log_confidences(modalities, given, labels, unimodal_logits, sources, present)
+        whose = classes
+        if self.multi_label:
+            whose = ops.stack(mix([labels] * modalities.count, sources, backend=BACKEND))
+        soft = soft_labels(normalized_confidence(log_c, backend=BACKEND), whose, self.num_classes, backend=BACKEND)
         flat = [ops.reshape(x, (-1, *x.shape[2:])) for x in mix(given, sources, backend=BACKEND)]
-        packed = modalities.pack(flat, features)
-        out = {**inputs, **({FEATURES: packed} if FEATURES in inputs else packed)}
+        out = _packed(inputs, modalities, flat, features)
         out[LABELS] = ops.reshape(soft, (-1, self.num_classes))
         if SAMPLE_WEIGHT in inputs:
-            weights = self._weights(given, sources, classes)
+            weights = self._weights(given, sources, classes, present)
             own = ops.cast(ops.reshape(ops.convert_to_tensor(inputs[SAMPLE_WEIGHT]), (1, -1)), weights.dtype)
             out[SAMPLE_WEIGHT] = ops.reshape(own * weights, (-1,))
+        if present is not None:
+            parts = [present[:, m] for m in range(modalities.count)]
+            out[PRESENT] = ops.reshape(ops.stack(mix(parts, sources, backend=BACKEND), axis=-1), (-1, len(parts)))
         return out
 
     def compute_output_shape(self, input_shape: Any, training: bool = True) -> Any:
@@ -163,11 +186,18 @@ class Misalign(RandomLayer):
             "num_classes": self.num_classes,
             "variant": self.variant,
             "similarity": self.similarity,
+            "multi_label": self.multi_label,
             "seed": self.seed,
         }
 
     def _log_confidences(
-        self, modalities: Modalities, given: list[Array], labels: Array, unimodal_logits: Any, sources: Array
+        self,
+        modalities: Modalities,
+        given: list[Array],
+        labels: Array,
+        unimodal_logits: Any,
+        sources: Array,
+        present: Array | None,
     ) -> Array:
         """Return log c at the sample that supplies each modality, shape (M, V, B)."""
         if unimodal_logits is None:
@@ -177,10 +207,12 @@ class Misalign(RandomLayer):
         for m, z in enumerate(logits):
             z = ops.stop_gradient(ops.convert_to_tensor(z))
             check_shape(f"unimodal_logits of {modalities.title(m)}", z, (labels.shape[0], self.num_classes), "(B, C)")
+            if present is not None:
+                z = ops.where(present[:, m, None], z, ops.zeros_like(z))
             found.append(ops.take(log_confidence(z, labels, backend=BACKEND), sources[m], axis=0))
         return ops.stack(found)
 
-    def _weights(self, given: list[Array], sources: Array, classes: Array) -> Array:
+    def _weights(self, given: list[Array], sources: Array, classes: Array, present: Array | None) -> Array:
         """Return the weight of each mixed sample, shape (V, B)."""
         weights = ops.ones_like(classes[0], dtype="float32")
         if self.similarity is not None:
@@ -188,6 +220,9 @@ class Misalign(RandomLayer):
             weights = ops.cast(hard_sample_weight(found), "float32")
         if self.variant == "paper":
             weights = ops.where(pair_mask(classes, backend=BACKEND), weights, ops.zeros_like(weights))
+        if present is not None:
+            whole = complete_pairs(present, sources, backend=BACKEND)
+            weights = ops.where(whole, weights, ops.zeros_like(weights))
         return weights
 
 
@@ -198,4 +233,10 @@ def _features(inputs: Any) -> Any:
         raise ValueError(f"inputs: expected a dict with the modalities and {LABELS!r}, got {got}")
     if FEATURES in inputs:
         return inputs[FEATURES]
-    return {name: x for name, x in inputs.items() if name not in (LABELS, SAMPLE_WEIGHT)}
+    return {name: x for name, x in inputs.items() if name not in (LABELS, SAMPLE_WEIGHT, PRESENT)}
+
+
+def _packed(inputs: Any, modalities: Modalities, given: list[Array], features: Any) -> dict[str, Any]:
+    """Return the batch with other modalities in it, in the structure in which they came."""
+    packed = modalities.pack(given, features)
+    return {**inputs, **({FEATURES: packed} if FEATURES in inputs else packed)}

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from midas_core.adapters.keras import MidasLoss
-from tests.keras.loops import CLASSES, array, compiled, make_data, make_model
+from midas_core.adapters.keras import MidasLoss, Misalign
+from tests.keras.loops import CLASSES, array, compiled, make_data, make_model, value
 
 
 def make_real(samples=24):
@@ -78,3 +78,23 @@ def test_probabilities_have_to_fit_the_labels():
         compiled(make_model(probabilities=True), loss=real_loss())
     with pytest.raises(ValueError, match="expected 'softmax' or False with multi_label=False, got 'sigmoid'"):
         compiled(make_model(probabilities="sigmoid"))
+
+
+def test_the_augmentation_alone():
+    x, y = make_real()
+    logits = {name: np.random.default_rng(m).normal(size=y.shape) for m, name in enumerate(("audio", "video"))}
+    for m, z in enumerate(logits.values()):
+        z[~x["present"][:, m]] = np.nan
+    batch = {**x, "labels": y, "sample_weight": np.ones(len(y), "float32")}
+    layer = Misalign(num_classes=CLASSES, multi_label=True, similarity=None, seed=0)
+    out = value(lambda: layer(batch, unimodal_logits=logits, training=True))
+    np.testing.assert_array_equal(out["sample_weight"] > 0, out["present"].all(axis=1) & (out["sample_weight"] > 0))
+    assert 0 < out["sample_weight"].sum() < 2 * len(y)
+    for m, name in enumerate(("audio", "video")):
+        assert not out[name][~out["present"][:, m]].any()
+    assert np.isfinite(out["labels"]).all()
+    assert ((out["labels"] > 0) & (out["labels"] < 1)).any()
+    same = value(lambda: layer(batch, training=False))
+    np.testing.assert_array_equal(same["labels"], y)
+    again = Misalign.from_config(layer.get_config())
+    assert again.multi_label
