@@ -75,20 +75,6 @@ def test_cupy_holds_the_names_that_are_used():
     assert not missing
 
 
-def test_the_core_imports_no_framework():
-    for path in CORE:
-        for node in ast.walk(ast.parse(path.read_text())):
-            modules = []
-            if isinstance(node, ast.Import):
-                modules = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                modules = [node.module or ""]
-            for module in modules:
-                root = module.partition(".")[0]
-                assert root == "midas_core" or root in sys.stdlib_module_names, f"{path.name} imports {module}"
-                assert not module.startswith("midas_core.adapters"), f"{path.name} knows an adapter"
-
-
 def test_importing_the_package_loads_no_framework():
     code = f"import sys, midas_core; print([m for m in {FRAMEWORKS!r} if m in sys.modules])"
     assert python(code) == "[]"
