@@ -195,7 +195,9 @@ def midas_objective(
     mask = pair_mask(classes, backend=bk)
     if variant == "official":
         if present is not None:
-            raise ValueError("present: expected None with variant 'official', which knows no missing modality")
+            raise ValueError(
+                "present: expected None with variant 'official', which knows no missing modality, got a mask"
+            )
         mask = xp.ones_like(mask)
     if present is not None:
         whole = complete_pairs(present, sources, backend=bk)

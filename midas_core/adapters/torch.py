@@ -24,6 +24,7 @@ from midas_core.adapters.torch_heads import (
 )
 from midas_core.adapters.torch_inputs import (
     check_batch,
+    check_beside,
     check_logits,
     check_sample_weight,
     check_widths,
@@ -274,6 +275,8 @@ class MidasLoss(StatefulModule):
             If structure, names, shapes or dtypes do not fit.
         """
         self._warn_without_epoch()
+        if not callable(head):
+            raise TypeError(f"head: expected a callable, got {type(head).__name__}")
         given = self.modalities.unpack(features, "features")
         labels = check_batch(given, labels, self.modalities, self.num_classes, self.multi_label, self._raw)
         targets: Tensor | Targets = labels
@@ -288,6 +291,7 @@ class MidasLoss(StatefulModule):
             if self.multi_label:
                 labels, num_classes = label_ids(labels, backend=BACKEND), labels.shape[0]
         if permutation is not None:
+            check_beside(permutation, "permutation", labels)
             check_shape("permutation", permutation, labels.shape, "(B,)")
         looks = self.check and not torch.compiler.is_compiling()
         if looks:

@@ -91,19 +91,22 @@ def check_batch(
 
 
 def check_widths(heads: Iterable[nn.Module], features: list[Tensor], modalities: Modalities) -> None:
-    """Raise ``ValueError`` unless the linear unimodal heads take features of these widths."""
+    """Raise unless the linear unimodal heads take features of these widths and dtypes."""
     # Before the fused head's: where a feature is wrong, both are.
     for m, (head, feature) in enumerate(zip(heads, features, strict=True)):
         if isinstance(head, nn.Linear):
             expected = (feature.shape[0], head.in_features)
-            check_shape(f"features of {modalities.title(m)}", feature, expected, "(B, D)")
+            name = f"features of {modalities.title(m)}"
+            check_shape(name, feature, expected, "(B, D)")
+            if feature.dtype != head.weight.dtype and not torch.is_autocast_enabled(feature.device.type):
+                raise TypeError(f"{name}: expected the dtype of its head, {head.weight.dtype}, got {feature.dtype}")
 
 
 def check_sample_weight(sample_weight: Any, labels: Tensor) -> None:
     """Raise unless there is a weight for each sample, or None."""
     if sample_weight is None:
         return
-    _check_beside(sample_weight, "sample_weight", labels)
+    check_beside(sample_weight, "sample_weight", labels)
     check_shape("sample_weight", sample_weight, labels.shape[:1], "(B,)")
 
 
@@ -119,15 +122,16 @@ def presence(given: Any, labels: Tensor, modalities: Modalities) -> Tensor:
         parts = modalities.unpack(given, "present")
         for m, part in enumerate(parts):
             name = f"present of {modalities.title(m)}"
-            _check_beside(part, name, labels)
+            check_beside(part, name, labels)
             check_shape(name, part, labels.shape[:1], "(B,)")
         given = torch.stack(parts, dim=1)
-    _check_beside(given, "present", labels)
+    check_beside(given, "present", labels)
     check_present(given, labels.shape[0], modalities.count, BACKEND)
     return given
 
 
-def _check_beside(given: Any, name: str, labels: Tensor) -> None:
+def check_beside(given: Any, name: str, labels: Tensor) -> None:
+    """Raise unless ``given`` is a tensor on the device of the labels."""
     if not isinstance(given, Tensor):
         raise TypeError(f"{name}: expected a tensor, got {type(given).__name__}")
     if given.device != labels.device:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from midas_core.adapters.structure import Modalities
-from midas_core.adapters.torch_inputs import presence
+from midas_core.adapters.torch_inputs import check_beside, presence
 from midas_core.adapters.torch_random import RandomModule
 from midas_core.backends.torch import BACKEND
 from midas_core.confidence import log_confidence, normalized_confidence, soft_labels
@@ -127,18 +127,23 @@ class Misalign(RandomModule):
         """
         modalities = Modalities(features, "features")
         given = modalities.unpack(features, "features")
+        if not isinstance(labels, Tensor):
+            raise TypeError(f"labels: expected a tensor, got {type(labels).__name__}")
         if self.multi_label:
             check_shape("labels", labels, (None, self.num_classes), "(B, C)")
         else:
             check_labels(labels, BACKEND)
         for m, x in enumerate(given):
             name = f"features of {modalities.title(m)}"
+            check_beside(x, name, labels)
             check_shape(name, x, (labels.shape[0], *x.shape[1:]), "(B, ...)")
             if self.training and self.similarity is not None and not x.is_floating_point():
                 raise TypeError(
                     f"{name}: expected a floating dtype for similarity={self.similarity!r}, got {x.dtype}; "
                     "for raw inputs pass similarity=None"
                 )
+        if permutation is not None:
+            check_beside(permutation, "permutation", labels)
         if present is not None:
             present = presence(present, labels, modalities)
             given = zero_missing(given, present, backend=BACKEND)
