@@ -33,7 +33,7 @@ SECTIONS = [
 
 
 def digits():
-    """Return the halves of 200 digits for training and of 120 for validation: views by name, labels."""
+    """Return the halves of 200 digits for training and of 200 for validation: views by name, labels."""
     task = halves(0, training=200)
     splits = (task.training, task.validation)
     return [
@@ -42,7 +42,7 @@ def digits():
     ]
 
 
-def assert_complete(folder, epochs, *, own=()):
+def assert_complete(folder, epochs, *, own=(), samples=200):
     """Check a finished run folder; ``own`` are metrics that only this framework writes."""
     run = read_run(folder)
     assert run.modalities == MODALITIES
@@ -65,7 +65,7 @@ def assert_complete(folder, epochs, *, own=()):
     assert [set(each) for each in found["modalities"]] == [{each.name for each in fields(ModalityScores)}] * 2
     assert None not in [each["probe_accuracy"] for each in found["modalities"]]
     assert None not in [each["unimodal_accuracy"] for each in found["modalities"]]
-    assert found["samples"] == 200
+    assert found["samples"] == samples
     assert found["accuracy"] > 0.5
     assert re.findall(r"<h2[^>]*>([^<]+)</h2>", render_report([folder])) == SECTIONS
     return run

@@ -34,8 +34,17 @@ def test_report(tmp_path, monkeypatch, capsys):
     assert "Confidence over training" in page
 
 
-@pytest.mark.parametrize("page", ["diagnostics.md", "report.md"])
+@pytest.mark.parametrize("page", ["diagnostics.md", "report.md", "training.md"])
 def test_links_lead_somewhere(page):
     text = re.sub(r"```.*?```", "", (DOCS / page).read_text(encoding="utf-8"), flags=re.DOTALL)
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
         assert (DOCS / target).exists(), target
+
+
+def test_training_shows_the_examples():
+    # The block about Keras runs in tests/keras.
+    examples = [path.read_text(encoding="utf-8") for path in (DOCS.parent / "examples").glob("*.py")]
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "training.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 7
+    missing = [block for block in blocks if not any(block in text for text in examples)]
+    assert [block for block in missing if "adapters.keras" not in block] == []

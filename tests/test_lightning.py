@@ -1,6 +1,8 @@
 """Training in Lightning: the run folder, Lightning's own logger, checkpoints, resuming."""
 
+import runpy
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -61,6 +63,16 @@ def trainer(folder, *, epochs=3, callbacks=(), **options):
     return pl.Trainer(
         max_epochs=epochs, default_root_dir=folder, accelerator="cpu", callbacks=list(callbacks), **options
     )
+
+
+def test_the_example(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(Path(__file__).parent.parent / "examples" / "lightning_trainer.py"))
+    page = (tmp_path / "runs" / "report.html").read_text()
+    assert "joint to MIDAS" in page
+    joint, midas = (read_run(tmp_path / "runs" / name) for name in ("joint", "MIDAS"))
+    assert joint.config == {"method": "JointLoss"}
+    assert {key for row in joint.metrics for key in row} < {key for row in midas.metrics for key in row}
 
 
 def test_a_run_leaves_its_folder(tmp_path):
@@ -126,18 +138,23 @@ class Joint(nn.Module):
         return nn.functional.cross_entropy(head(torch.cat(list(features.values()), dim=1)), labels)
 
 
-def test_a_baseline_leaves_the_same_folder(tmp_path):
+def test_a_baseline_and_a_monitor(tmp_path):
     torch.manual_seed(0)
     criterion = Joint()
-    model, (training, validation) = Classifier(criterion), loaders()
     callback = MidasCallback(tmp_path / "joint", criterion=criterion, every=2, config={"method": "joint"})
-    fit = trainer(tmp_path, callbacks=[callback], enable_checkpointing=False)
-    fit.fit(model, training, validation)
+    best = pl.callbacks.ModelCheckpoint(tmp_path / "best", monitor="midas/val_accuracy", mode="max", every_n_epochs=2)
+    model, loads = Classifier(criterion), loaders()
+    fit = trainer(tmp_path, callbacks=[callback, best])
+    fit.fit(model, *loads)
     run = read_run(tmp_path / "joint")
     assert run.config == {"method": "joint"}
     assert run.series("loss")[0] == [0, 1, 2]
     assert run.series("val_accuracy")[0] == [1]
+    assert best.best_model_score.item() == pytest.approx(run.series("val_accuracy")[1][0])
     assert run.diagnostics["validation"]["accuracy"] > 0.5
+    fit.validate(model, loads[1], ckpt_path="best", verbose=False)
+    found = read_run(tmp_path / "joint").diagnostics["validation"]
+    assert found["accuracy"] == pytest.approx(best.best_model_score.item())
 
 
 def test_a_model_without_a_criterion_is_refused(tmp_path):

@@ -16,8 +16,8 @@ from midas_core.diagnostics import Diagnostics
 from midas_core.objective import MidasTerms
 from midas_core.runs import term_metrics
 
-SHARES = ("confidence", "fused_confidence")
-PER_MODALITY = ("unimodal", "alpha", *SHARES)
+LOSSES = ("total", "aligned", "misaligned", "unimodal")
+MEANS = (*LOSSES, "confidence", "fused_confidence")
 
 
 class Follower:
@@ -141,29 +141,36 @@ class TermMeans:
     """Means of the terms over steps, without waiting for the device in any of them."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, tuple[Any, Any]] = {}
+        self._sums: Tensor | None = None
+        self._count = 0
+        self._alpha: Tensor | None = None
 
     def add(self, terms: MidasTerms, batch: int) -> None:
-        """Take in the terms of a step of ``batch`` samples; those that are None have no mean."""
-        for name, value in terms._asdict().items():
-            if value is None:
-                continue
-            value = value.detach().float()
-            if value.ndim > (name in PER_MODALITY):  # not reduced
-                value = value.mean(dim=-1)
-            if name == "alpha":  # the last one
-                self._sums[name] = value, 1
-                continue
-            # The shares sum to one, or to zero where the batch offers no pair: such a batch says nothing.
-            weight = batch * value.sum() if name in SHARES else batch
-            total, weights = self._sums.get(name, (0, 0))
-            self._sums[name] = total + batch * value, weights + weight
+        """Take in the terms of a step of ``batch`` samples; of another loss the total alone."""
+        given = [getattr(terms, name) for name in (MEANS if terms.alpha is not None else MEANS[:1])]
+        if terms.total.ndim:  # not reduced
+            given = [x.mean(dim=-1) if name in LOSSES else x for name, x in zip(MEANS, given, strict=False)]
+        # One row of numbers: a step should cost no more than a few operations.
+        row = torch.cat([x.detach().reshape(-1) for x in given])
+        self._sums = row * batch if self._sums is None else self._sums.add_(row, alpha=batch)
+        self._count += batch
+        self._alpha = terms.alpha
 
     def take(self, modalities: Sequence[str]) -> dict[str, float]:
         """Return the means and begin anew; nothing where there was no step."""
-        means = {name: total / weight for name, (total, weight) in self._sums.items()}
-        self._sums = {}
-        return term_metrics(MidasTerms(*(means.get(name) for name in MidasTerms._fields)), modalities)
+        sums, count, alpha = self._sums, self._count, self._alpha
+        self._sums, self._count, self._alpha = None, 0, None
+        if sums is None:
+            return {}
+        sums = sums.cpu()
+        if alpha is None:
+            return {"loss": float(sums[0]) / count}
+        each = len(modalities)
+        total, aligned, misaligned, unimodal, *shares = sums.split([1, 1, 1, each, each, each])
+        # The shares of a batch sum to one, or to zero where it offers no pair: such a batch says nothing.
+        confidence, fused_confidence = (x / x.sum() for x in shares)
+        losses = (total[0] / count, aligned[0] / count, unimodal / count, misaligned[0] / count)
+        return term_metrics(MidasTerms(*losses, alpha, confidence, fused_confidence), modalities)
 
 
 class _Hook:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -20,14 +23,17 @@ def compiled(*, warmup_epochs=1):
     return model
 
 
-def test_a_run_leaves_its_folder(tmp_path):
+def test_a_run_leaves_its_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (x, y), validation = digits()
     model = compiled()
-    callback = MidasCallback(tmp_path, validation_data=validation, diagnostics={"batch_size": 200})
-    model.fit(x, y, batch_size=50, epochs=2, verbose=0, callbacks=[callback])
-    # Again: the same run goes on.
-    model.fit(x, y, batch_size=50, epochs=1, verbose=0, callbacks=[callback])
-    run = assert_complete(tmp_path, epochs=3, own=["accuracy"])
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    (block,) = [code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "adapters.keras" in code]
+    exec(block, {"model": model, "x": x, "labels": y, "validation": validation})
+    # The model was trained before: the run goes on.
+    callback = MidasCallback("runs/keras", validation_data=validation, diagnostics={"batch_size": 200})
+    model.fit(x, y, epochs=1, verbose=0, callbacks=[callback])
+    run = assert_complete("runs/keras", epochs=3, own=["accuracy"])
     assert [loss > 0 for loss in run.series("misaligned_loss")[1]] == [False, True, True]
     accuracy = np.mean(model.predict(validation[0], verbose=0).argmax(axis=1) == validation[1])
     assert run.series("val_accuracy")[1][-1] == pytest.approx(accuracy)
@@ -35,11 +41,11 @@ def test_a_run_leaves_its_folder(tmp_path):
 
     one_hot = np.eye(10, dtype="float32")[validation[1]]
     callback.diagnose([(validation[0], one_hot)], split="test")
-    again = read_run(tmp_path)
+    again = read_run("runs/keras")
     assert again.diagnostics["test"]["accuracy"] == pytest.approx(accuracy)
     assert again.metrics == run.metrics
     with pytest.raises(ValueError, match="holds a run already; pass resume=True"):
-        compiled().fit(x, y, epochs=1, verbose=0, callbacks=[MidasCallback(tmp_path)])
+        compiled().fit(x, y, epochs=1, verbose=0, callbacks=[MidasCallback("runs/keras")])
 
 
 def test_another_model_is_refused(tmp_path):
