@@ -1,6 +1,9 @@
-"""Write the tables of recorded results into a document: python benchmarks/document.py results.json docs/speed.md.
+"""Write the tables of recorded results into a document.
 
-The tables go between the lines ``<!-- NAME -->`` and ``<!-- end -->``, NAME that of the results file.
+    python benchmarks/document.py benchmarks/results-cpu.json docs/speed.md   # of midas bench --json
+    python benchmarks/document.py runs/demo/results.json docs/demo.md         # of midas demo
+
+The tables go between the lines ``<!-- NAME -->`` and ``<!-- end -->``, NAME that of the results file, or of a task.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from midas_core.benchmarks.registry import SECTIONS
@@ -35,6 +39,34 @@ def render(content: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def render_task(task: dict[str, Any]) -> str:
+    """Return what a demo has found in one task as Markdown: a row for each method, and the differences of MIDAS."""
+    summary = task["summary"]
+    columns = [c for c in summary["joint"] if c not in ("last quarter", "seconds")] + ["last quarter", "seconds"]
+    sizes = task["sizes"]
+    lines = [
+        f"{sizes['training']} samples to train on, {sizes['validation']} to validate, {sizes['test']} to test.",
+        "",
+        _line(["method", *columns]),
+        _line(["---"] * (1 + len(columns))),
+    ]
+    for method, row in summary.items():
+        found = [(c, row.get(c)) for c in columns]
+        signs = ("+" if c == "last quarter" else "" for c in columns)
+        shown = (
+            f"{x['mean']:{sign}.1f} ± {x['sd']:.1f}" if x else "-" for (_, x), sign in zip(found, signs, strict=True)
+        )
+        lines.append(_line([method, *shown]))
+    values = {method: [r["test"]["accuracy"] for r in task["runs"] if r["method"] == method] for method in summary}
+    differences = []
+    for method, others in values.items():
+        if method != "MIDAS":
+            each = [100 * (one - other) for one, other in zip(values["MIDAS"], others, strict=True)]
+            differences.append(f"{method} {fmean(each):+.1f} ± {stdev(each):.1f}")
+    lines += ["", "MIDAS minus each other method, accuracy, paired by seed: " + ", ".join(differences) + ".", ""]
+    return "\n".join(lines)
+
+
 def insert(text: str, name: str, tables: str) -> str:
     """Return the document with the tables in their place."""
     pattern = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -49,5 +81,11 @@ def _line(entries: Any) -> str:
 
 if __name__ == "__main__":
     results, document = map(Path, sys.argv[1:])
-    tables = render(json.loads(results.read_text(encoding="utf-8")))
-    document.write_text(insert(document.read_text(encoding="utf-8"), results.name, tables), encoding="utf-8")
+    content = json.loads(results.read_text(encoding="utf-8"))
+    text = document.read_text(encoding="utf-8")
+    if "tasks" in content:
+        for task in content["tasks"]:
+            text = insert(text, task["name"], render_task(task))
+    else:
+        text = insert(text, results.name, render(content))
+    document.write_text(text, encoding="utf-8")

@@ -65,7 +65,7 @@ SETTINGS: Mapping[str, Settings] = {
             "MIDAS": (0.01, 5.0),
         },
     ),
-    "scaled-sensors": Settings(epochs=100),
+    "scaled-sensors": Settings(epochs=200),
     "noisy-views": Settings(
         epochs=100,
         tuned={
