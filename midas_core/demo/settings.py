@@ -65,7 +65,17 @@ SETTINGS: Mapping[str, Settings] = {
             "MIDAS": (0.01, 5.0),
         },
     ),
-    "scaled-sensors": Settings(epochs=200),
+    "scaled-sensors": Settings(
+        epochs=200,
+        tuned={
+            "coarse alone": (0.003, 1.0),
+            "noisy alone": (0.001, 1.0),
+            "joint": (0.001, 1.0),
+            "joint + unimodal": (0.003, 2.0),
+            "joint + dropout": (0.003, 0.5),
+            "MIDAS": (0.01, 5.0),
+        },
+    ),
     "noisy-views": Settings(
         epochs=100,
         tuned={
