@@ -124,7 +124,7 @@ class MidasCallback(lightning.Callback):  # type: ignore[misc, name-defined]
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Log the means of the terms."""
-        means = self._known.take_means(or_alpha=True)
+        means = self._known.take_means()
         self._begin(trainer)
         self._recorder.log(means, epoch=trainer.current_epoch, step=trainer.global_step)
         pl_module.log_dict({f"midas/{key}": x for key, x in means.items()}, sync_dist=True)
@@ -136,18 +136,23 @@ class MidasCallback(lightning.Callback):  # type: ignore[misc, name-defined]
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Diagnose the model: quickly while it trains, else in full."""
         diagnostics = self._known.take_diagnostics()
-        if diagnostics is None:
+        if trainer.sanity_checking:
             return
         if trainer.state.fn != "fit":
-            self._keep(diagnostics, "validation", quick=False)
+            if diagnostics is not None:
+                self._keep(diagnostics, "validation", quick=False)
             return
-        self._last = trainer.global_step, diagnostics
-        if not self._recorder.due():
-            return
-        self._begin(trainer)
-        found = self._keep(diagnostics, "validation", quick=True)
-        self._recorder.log(found, epoch=trainer.current_epoch, step=trainer.global_step, prefix="val_")
-        pl_module.log_dict({f"midas/val_{key}": x for key, x in found.items()}, rank_zero_only=True)
+        found: dict[str, float] = {}
+        due = self._recorder.due()
+        if diagnostics is not None:  # the first process
+            self._last = trainer.global_step, diagnostics
+            if due:
+                self._begin(trainer)
+                found = self._keep(diagnostics, "validation", quick=True)
+                self._recorder.log(found, epoch=trainer.current_epoch, step=trainer.global_step, prefix="val_")
+        # Every process has to know what a checkpoint may be chosen by.
+        found = trainer.strategy.broadcast(found)
+        pl_module.log_dict({f"midas/val_{key}": x for key, x in found.items()}, sync_dist=True)
 
     def on_test_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Look at the test data."""

@@ -73,19 +73,9 @@ class Follower:
         if hasattr(self.criterion, "set_epoch"):
             self.criterion.set_epoch(epoch)
 
-    def take_means(self, *, or_alpha: bool = False) -> dict[str, float]:
-        """Return the means over the training steps since the last call, by the names of the run folder.
-
-        Parameters
-        ----------
-        or_alpha : bool
-            Where there are none, return alpha alone: a compiled criterion tells nothing of its steps.
-        """
-        found = self._means.take(self.names or ())
-        if not found and or_alpha and isinstance(self.criterion, MidasLoss):
-            alpha = self.criterion.alpha.tolist()
-            found = {f"alpha_{name}": x for name, x in zip(self.names or (), alpha, strict=True)}
-        return found
+    def take_means(self) -> dict[str, float]:
+        """Return the means over the training steps since the last call, by the names of the run folder."""
+        return self._means.take(self.names or ())
 
     def take_diagnostics(self) -> Diagnostics | None:
         """Return what the evaluation since the last call has shown; None where the criterion was not called."""

@@ -42,7 +42,9 @@ class Watched:
     _terms_hooks: OrderedDict[int, Callable[[Step], None]] | None = None
 
     def register_terms_hook(self, hook: Callable[[Step], None]) -> RemovableHandle:
-        """Have a function called after every step, in training and in evaluation; not under ``torch.compile``.
+        """Have a function called after every step, in training and in evaluation.
+
+        Under ``torch.compile`` the graph ends there; ``fullgraph=True`` allows no hooks.
 
         Parameters
         ----------
@@ -59,7 +61,7 @@ class Watched:
         hooks[handle.id] = hook
         return handle
 
+    @torch.compiler.disable
     def _tell(self, step: Step) -> None:
-        if not torch.compiler.is_compiling():
-            for hook in list((self._terms_hooks or {}).values()):
-                hook(step)
+        for hook in list((self._terms_hooks or {}).values()):
+            hook(step)

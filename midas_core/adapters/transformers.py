@@ -110,11 +110,10 @@ class MidasCallback(transformers.TrainerCallback):  # type: ignore[misc, name-de
         # A fraction where training resumes in the middle of one.
         self._epoch = int((state.epoch or 0) + 1e-6)
         self._known.set_epoch(self._epoch)
-        self._means = {}
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Write the means of the terms."""
-        self._take_means(state, or_alpha=not self._means)
+        self._take_means(state)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Add the means of the terms to what the Trainer logs."""
@@ -167,8 +166,8 @@ class MidasCallback(transformers.TrainerCallback):  # type: ignore[misc, name-de
         if names is not None and state.is_world_process_zero:
             self._recorder.begin(names, self._known.config, resumed=self._resumed)
 
-    def _take_means(self, state: Any, *, or_alpha: bool = False) -> None:
-        means = self._known.take_means(or_alpha=or_alpha)
+    def _take_means(self, state: Any) -> None:
+        means = self._known.take_means()
         if means:
             self._begin(state)
             self._recorder.log(means, epoch=self._epoch, step=state.global_step)
