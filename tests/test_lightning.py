@@ -1,6 +1,7 @@
 """Training in Lightning: the run folder, Lightning's own logger, checkpoints, resuming."""
 
 import runpy
+import sys
 import warnings
 from pathlib import Path
 
@@ -18,6 +19,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import lightning.pytorch as pl
 
+from midas_core.adapters import lightning as adapter
 from midas_core.adapters.lightning import MidasCallback
 
 pytestmark = [
@@ -144,7 +146,7 @@ def test_a_baseline_and_a_monitor(tmp_path):
     callback = MidasCallback(tmp_path / "joint", criterion=criterion, every=2, config={"method": "joint"})
     best = pl.callbacks.ModelCheckpoint(tmp_path / "best", monitor="midas/val_accuracy", mode="max", every_n_epochs=2)
     model, loads = Classifier(criterion), loaders()
-    fit = trainer(tmp_path, callbacks=[callback, best])
+    fit = trainer(tmp_path, callbacks=[callback, best], precision="bf16-mixed")
     fit.fit(model, *loads)
     run = read_run(tmp_path / "joint")
     assert run.config == {"method": "joint"}
@@ -155,6 +157,14 @@ def test_a_baseline_and_a_monitor(tmp_path):
     fit.validate(model, loads[1], ckpt_path="best", verbose=False)
     found = read_run(tmp_path / "joint").diagnostics["validation"]
     assert found["accuracy"] == pytest.approx(best.best_model_score.item())
+
+
+def test_a_missing_package_says_what_to_install(monkeypatch):
+    for name in ("lightning.pytorch", "pytorch_lightning"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(adapter, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"Lightning is not installed: pip install 'midas-multimodal\[lightning\]'"):
+        adapter.import_lightning()
 
 
 def test_a_model_without_a_criterion_is_refused(tmp_path):

@@ -1,6 +1,8 @@
 """Training by the Trainer of Hugging Face: the example, the run folder, the Trainer's own log, resuming."""
 
+import importlib
 import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,3 +90,10 @@ def test_a_resumed_run_goes_on_bit_for_bit(example, tmp_path):
     assert one.diagnostics == other.diagnostics
     with pytest.raises(ValueError, match="holds a run already; pass resume=True"):
         make_trainer(example, tmp_path / "cut", 1).train()
+
+
+def test_a_missing_package_says_what_to_install(monkeypatch):
+    monkeypatch.delitem(sys.modules, "midas_core.adapters.transformers")
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ImportError, match=r"pip install 'midas-multimodal\[transformers\]'"):
+        importlib.import_module("midas_core.adapters.transformers")

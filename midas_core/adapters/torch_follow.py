@@ -95,7 +95,15 @@ class Follower:
         elif self.following and not getattr(step.criterion, "multi_label", False):
             if self._diagnostics is None:
                 self._diagnostics = self._new_diagnostics(step)
-            self._diagnostics.update(step.features, step.labels, present=step.present)
+            self._diagnostics.update(self._in_precision(step), step.labels, present=step.present)
+
+    def _in_precision(self, step: Step) -> Any:
+        """Return the features in the dtype of the heads: these are called again outside of autocast."""
+        heads = [each for each in (step.criterion, step.head) if isinstance(each, nn.Module)]
+        dtype = next((x.dtype for each in heads for x in each.parameters() if x.is_floating_point()), None)
+        assert self._structure is not None
+        given = self._structure.unpack(step.features, "features")
+        return self._structure.pack([x.to(dtype) if x.is_floating_point() else x for x in given], step.features)
 
     def _new_diagnostics(self, step: Step) -> Diagnostics:
         criterion = step.criterion
