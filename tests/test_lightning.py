@@ -143,7 +143,11 @@ class Joint(nn.Module):
 def test_a_baseline_and_a_monitor(tmp_path):
     torch.manual_seed(0)
     criterion = Joint()
-    callback = MidasCallback(tmp_path / "joint", criterion=criterion, every=2, config={"method": "joint"})
+    digits = [f"digit {i}" for i in range(10)]
+    options = {"every": 2, "config": {"method": "joint"}, "class_names": digits, "diagnostics": {"keep": 150}}
+    callback = MidasCallback(tmp_path / "joint", criterion=criterion, **options)
+    trainer(tmp_path, callbacks=[callback], fast_dev_run=True).fit(Classifier(criterion), *loaders())
+    assert not (tmp_path / "joint").exists()
     best = pl.callbacks.ModelCheckpoint(tmp_path / "best", monitor="midas/val_accuracy", mode="max", every_n_epochs=2)
     model, loads = Classifier(criterion), loaders()
     fit = trainer(tmp_path, callbacks=[callback, best], precision="bf16-mixed")
@@ -157,6 +161,8 @@ def test_a_baseline_and_a_monitor(tmp_path):
     fit.validate(model, loads[1], ckpt_path="best", verbose=False)
     found = read_run(tmp_path / "joint").diagnostics["validation"]
     assert found["accuracy"] == pytest.approx(best.best_model_score.item())
+    assert found["kept"] == 150
+    assert [each["name"] for each in found["classes"]] == digits
 
 
 def test_a_missing_package_says_what_to_install(monkeypatch):

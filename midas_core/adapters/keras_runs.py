@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from midas_core.adapters.keras_backend import keras
-from midas_core.adapters.keras_inputs import read_labels
+from midas_core.adapters.keras_inputs import presence, read_labels, split_present
 from midas_core.adapters.keras_model import MidasModel
 from midas_core.adapters.recording import OPTIONS, Recorder
 from midas_core.diagnostics import Diagnosis
@@ -133,7 +133,10 @@ class MidasCallback(keras.callbacks.Callback):  # type: ignore[misc]
         )
         for inputs, labels in _batches(data, self._batch_size):
             classes = ops.convert_to_numpy(read_labels(labels, model.num_classes))
-            diagnostics.update(model.encode(inputs), classes)
+            _, present = split_present(inputs, model.modalities)
+            if present is not None:
+                present = ops.convert_to_numpy(presence(present, len(classes), model.modalities))
+            diagnostics.update(model.encode(inputs), classes, present=present)
         found = diagnostics.compute(quick=quick)
         self._recorder.keep(found, split, names, self._config)
         return found

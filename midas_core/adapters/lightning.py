@@ -71,8 +71,8 @@ class MidasCallback(lightning.Callback):  # type: ignore[misc, name-defined]
     -----
     ``trainer.validate(model, ckpt_path="best")`` after ``fit`` puts the diagnosis of the best checkpoint in the place
     of that of the last epoch; ``trainer.test`` adds one of the test data. On several processes the folder is written
-    by the first, from what it has seen. Where the last steps have no validation after them, the last quick diagnosis
-    stays.
+    by the first, from what it has seen. ``fast_dev_run`` writes nothing. Where the last steps have no validation after
+    them, the last quick diagnosis stays.
     """
 
     def __init__(
@@ -140,15 +140,15 @@ class MidasCallback(lightning.Callback):  # type: ignore[misc, name-defined]
             return
         if trainer.state.fn != "fit":
             if diagnostics is not None:
-                self._keep(diagnostics, "validation", quick=False)
+                self._keep(trainer, diagnostics, "validation", quick=False)
             return
         found: dict[str, float] = {}
-        due = self._recorder.due()
+        due = not trainer.fast_dev_run and self._recorder.due()
         if diagnostics is not None:  # the first process
             self._last = trainer.global_step, diagnostics
             if due:
                 self._begin(trainer)
-                found = self._keep(diagnostics, "validation", quick=True)
+                found = self._keep(trainer, diagnostics, "validation", quick=True)
                 self._recorder.log(found, epoch=trainer.current_epoch, step=trainer.global_step, prefix="val_")
         # Every process has to know what a checkpoint may be chosen by.
         found = trainer.strategy.broadcast(found)
@@ -162,7 +162,7 @@ class MidasCallback(lightning.Callback):  # type: ignore[misc, name-defined]
         """Diagnose the model on the test data."""
         diagnostics = self._known.take_diagnostics()
         if diagnostics is not None:
-            self._keep(diagnostics, "test", quick=False)
+            self._keep(trainer, diagnostics, "test", quick=False)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Diagnose the model in full, and close the run folder."""
@@ -170,7 +170,7 @@ class MidasCallback(lightning.Callback):  # type: ignore[misc, name-defined]
             step, diagnostics = self._last
             # After further steps the head would no longer fit the features that it is measured on.
             if step == trainer.global_step:
-                self._keep(diagnostics, "validation", quick=False)
+                self._keep(trainer, diagnostics, "validation", quick=False)
         self._recorder.finish()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
@@ -184,10 +184,11 @@ class MidasCallback(lightning.Callback):  # type: ignore[misc, name-defined]
 
     def _begin(self, trainer: Any) -> None:
         names = self._known.names
-        if names is not None and trainer.is_global_zero:
+        if names is not None and trainer.is_global_zero and not trainer.fast_dev_run:
             self._recorder.begin(names, self._known.config, resumed=trainer.ckpt_path is not None)
 
-    def _keep(self, diagnostics: Diagnostics, split: str, *, quick: bool) -> dict[str, float]:
+    def _keep(self, trainer: Any, diagnostics: Diagnostics, split: str, *, quick: bool) -> dict[str, float]:
         found = diagnostics.compute(quick=quick)
-        self._recorder.keep(found, split, found.names, self._known.config)
+        if not trainer.fast_dev_run:
+            self._recorder.keep(found, split, found.names, self._known.config)
         return found.metrics()
