@@ -202,15 +202,13 @@ class Misalign(RandomLayer):
         """Return log c at the sample that supplies each modality, shape (M, V, B)."""
         if unimodal_logits is None:
             return ops.zeros_like(sources, dtype="float32")
-        logits = modalities.unpack(unimodal_logits, "unimodal_logits")
-        found = []
+        logits = [ops.convert_to_tensor(z) for z in modalities.unpack(unimodal_logits, "unimodal_logits")]
         for m, z in enumerate(logits):
-            z = ops.stop_gradient(ops.convert_to_tensor(z))
             check_shape(f"unimodal_logits of {modalities.title(m)}", z, (labels.shape[0], self.num_classes), "(B, C)")
-            if present is not None:
-                z = ops.where(present[:, m, None], z, ops.zeros_like(z))
-            found.append(ops.take(log_confidence(z, labels, backend=BACKEND), sources[m], axis=0))
-        return ops.stack(found)
+        if present is not None:
+            logits = zero_missing(logits, present, backend=BACKEND)
+        log_c = [log_confidence(ops.stop_gradient(z), labels, backend=BACKEND) for z in logits]
+        return ops.stack([ops.take(c, sources[m], axis=0) for m, c in enumerate(log_c)])
 
     def _weights(self, given: list[Array], sources: Array, classes: Array, present: Array | None) -> Array:
         """Return the weight of each mixed sample, shape (V, B)."""
