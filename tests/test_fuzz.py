@@ -113,7 +113,7 @@ EXTRAS = {
 HEADS = [
     *(nn.Linear(8, CLASSES), nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, CLASSES)), lambda x: x[:, :3]),
     *(nn.Linear(9, CLASSES), nn.Linear(8, CLASSES + 1), lambda x: None, lambda x: x.sum(dim=1), lambda x: x[:1, :3]),
-    *(None, "linear", 3, nn.ModuleList()),
+    *(None, "linear", 3),
 ]
 
 

@@ -239,7 +239,10 @@ class Jax(Framework):
         """Turn 64-bit numbers on or off, and make the device the default."""
         import jax
 
-        return _Both(jax.default_device(self.place), jax.enable_x64(np.dtype(dtype) == np.float64))
+        enable = getattr(jax, "enable_x64", None)
+        if enable is None:  # Before JAX 0.8.
+            from jax.experimental import enable_x64 as enable
+        return _Both(jax.default_device(self.place), enable(np.dtype(dtype) == np.float64))
 
     def array(self, x: Any) -> Any:
         """Copy to the device."""
