@@ -59,6 +59,7 @@ def test_a_missing_backend_is_told_and_is_an_error_only_where_it_was_asked_for(m
     def missing():
         raise ImportError("CuPy finds no GPU here")
 
+    monkeypatch.setattr("midas_core.load_backend", lambda name: None)
     monkeypatch.setattr(KINDS["cupy"], "devices", staticmethod(missing))
     monkeypatch.setattr("midas_core.verify.command.BACKENDS", ("numpy", "cupy"))
     result = run("--property", "pairs", "--examples", 2)
