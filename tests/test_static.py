@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,3 +127,14 @@ def test_nothing_that_is_read_can_run_code():
                 assert options.get("weights_only") == "True", f"{place}: {ast.unparse(node)}"
             if owner in ("np", "numpy"):
                 assert options.get("allow_pickle") == "False", f"{place}: {ast.unparse(node)}"
+
+
+def test_the_oldest_versions_that_are_tested_are_those_that_are_stated():
+    root = PACKAGE.parent
+    pins = dict(re.findall(r"^([\w-]+)==([\d.]+)$", (root / "constraints-oldest.txt").read_text(), re.MULTILINE))
+    stated = dict(re.findall(r'"([\w-]+)>=([\d.]+)', (root / "pyproject.toml").read_text()))
+    of_a_dependency = {"jaxlib", "ml_dtypes"}
+    for name, pin in pins.items():
+        if name not in of_a_dependency:
+            # The last fix of the oldest minor version will do.
+            assert pin == stated[name] or pin.rpartition(".")[0] == stated[name], name

@@ -10,7 +10,7 @@ cupy = require("cupy", "CuPy", "cupy")
 xp = require("array_api_compat.cupy", "array-api-compat", "cupy")
 
 
-class CupyBackend(Backend):
+class CupyBackend(Backend):  # pragma: no cover - needs a GPU
     """CuPy arrays; ``rng`` is a ``cupy.random.Generator``, a seed or None."""
 
     def sort(self, keys: Array) -> tuple[Array, Array]:

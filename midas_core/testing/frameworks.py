@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -239,9 +240,9 @@ class Jax(Framework):
         """Turn 64-bit numbers on or off, and make the device the default."""
         import jax
 
-        enable = getattr(jax, "enable_x64", None)
-        if enable is None:  # Before JAX 0.8.
-            from jax.experimental import enable_x64 as enable
+        enable: Any = getattr(jax, "enable_x64", None)
+        if enable is None:  # An older JAX has it elsewhere.
+            enable = import_module("jax.experimental").enable_x64
         return _Both(jax.default_device(self.place), enable(np.dtype(dtype) == np.float64))
 
     def array(self, x: Any) -> Any:
@@ -346,7 +347,7 @@ class Tensorflow(Framework):
         return [[np.asarray(tf.convert_to_tensor(g)) for g in row] for row in found], [np.asarray(x) for x in others]
 
 
-class Cupy(Framework):
+class Cupy(Framework):  # pragma: no cover - needs a GPU
     """CuPy; needs a GPU."""
 
     half = ("float16",)
