@@ -88,6 +88,13 @@ CALLS = [
     ({"labels": torch.zeros(4, 3, 1).int()}, ValueError, r"labels: expected shape \(B,\), got \(4, 3, 1\)"),
     ({"labels": LABELS[:0]}, ValueError, r"labels: expected one sample or more, got shape \(0,\)"),
     ({"permutation": torch.arange(3)}, ValueError, r"permutation: expected shape \(B,\) = \(4\), got \(3\)"),
+    ({"labels": LABELS - 1}, ValueError, r"labels: expected whole numbers in 0 \.\.\. 2, got -1 in sample 0"),
+    ({"labels": LABELS + 1}, ValueError, r"labels: expected whole numbers in 0 \.\.\. 2, got 3 in sample 2"),
+    (
+        {"permutation": torch.tensor([1, 2, -1, 0])},
+        ValueError,
+        r"permutation: expected whole numbers in 0 \.\.\. 3, got -1 in sample 2",
+    ),
     ({"permutation": torch.zeros(4)}, TypeError, "permutation: expected an integer dtype, got .*float32"),
     ({"generator": 0}, TypeError, r"generator: expected a torch\.Generator, got int"),
     ({"head": lambda x: None}, TypeError, "head: expected to return a tensor, got NoneType"),
@@ -107,6 +114,13 @@ def test_calls(change, kind, message):
     with pytest.raises(kind, match=message):
         criterion(arguments.pop("features"), arguments.pop("labels"), **arguments)
     assert criterion.step == 0
+
+
+@pytest.mark.parametrize("permutation", [None, torch.tensor([1, 2, 3, 0])])
+def test_a_label_below_zero_is_no_class_counted_from_the_end(permutation):
+    criterion, head = MidasLoss(num_classes=3, feature_dims=[3, 5, 3]), nn.Linear(11, 3)
+    with pytest.raises(ValueError, match="labels: expected whole numbers"):
+        criterion([F0, F1, F0], LABELS - 1, head=head, permutation=permutation)
 
 
 def test_names_where_none_were_given():

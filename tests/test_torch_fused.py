@@ -297,9 +297,15 @@ def backward_pre_hook(module, calls):
     module.register_full_backward_pre_hook(lambda *_: calls.append("backward pre"))
 
 
+def replaced_forward(module, calls):
+    forward = module.forward
+    module.forward = lambda x: (calls.append("replaced"), forward(x))[1]
+
+
 @pytest.mark.parametrize(
     "hook",
     [
+        replaced_forward,
         forward_hook,
         pre_hook,
         backward_hook,

@@ -234,6 +234,15 @@ def test_heads_of_ones_own():
     assert criterion(features, labels, head=heads(8)["linear"]).ndim == 0
 
 
+def test_lazy_heads():
+    features, labels = batch()
+    own = [nn.LazyLinear(CLASSES, dtype=torch.float64) for _ in features]
+    criterion, head = MidasLoss(num_classes=CLASSES, unimodal_heads=own), nn.LazyLinear(CLASSES, dtype=torch.float64)
+    for _ in range(2):
+        criterion(features, labels, head=head).backward()
+    assert [x.in_features for x in (*own, head)] == [*WIDTHS[:2], sum(WIDTHS[:2])]
+
+
 def test_permutation_fixes_the_draw():
     features, labels = batch()
     head, permutation = heads(8)["linear"], torch.roll(torch.arange(9), 2)

@@ -205,7 +205,7 @@ ERRORS = [
         r"permutation: expected shape \(B,\) = \(4\), got \(3\)",
     ),
     (
-        lambda: Misalign(num_classes=3)([torch.zeros(4, 2)] * 2, torch.arange(4), permutation=torch.zeros(4)),
+        lambda: Misalign(num_classes=3)([torch.zeros(4, 2)] * 2, torch.arange(4) % 3, permutation=torch.zeros(4)),
         TypeError,
         "permutation: expected an integer dtype, got .*float32",
     ),

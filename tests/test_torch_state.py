@@ -13,6 +13,9 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from midas_core.adapters.torch import MidasLoss, Misalign  # noqa: E402
+from midas_core.backends.torch import BACKEND  # noqa: E402
+from midas_core.kernels.errors import similarity_of  # noqa: E402
+from midas_core.targets import label_ids  # noqa: E402
 from tests.test_torch_loss import CLASSES, WIDTHS, batch, heads, make  # noqa: E402
 from tests.torch_reference import assert_terms, expected_step  # noqa: E402
 
@@ -194,6 +197,22 @@ def test_a_copy_does_not_share_its_state():
     assert original.alpha.tolist() == [1, 1]
 
 
+def test_built_on_the_meta_device_and_filled_from_a_checkpoint():
+    with torch.device("meta"):
+        criterion = MidasLoss(num_classes=CLASSES, feature_dims=WIDTHS[:2])
+    original = make()
+    run(original, heads(8)["linear"], 3)
+    criterion = criterion.to_empty(device="cpu").double()
+    criterion.load_state_dict(original.state_dict())
+    assert torch.equal(criterion.alpha, original.alpha)
+    assert run(criterion, heads(8)["linear"], 2) == run(original, heads(8)["linear"], 2)
+
+
+def test_processes_share_all_of_the_state():
+    criterion = make().share_memory()
+    assert all(x.is_shared() for x in criterion.buffers())
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_alpha_keeps_its_digits_in_any_precision(dtype):
     criterion = make().to(dtype)
@@ -248,6 +267,18 @@ def test_autocast(kind):
     assert results[0][0].item() == pytest.approx(results[1][0].item(), rel=0.02)
     for a, b in zip(results[0][1], results[1][1], strict=True):
         torch.testing.assert_close(a, b, rtol=0.2, atol=0.02)
+
+
+def test_autocast_leaves_the_weights_alone():
+    # Norms that float16 does not hold, and counts that bfloat16 does not.
+    features = (torch.full((4, 512), 20.0), torch.full((4, 512), -20.0))
+    sources = BACKEND.xp.asarray([[[0, 1, 2, 3], [1, 2, 3, 0]], [[1, 2, 3, 0], [0, 1, 2, 3]]])
+    with torch.autocast("cpu", dtype=torch.float16):
+        found = similarity_of(features, sources, "cosine", BACKEND)
+    torch.testing.assert_close(found, torch.ones(2, 4))
+    rows = torch.ones(2, 257)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert label_ids(rows).tolist() == [1, 1]
 
 
 def test_float32_follows_the_oracle():

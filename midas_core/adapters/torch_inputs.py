@@ -94,7 +94,8 @@ def check_widths(heads: Iterable[nn.Module], features: list[Tensor], modalities:
     """Raise unless the linear unimodal heads take features of these widths and dtypes."""
     # Before the fused head's: where a feature is wrong, both are.
     for m, (head, feature) in enumerate(zip(heads, features, strict=True)):
-        if isinstance(head, nn.Linear):
+        # A lazy one has no width before its first call.
+        if isinstance(head, nn.Linear) and not nn.parameter.is_lazy(head.weight):
             expected = (feature.shape[0], head.in_features)
             name = f"features of {modalities.title(m)}"
             check_shape(name, feature, expected, "(B, D)")

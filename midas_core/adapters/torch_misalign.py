@@ -144,6 +144,7 @@ class Misalign(RandomModule):
                 )
         if permutation is not None:
             check_beside(permutation, "permutation", labels)
+            check_shape("permutation", permutation, labels.shape[:1], "(B,)")
         if present is not None:
             present = presence(present, labels, modalities)
             given = zero_missing(given, present, backend=BACKEND)

@@ -46,7 +46,8 @@ class RandomModule(nn.Module):
     def __init__(self, seed: int | None = None) -> None:
         super().__init__()
         if seed is None:
-            seed = int(torch.randint(2**62, ()))
+            # On the CPU, for a model that is built on the meta device too.
+            seed = int(torch.randint(2**62, (), device="cpu"))
         elif isinstance(seed, bool) or not isinstance(seed, int):
             raise TypeError(f"seed: expected a whole number or None, got {seed!r}")
         self._seed = seed

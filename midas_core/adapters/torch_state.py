@@ -72,7 +72,11 @@ class StatefulModule(Watched, RandomModule):
         super()._apply(fn, recurse)
         device = self.alpha.device
         for name, x in exact.items():
-            self._buffers[name] = x.to(device, torch.float32 if device.type == "mps" else x.dtype)
+            if device.type == "mps":
+                self._buffers[name] = x.to(device, torch.float32)
+                continue
+            moved = fn(x)
+            self._buffers[name] = moved if moved.dtype == x.dtype else x.to(device)
         return self
 
 

@@ -23,9 +23,21 @@ def _take_along_axis(x: Array, indices: Array, *, axis: int) -> Array:
     return torch.gather(x, axis, indices)
 
 
+def _vecdot(x: Array, y: Array) -> Array:
+    # Under autocast torch.linalg.vecdot takes float32 to half precision, where a squared norm overflows.
+    return torch.sum(x * y, dim=-1)
+
+
+def _matmul(x: Array, y: Array) -> Array:
+    # Autocast would round what is counted.
+    with torch.autocast(x.device.type, enabled=False):
+        return torch.matmul(x, y)
+
+
 # What the core calls most, without the argument handling of array-api-compat: it costs as much as the work.
 _direct = {"sum": _sum, "take": _take, "take_along_axis": _take_along_axis, "reshape": torch.reshape}
-xp = SimpleNamespace(**{**{name: getattr(compat, name) for name in dir(compat)}, **_direct})
+_exact = {"vecdot": _vecdot, "matmul": _matmul}
+xp = SimpleNamespace(**{**{name: getattr(compat, name) for name in dir(compat)}, **_direct, **_exact})
 
 
 class TorchBackend(Backend):

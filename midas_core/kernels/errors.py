@@ -169,6 +169,8 @@ def similarities_of(features: Sequence[Tensor], sources: Tensor, kind: str | Non
     def measure(sources: Array, features: tuple[Array, ...], *, backend: Backend) -> Array | None:
         return similarity_of(features, sources, kind, backend)
 
+    if kind is None:
+        return None
     flat = tuple(in_full_precision(x.detach().flatten(1), backend=TORCH) for x in features)
     found: Tensor | None = on_host(measure, sources, flat)
     return found

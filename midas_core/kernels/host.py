@@ -88,7 +88,17 @@ def pairs(
     -------
     sources, classes : array, shape (M, V, B), integer
     mask : array, shape (V, B), bool
+
+    Raises
+    ------
+    ValueError
+        On the host, if a label or an entry of the permutation is out of range.
     """
+    if backend is NUMPY:
+        # NumPy counts a negative index from the end, without a word.
+        _check_indices("labels", labels, num_classes)
+        if permutation is not None:
+            _check_indices("permutation", permutation, len(labels))
     if backend is NUMPY and num_modalities == 2 and variant == "paper" and permutation is None:
         return _pairs_of_two(labels, numbers, num_classes)
     drawn = split_draw(numbers, labels, num_classes, num_modalities, backend=backend)
@@ -98,11 +108,17 @@ def pairs(
     return sources, classes, backend.xp.ones_like(mask) if variant == "official" else mask
 
 
+def _check_indices(name: str, x: Any, count: int) -> None:
+    if x.size and not (x.min() >= 0 and x.max() < count):
+        first = int(((x < 0) | (x >= count)).argmax())
+        raise ValueError(f"{name}: expected whole numbers in 0 ... {count - 1}, got {x[first]} in sample {first}")
+
+
 def _pairs_of_two(labels: Any, numbers: Any, num_classes: int) -> tuple[Any, Any, Any]:
     batch, steps = len(labels), key_steps(num_classes)
     ranks = numbers[batch : batch + num_classes].argsort(kind="stable")
     _, order = NUMPY.sort(ranks[labels] * steps + (numbers[:batch] * (steps - 1)).astype(np.int64))
-    largest = int(np.bincount(labels).max())
+    largest = int(np.bincount(labels, minlength=1).max())
     spare = max(batch - 2 * largest, 0)
     amount = largest + min(int(numbers[-1] * numbers.dtype.type(spare + 1)), spare)
     amount = amount if amount < batch else amount - batch
