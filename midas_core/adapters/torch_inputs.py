@@ -95,7 +95,7 @@ def check_widths(heads: Iterable[nn.Module], features: list[Tensor], modalities:
     # Before the fused head's: where a feature is wrong, both are.
     for m, (head, feature) in enumerate(zip(heads, features, strict=True)):
         # A lazy one has no width before its first call.
-        if isinstance(head, nn.Linear) and not nn.parameter.is_lazy(head.weight):
+        if isinstance(head, nn.Linear) and head.in_features > 0:
             expected = (feature.shape[0], head.in_features)
             name = f"features of {modalities.title(m)}"
             check_shape(name, feature, expected, "(B, D)")
