@@ -24,8 +24,8 @@ from midas_core.misalignment import VIEWS
 from midas_core.objective import PairWeights
 from midas_core.weighting import MidasState, similarity
 
-BLOCK = 2**18
-"""Logits that are taken through the softmax at a time, about what a cache holds."""
+BLOCK, DEVICE_BLOCK = 2**18, 2**24
+"""Logits that are taken through the softmax at a time: on a CPU about what a cache holds, elsewhere few launches."""
 
 
 def errors_(
@@ -188,9 +188,13 @@ def _losses(
     return Losses(total, aligned, unimodal, misaligned)
 
 
+def _block_rows(logits: Tensor) -> int:
+    return max(1, (BLOCK if logits.device.type == "cpu" else DEVICE_BLOCK) // logits.shape[1])
+
+
 def _gather_sum(parts: Sequence[Tensor], suppliers: Tensor, out: Tensor) -> None:
     """Sum up the rows that each modality supplies."""
-    size = max(1, BLOCK // out.shape[1])
+    size = _block_rows(out)
     for block, rows in zip(out.split(size), suppliers.split(size, dim=1), strict=True):
         torch.index_select(parts[0], 0, rows[0], out=block)
         for part, row in zip(parts[1:], rows[1:], strict=True):
@@ -199,7 +203,7 @@ def _gather_sum(parts: Sequence[Tensor], suppliers: Tensor, out: Tensor) -> None
 
 def _softmax_(logits: Tensor, entries: Tensor) -> Tensor:
     """Turn logits into probabilities in place, in blocks; return their logarithms at a few entries of each row."""
-    size = max(1, BLOCK // logits.shape[1])
+    size = _block_rows(logits)
     picked = []
     for block, entry in zip(logits.split(size), entries.split(size), strict=True):
         log_probabilities = torch.log_softmax(block, dim=1)
