@@ -1,5 +1,6 @@
 """One rank of test_distributed.py: warm-up and training under DistributedDataParallel, batches of uneven size."""
 
+import faulthandler
 import sys
 from pathlib import Path
 
@@ -43,9 +44,10 @@ def shard(step, rank):
     return views, labels, torch.randperm(size, generator=generator)
 
 
-def main(folder, variant):
-    torch.distributed.init_process_group("gloo")
-    rank = torch.distributed.get_rank()
+def main(folder, variant, ranks, rank):
+    # Meet at a file: a port that was free a moment ago may not be so any more.
+    meeting = f"file://{folder}/meeting"
+    torch.distributed.init_process_group("gloo", init_method=meeting, world_size=ranks, rank=rank)
     torch.manual_seed(0)
     criterion = MidasLoss(num_classes=4, feature_dims=(6, 5), variant=variant, warmup_epochs=1, seed=0)
     model = DistributedDataParallel(make_parts(criterion))
@@ -69,8 +71,13 @@ def main(folder, variant):
     parameters = {name: value.detach() for name, value in model.module.named_parameters()}
     before = [{name: value.detach() for name, value in x.items()} for x in before]
     torch.save({"alphas": torch.stack(alphas), "parameters": parameters, "before": before}, folder / f"rank{rank}.pt")
+    # The wrapper first: if it is the last to let go of the group, PyTorch joins the group's threads while it holds the
+    # interpreter, for which they may wait.
+    del model
     torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    # A rank that waits for another says where.
+    faulthandler.dump_traceback_later(120, exit=True)
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

@@ -77,6 +77,8 @@ def main(folder, dies):
             torch.save(content, checkpoint)
     result = {"model": model.module.state_dict(), "alphas": torch.stack(alphas), "start": start}
     torch.save(result, folder / f"result{rank}.pt")
+    # The wrapper first, see distributed_worker.py.
+    del model
     distributed.destroy_process_group()
 
 

@@ -1,7 +1,5 @@
 """Ranks of a distributed run hold one alpha, that of one process which is given all the pairs."""
 
-import os
-import socket
 import subprocess
 import sys
 
@@ -11,20 +9,9 @@ import torch
 from midas_core.adapters.torch import MidasLoss
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return str(s.getsockname()[1])
-
-
 def launch(folder, ranks, variant):
-    port = free_port()
-    common = {**os.environ, "WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    arguments = [sys.executable, "-m", "tests.distributed_worker", str(folder), variant]
-    workers = [
-        subprocess.Popen(arguments, env={**common, "RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
-        for rank in range(ranks)
-    ]
+    arguments = [sys.executable, "-m", "tests.distributed_worker", str(folder), variant, str(ranks)]
+    workers = [subprocess.Popen([*arguments, str(rank)], stderr=subprocess.PIPE, text=True) for rank in range(ranks)]
     errors = [worker.communicate(timeout=180)[1] for worker in workers]
     assert all(worker.returncode == 0 for worker in workers), errors
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(ranks)]
