@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -29,16 +27,13 @@ def import_lightning() -> ModuleType:
 
 lightning = import_lightning()
 
-from torch import nn
-
-from midas_core.adapters.recording import Recorder
-from midas_core.adapters.torch_follow import Follower
+from midas_core.adapters.torch_follow import FollowingCallback
 from midas_core.diagnostics import Diagnostics
 
 __all__ = ["MidasCallback"]
 
 
-class MidasCallback(lightning.Callback):  # type: ignore[misc, name-defined]
+class MidasCallback(FollowingCallback, lightning.Callback):  # type: ignore[misc, name-defined]
     """Counts the epochs of a criterion, logs its terms, and writes a run folder with the diagnosis of the model.
 
     Calls ``criterion.set_epoch``, writes loss terms, alpha and confidences into the run folder and into Lightning's own
@@ -75,44 +70,14 @@ class MidasCallback(lightning.Callback):  # type: ignore[misc, name-defined]
     them, the last quick diagnosis stays.
     """
 
-    def __init__(
-        self,
-        folder: str | os.PathLike[str],
-        *,
-        criterion: nn.Module | None = None,
-        every: int = 1,
-        name: str | None = None,
-        class_names: Sequence[str] | None = None,
-        config: Mapping[str, Any] | None = None,
-        tensorboard: bool | None = None,
-        resume: bool | None = None,
-        diagnostics: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__()
-        self._recorder = Recorder(
-            folder,
-            every=every,
-            name=name,
-            class_names=class_names,
-            config=config,
-            tensorboard=tensorboard,
-            resume=resume,
-            diagnostics=diagnostics,
-        )
-        self._criterion = criterion
-        self._follower: Follower | None = None
-        self._last: tuple[int, Diagnostics] | None = None
-
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Find the criterion."""
-        self.teardown(trainer, pl_module, stage)
-        self._follower = Follower(pl_module, self._criterion, self._recorder.new_diagnostics)
+        self._follow(pl_module)
         self._last = None
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Let go of the criterion."""
-        if self._follower is not None:
-            self._follower.remove()
+        self._let_go()
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Open the run folder."""
@@ -176,11 +141,6 @@ class MidasCallback(lightning.Callback):  # type: ignore[misc, name-defined]
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Leave the run unfinished."""
         self._recorder.abandon()
-
-    @property
-    def _known(self) -> Follower:
-        assert self._follower is not None
-        return self._follower
 
     def _begin(self, trainer: Any) -> None:
         names = self._known.names

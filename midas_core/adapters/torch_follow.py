@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from midas_core.adapters.recording import OPTIONS
+from midas_core.adapters.recording import OPTIONS, Recorder
 from midas_core.adapters.structure import Modalities
 from midas_core.adapters.torch import MidasLoss
 from midas_core.adapters.torch_watch import Step
@@ -117,6 +118,51 @@ class Follower:
                 given = list(step.features.values()) if isinstance(step.features, Mapping) else list(step.features)
                 number = step.head(torch.cat(given, dim=1)).shape[-1]
         return self._make(step.head, num_classes=number, modalities=self.names, **options)
+
+
+class FollowingCallback:
+    """What the callbacks of Lightning and of Hugging Face have in common: a run folder, and a criterion to follow."""
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        criterion: nn.Module | None = None,
+        every: int = 1,
+        name: str | None = None,
+        class_names: Sequence[str] | None = None,
+        config: Mapping[str, Any] | None = None,
+        tensorboard: bool | None = None,
+        resume: bool | None = None,
+        diagnostics: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self._recorder = Recorder(
+            folder,
+            every=every,
+            name=name,
+            class_names=class_names,
+            config=config,
+            tensorboard=tensorboard,
+            resume=resume,
+            diagnostics=diagnostics,
+        )
+        self._criterion = criterion
+        self._follower: Follower | None = None
+        self._last: tuple[int, Diagnostics] | None = None
+
+    def _follow(self, model: nn.Module) -> None:
+        self._let_go()
+        self._follower = Follower(model, self._criterion, self._recorder.new_diagnostics)
+
+    def _let_go(self) -> None:
+        if self._follower is not None:
+            self._follower.remove()
+
+    @property
+    def _known(self) -> Follower:
+        assert self._follower is not None
+        return self._follower
 
 
 def find_criterion(model: nn.Module) -> nn.Module:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from midas_core.backends import require
@@ -11,16 +9,14 @@ from midas_core.backends import require
 transformers = require("transformers", "Transformers", "transformers")
 require("torch", "PyTorch", "transformers")
 
-from torch import nn
 
-from midas_core.adapters.recording import Recorder
-from midas_core.adapters.torch_follow import Follower
+from midas_core.adapters.torch_follow import FollowingCallback
 from midas_core.diagnostics import Diagnosis, Diagnostics
 
 __all__ = ["MidasCallback"]
 
 
-class MidasCallback(transformers.TrainerCallback):  # type: ignore[misc, name-defined]
+class MidasCallback(FollowingCallback, transformers.TrainerCallback):  # type: ignore[misc, name-defined]
     """Counts the epochs of a criterion, logs its terms, and writes a run folder with the diagnosis of the model.
 
     For a model whose ``forward`` takes labels and calls a `MidasLoss`, also in evaluation. Calls
@@ -60,41 +56,13 @@ class MidasCallback(transformers.TrainerCallback):  # type: ignore[misc, name-de
     folder, and ``trainer.state.log_history`` has them all.
     """
 
-    def __init__(
-        self,
-        folder: str | os.PathLike[str],
-        *,
-        criterion: nn.Module | None = None,
-        every: int = 1,
-        name: str | None = None,
-        class_names: Sequence[str] | None = None,
-        config: Mapping[str, Any] | None = None,
-        tensorboard: bool | None = None,
-        resume: bool | None = None,
-        diagnostics: Mapping[str, Any] | None = None,
-    ) -> None:
-        self._recorder = Recorder(
-            folder,
-            every=every,
-            name=name,
-            class_names=class_names,
-            config=config,
-            tensorboard=tensorboard,
-            resume=resume,
-            diagnostics=diagnostics,
-        )
-        self._criterion = criterion
-        self._follower: Follower | None = None
-        self._last: tuple[int, Diagnostics] | None = None
-        self._means: dict[str, float] = {}
-        self._epoch = 0
-        self._training = self._resumed = False
+    _means: dict[str, float]
+    _epoch = 0
+    _training = _resumed = False
 
     def on_init_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         """Find the criterion."""
-        if self._follower is not None:
-            self._follower.remove()
-        self._follower = Follower(model, self._criterion, self._recorder.new_diagnostics)
+        self._follow(model)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         """Open the run folder."""
@@ -155,11 +123,6 @@ class MidasCallback(transformers.TrainerCallback):  # type: ignore[misc, name-de
                 self._keep(diagnostics, "validation", quick=False)
         self._training = False
         self._recorder.finish()
-
-    @property
-    def _known(self) -> Follower:
-        assert self._follower is not None
-        return self._follower
 
     def _begin(self, state: Any) -> None:
         names = self._known.names
