@@ -13,17 +13,6 @@ xp = require("array_api_compat.cupy", "array-api-compat", "cupy")
 class CupyBackend(Backend):  # pragma: no cover - needs a GPU
     """CuPy arrays; ``rng`` is a ``cupy.random.Generator``, a seed or None."""
 
-    def sort(self, keys: Array) -> tuple[Array, Array]:
-        """Sort key and position as one number, as for NumPy."""
-        both = cupy.sort((keys.astype(cupy.int64) << 32) | cupy.arange(len(keys)))
-        return both >> 32, both & 0xFFFFFFFF
-
-    def scatter(self, permutation: Array, values: Array) -> Array:
-        """Write in place."""
-        found = cupy.empty_like(values)
-        found[permutation] = values
-        return found
-
     def uniform(self, shape: tuple[Any, ...], like: Array, rng: Any) -> Array:
         """Draw on the current device."""
         return cupy.random.default_rng(rng).random(shape, dtype=cupy.float32)

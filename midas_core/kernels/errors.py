@@ -98,11 +98,12 @@ def small_errors_(
         aligned += product
         mixed += product[source]
 
-    entries = np.empty((count, count + 1 + VIEWS, batch), dtype=np.int64)
-    entries[:, : count + 1] = labels
-    entries[:, count + 1 :] = classes
-    flat = whole.reshape((count + 1 + VIEWS) * batch, -1)
-    at, entries = np.arange(len(flat)), entries.reshape(count, -1)  # type: ignore[assignment]
+    asked = np.empty((count, count + 1 + VIEWS, batch), dtype=np.int64)
+    asked[:, : count + 1] = labels
+    asked[:, count + 1 :] = classes
+    entries = asked.reshape(count, -1)
+    flat = whole.reshape(entries.shape[1], -1)
+    at = np.arange(len(flat))
     flat -= flat.max(axis=1, keepdims=True)
     log = flat[at, entries]
     np.exp(flat, out=flat)
@@ -165,12 +166,12 @@ def similarity_of(features: tuple[Array, ...], sources: Array, kind: str | None,
 
 def similarities_of(features: Sequence[Tensor], sources: Tensor, kind: str | None) -> Tensor | None:
     """Do the same for features of any shape (B, ...) and precision, on their device."""
+    if kind is None:
+        return None
 
     def measure(sources: Array, features: tuple[Array, ...], *, backend: Backend) -> Array | None:
         return similarity_of(features, sources, kind, backend)
 
-    if kind is None:
-        return None
     flat = tuple(in_full_precision(x.detach().flatten(1), backend=TORCH) for x in features)
     found: Tensor | None = on_host(measure, sources, flat)
     return found

@@ -21,7 +21,7 @@ from midas_core.backends.torch import BACKEND as TORCH
 from midas_core.confidence import LOG_UNDERFLOW
 from midas_core.misalignment import draw_sources, key_steps, pair_classes, pair_mask, split_draw
 from midas_core.objective import PairWeights
-from midas_core.weighting import MidasState, Reduce
+from midas_core.weighting import MidasState
 
 
 def on_host(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -130,41 +130,13 @@ def _pairs_of_two(labels: Any, numbers: Any, num_classes: int) -> tuple[Any, Any
     return sources, classes, classes[0] != classes[1]
 
 
-def weigh_pairs(
-    log_confidences: Array,
-    mixed_log_confidences: Array,
-    mask: Array,
-    sources: Array,
-    similarities: Array | None,
-    state: MidasState,
-    *,
-    eta: float,
-    variant: str,
-    alpha_update: str,
-    max_alpha: float | None,
-    reduce: Reduce | None,
-    backend: Backend,
-) -> PairWeights:
-    """Return what the function of the core does."""
-    found = None
-    if backend is NUMPY and variant == "paper" and reduce is None:
-        found = _weigh_pairs(
-            log_confidences, mixed_log_confidences, mask, sources, similarities, state, eta, alpha_update, max_alpha
-        )
-    return found or objective.weigh_pairs(
-        log_confidences,
-        mixed_log_confidences,
-        mask,
-        sources,
-        similarities,
-        state,
-        eta=eta,
-        variant=variant,
-        alpha_update=alpha_update,
-        max_alpha=max_alpha,
-        reduce=reduce,
-        backend=backend,
-    )
+def weigh_pairs(*given: Any, backend: Backend, **options: Any) -> PairWeights:
+    """Return what `midas_core.weigh_pairs` does, of all of its arguments."""
+    if backend is NUMPY and options["variant"] == "paper" and options["reduce"] is None:
+        found = _weigh_pairs(*given, **{name: options[name] for name in ("eta", "alpha_update", "max_alpha")})
+        if found is not None:
+            return found
+    return objective.weigh_pairs(*given, **options, backend=backend)
 
 
 def _weigh_pairs(
@@ -174,6 +146,7 @@ def _weigh_pairs(
     sources: Any,
     similarities: Any,
     state: MidasState,
+    *,
     eta: float,
     alpha_update: str,
     max_alpha: float | None,
