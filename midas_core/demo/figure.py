@@ -92,10 +92,10 @@ def _confidences(axis: Axes, histories: list[list[Point]], modalities: Sequence[
         _curve(axis, epochs, unimodal[..., m], color, f"{name}, unimodal", "--")
         _curve(axis, epochs, fused[..., m], color, f"{name}, multimodal")
     axis.set_title(f"Normalised confidence, validation\n{key}", fontsize=11)
-    # The legend has its place above the curves.
-    axis.set_ylim(0, 1.3)
+    # The legend has its place above the curves: two columns fit the width.
+    axis.set_ylim(0, 1 + 0.15 * len(modalities))
     axis.set_yticks(np.linspace(0, 1, 6))
-    axis.legend(frameon=False, fontsize=8, ncols=len(modalities), loc="upper center", columnspacing=1.0)
+    axis.legend(frameon=False, fontsize=8, ncols=2, loc="upper center", columnspacing=1.0)
 
 
 def _series(histories: list[list[Point]], field: str) -> tuple[Values, Values]:
