@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import ExitStack
 from types import SimpleNamespace
 from unittest import mock
 
@@ -28,11 +30,18 @@ TOLERANCE = {torch.float64: {"rtol": 1e-10, "atol": 1e-12}, torch.float32: {"rto
 TERMS = ("total", "aligned", "unimodal", "misaligned")
 
 
-@pytest.fixture(scope="module", params=[kernel.SMALL, 0], ids=["small", "large"], autouse=True)
-def size(request):
-    """Every test goes both ways: that of small batches, and that of large ones."""
-    with mock.patch.object(kernel, "SMALL", request.param):
-        yield
+@pytest.fixture(scope="module", params=["small", "large", "without numba"], autouse=True)
+def way(request):
+    """Every test goes all ways: that of small batches, that of large ones, and that where Numba is not installed."""
+    missing = {"numba": None, "midas_core.kernels.loops": None} if request.param == "without numba" else {}
+    with (
+        mock.patch.object(kernel, "SMALL", 0 if request.param == "large" else kernel.SMALL),
+        mock.patch.dict(sys.modules, missing),
+    ):
+        host.loops.cache_clear()
+        assert (host.loops() is None) == (request.param == "without numba")
+        yield request.param
+    host.loops.cache_clear()
 
 
 class Additive(nn.Module):
@@ -119,7 +128,9 @@ def problems(draw):
         dtype=draw(st.sampled_from((torch.float64, torch.float64, torch.float32))),
         bias=draw(st.booleans()),
         one_class=draw(st.sampled_from((False, False, False, True))),
-        scale=draw(st.sampled_from((0.0, 1.0, 5.0))),
+        # Features of zero with balanced labels: both mean confidences are 1 / C, and rounding picks the weak modality
+        # of the authors' code.
+        scale=draw(st.sampled_from((1.0, 5.0) if official else (0.0, 1.0, 5.0))),
         variant="official" if official else "paper",
         reduction=draw(st.sampled_from(("mean", "sum"))),
         similarity=draw(st.sampled_from(("cosine", "l2", None))),
@@ -135,6 +146,29 @@ def problems(draw):
 @given(problems(), st.sampled_from(sorted(HEADS)))
 def test_equals_the_general_path(p, kind):
     check_equal(p, HEADS[kind](p.linear))
+
+
+@settings(max_examples=30)
+@given(problems())
+def test_the_loops_give_the_same_uncompiled(p):
+    with ExitStack() as stack:
+        for name, loop in vars(host.loops() or SimpleNamespace()).items():
+            if hasattr(loop, "py_func"):
+                stack.enter_context(mock.patch.object(host.loops(), name, loop.py_func))
+        check_equal(p, p.linear)
+
+
+def negated(found):
+    return tuple(map(negated, found)) if isinstance(found, tuple) else -found
+
+
+@pytest.mark.parametrize("name", ["lowered_", "normalized_", "weighed", "losses_of", "errors_"])
+def test_a_broken_loop_is_noticed(name, way):
+    if way != "small":
+        pytest.skip("the loops serve small batches")
+    p, loop = make_problem(), getattr(host.loops(), name)
+    with mock.patch.object(host.loops(), name, lambda *given: negated(loop(*given))), pytest.raises(AssertionError):
+        check_equal(p, p.linear)
 
 
 @pytest.mark.parametrize("widths", [(3, 4), (2, 3, 4), (2, 1, 3, 2)])
@@ -251,6 +285,33 @@ def test_backward_twice_through_a_kept_graph():
     second = torch.autograd.grad(loss, features)
     for one, other in zip(first, second, strict=True):
         assert torch.equal(one, other)
+
+
+def test_what_happens_to_a_gradient_leaves_a_kept_graph_alone():
+    p = make_problem()
+    features = [x.requires_grad_() for x in p.features]
+    loss = p.criteria[0](features, p.labels, head=p.linear)
+    loss.backward(retain_graph=True)
+    expected = [x.grad.clone() for x in features]
+    for x in features:
+        x.grad *= 7
+    loss.backward(retain_graph=True)
+    for x, slope in zip(features, expected, strict=True):
+        assert_close(x.grad, 8 * slope)
+    first = torch.autograd.grad(loss, features, retain_graph=True)
+    for x in torch.autograd.grad(loss, features):
+        x.zero_()
+    for one, slope in zip(first, expected, strict=True):
+        assert torch.equal(one, slope)
+
+
+def test_a_multiple_of_the_loss():
+    p = make_problem()
+    features = [x.requires_grad_() for x in p.features]
+    loss = p.criteria[0](features, p.labels, head=p.linear)
+    expected = torch.autograd.grad(loss, features, retain_graph=True)
+    for one, slope in zip(torch.autograd.grad(-3 * loss, features), expected, strict=True):
+        assert_close(one, -3 * slope)
 
 
 def test_a_second_derivative_is_refused():

@@ -1,8 +1,8 @@
 """From logits to losses, and to the error of each logit: softmax less target, times what the row weighs.
 
-Twice: in PyTorch, and in NumPy for small batches on the CPU, where a call costs more than its numbers. Both work in
-place. The rows are, in this order, each sample under each unimodal classifier, the aligned samples under the fused one,
-and the mixed samples under the fused one.
+Twice: in PyTorch, and in compiled loops for small batches on the CPU, where a call costs more than its numbers. Both
+work in place. The rows are, in this order, each sample under each unimodal classifier, the aligned samples under the
+fused one, and the mixed samples under the fused one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from midas_core.backends import Array, Backend
 from midas_core.backends.numpy import BACKEND as NUMPY
 from midas_core.backends.torch import BACKEND as TORCH
 from midas_core.confidence import in_full_precision
-from midas_core.kernels.host import on_host, weigh_pairs
+from midas_core.kernels.host import loops, on_host, to_torch, weigh_pairs
 from midas_core.kernels.plan import Losses, Plan
 from midas_core.misalignment import VIEWS
 from midas_core.objective import PairWeights
@@ -29,20 +29,27 @@ BLOCK, DEVICE_BLOCK = 2**18, 2**24
 
 
 def errors_(
-    plan: Plan, own: Tensor, parts: Sequence[Tensor], features: Sequence[Tensor], *, wanted: bool
-) -> tuple[Losses, PairWeights]:
-    """Turn logits into errors in place, and return losses and what weighed the pairs.
+    plan: Plan, own: Tensor, parts: Tensor, features: Sequence[Tensor], *, wanted: bool
+) -> tuple[Losses, PairWeights, list[Tensor]]:
+    """Turn logits into errors in place; return losses, what weighed the pairs, and the sums of errors.
 
     Parameters
     ----------
     plan : Plan
     own : Tensor, shape (M, B, C)
         Logits of the unimodal classifiers; becomes their errors.
-    parts : sequence of M tensors, shape (B, C)
+    parts : Tensor, shape (M, B, C)
         Partial products of the fused head, whose sum gives its logits; become their errors.
     features : sequence of M tensors, shapes (B, D_m)
     wanted : bool
         Whether the errors are needed; if not, what is left in ``own`` and ``parts`` means nothing.
+
+    Returns
+    -------
+    losses : Losses
+    pairs : PairWeights
+    sums : list of M + 1 tensors, shape (C,)
+        Of the errors over the batch: under each unimodal classifier and under the fused one. Empty if not wanted.
     """
     count, batch, num_classes = own.shape
     own = own.view(-1, num_classes)
@@ -80,82 +87,45 @@ def errors_(
         # Back to the partial products: their memory is free.
         for part, supplier in zip(parts, suppliers, strict=True):
             part.zero_().index_add_(0, supplier, fused)
-    return losses, pairs
+    sums = [x.sum(dim=0) for x in (*own.view(count, batch, -1), parts[0])] if wanted else []
+    return losses, pairs, sums
 
 
-@np.errstate(all="ignore")
 def small_errors_(
-    plan: Plan, rows: Tensor, parts: Sequence[Tensor], features: Sequence[Tensor], *, wanted: bool
-) -> tuple[Losses, PairWeights]:
+    plan: Plan, rows: Tensor, parts: Tensor, features: Sequence[Tensor], *, wanted: bool
+) -> tuple[Losses, PairWeights, list[Tensor]]:
     """Do what `errors_` does, on the CPU; ``rows``, shape (M + 1 + V, B, C), starts with ``own`` and has room."""
-    count, batch = len(parts), plan.labels.shape[0]
-    labels, sources, classes, mask = (x.numpy() for x in plan[:4])
-    whole, products = rows.numpy(), [x.numpy() for x in parts]
-    aligned, mixed = whole[count], whole[count + 1 :]
-    np.add(products[0], products[1], out=aligned)
-    np.add(products[0][sources[0]], products[1][sources[1]], out=mixed)
-    for product, source in zip(products[2:], sources[2:], strict=True):
-        aligned += product
-        mixed += product[source]
-
-    asked = np.empty((count, count + 1 + VIEWS, batch), dtype=np.int64)
-    asked[:, : count + 1] = labels
-    asked[:, count + 1 :] = classes
-    entries = asked.reshape(count, -1)
-    flat = whole.reshape(entries.shape[1], -1)
-    at = np.arange(len(flat))
-    flat -= flat.max(axis=1, keepdims=True)
-    log = flat[at, entries]
-    np.exp(flat, out=flat)
-    sums = flat.sum(axis=1)
-    flat /= sums[:, None]
-    log -= np.log(sums)
-    log = log.reshape(count, -1, batch)
-
-    own_log, mixed_log = log[0, :count], log[:, count + 1 :]
-    state = MidasState(*(x.numpy() for x in plan.state))
-    similarities = similarity_of(tuple(x.detach().numpy() for x in features), sources, plan.similarity, NUMPY)
-    pairs = weigh_pairs(own_log, mixed_log, mask, sources, similarities, state, **plan.options, backend=NUMPY)
-    losses = _losses(plan, log[0, count], own_log, mixed_log, mask, pairs, NUMPY)
-
+    fast = loops()
+    labels, sources, classes, mask, logits, products = (x.numpy() for x in (*plan[:4], rows, parts))
+    own_log, fused_log = fast.lowered_(logits, products, labels, sources, classes)
+    with np.errstate(all="ignore"):
+        np.exp(logits, out=logits)
+        scales = fast.normalized_(logits, own_log, fused_log)
+        state = MidasState(plan.state.alpha.numpy(), plan.state.step.numpy())
+        similarities = similarity_of([x.detach().numpy() for x in features], sources, plan.similarity, NUMPY)
+        weighing = (own_log, fused_log[:, 1:], mask, sources, similarities, state)
+        pairs = weigh_pairs(*weighing, **plan.options, backend=NUMPY)
+    weights = (plan.scale, plan.unimodal_scale)
+    found = fast.losses_of(own_log, fused_log, mask, pairs.soft_weights, *weights, plan.weight)
+    losses, sums = Losses(found[0, ...], found[1, ...], found[3:], found[2, ...]), []
     if wanted:
-        targets = np.empty((count, count + 1 + VIEWS, batch), dtype=flat.dtype)
-        targets[:, :count] = plan.unimodal_scale / count
-        targets[:, count] = plan.scale / count
-        np.multiply(pairs.soft_weights, plan.scale * plan.weight / VIEWS, out=targets[:, count + 1 :])
-        targets = targets.reshape(count, -1)
-        flat *= targets.sum(axis=0)[:, None]
-        for target, entry in zip(targets, entries, strict=True):
-            flat[at, entry] -= target
-        _scatter_sum(parts, products, plan.sources, rows, whole)
-    return losses, pairs
+        by_class = (labels, sources, classes, pairs.soft_weights)
+        sums = fast.errors_(logits, scales, products, *by_class, *weights, plan.scale * plan.weight / VIEWS)
+    return to_torch(losses), to_torch(pairs), [torch.from_numpy(x) for x in sums]
 
 
-def _scatter_sum(parts: Sequence[Tensor], products: list[Any], sources: Tensor, rows: Tensor, whole: Any) -> None:
-    """Bring the errors of the fused logits back to the rows that each modality supplied."""
-    count = len(parts)
-    aligned, mixed = whole[count], whole[count + 1 :]
-    if count == 2:
-        # One view takes the batch as it is, the other by a permutation; what a user gives may be none.
-        itself, permutation = sources[0].numpy()
-        back = np.zeros_like(permutation)
-        back[permutation] = itself
-        if (back[permutation] == itself).all():
-            for m, product in enumerate(products):
-                np.add(aligned, mixed[m], out=product)
-                product += mixed[1 - m][back]
-            return
-    for part, source in zip(parts, sources, strict=True):
-        part.copy_(rows[count]).index_add_(0, source.flatten(), rows[count + 1 :].flatten(0, 1))
-
-
-def similarity_of(features: tuple[Array, ...], sources: Array, kind: str | None, backend: Backend) -> Array | None:
+def similarity_of(features: Sequence[Array], sources: Array, kind: str | None, backend: Backend) -> Array | None:
     """Return what `midas_core.similarity` does; for the cosine of two features by half the work. None gives None."""
     if kind is None:
         return None
     if kind != "cosine" or len(features) != 2:
         return similarity(features, sources, kind, backend=backend)
     # Of two modalities each view replaces the other one, by the same permutation.
+    if backend is NUMPY and (fast := loops()):
+        found = np.empty(sources.shape[1:], np.result_type(*features))
+        for x, out in zip(reversed(features), found, strict=True):
+            fast.cosine_of_two(x, sources[0, 1], out)
+        return found
     xp, partner, cosines = backend.xp, sources[0, 1, ...], []
     for x in reversed(features):
         norm = xp.sqrt(xp.vecdot(x, x))
@@ -193,7 +163,7 @@ def _block_rows(logits: Tensor) -> int:
     return max(1, (BLOCK if logits.device.type == "cpu" else DEVICE_BLOCK) // logits.shape[1])
 
 
-def _gather_sum(parts: Sequence[Tensor], suppliers: Tensor, out: Tensor) -> None:
+def _gather_sum(parts: Tensor, suppliers: Tensor, out: Tensor) -> None:
     """Sum up the rows that each modality supplies."""
     size = _block_rows(out)
     for block, rows in zip(out.split(size), suppliers.split(size, dim=1), strict=True):

@@ -21,13 +21,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from midas_core.kernels.errors import errors_, small_errors_
-from midas_core.kernels.host import to_torch
+from midas_core.kernels.host import loops
 from midas_core.kernels.plan import Linear, Losses, Plan
 from midas_core.misalignment import VIEWS
 from midas_core.objective import PairWeights
 
-SMALL = 2**17
-"""Logits up to which the calls cost more than the numbers."""
+SMALL = 2**21
+"""Logits, over the threads that PyTorch would use on them, up to which the loops are ahead of its calls."""
 
 
 def fused_step(
@@ -51,7 +51,8 @@ def fused_step(
     found: list[PairWeights] = []
     tensors = [*head, *(x for each in unimodal_heads for x in each), *features]
     # Without a backward pass to come the gradients would be for nothing.
-    wanted = [x is not None and x.requires_grad for x in tensors] if torch.is_grad_enabled() else [False] * len(tensors)
+    enabled = torch.is_grad_enabled()
+    wanted = [enabled and x is not None and x.requires_grad for x in tensors]
     losses = Losses(*_FusedStep.apply(plan, found, wanted, *tensors))
     return losses, found[0]
 
@@ -99,24 +100,27 @@ class _FusedStep(torch.autograd.Function):
         head, unimodal_heads, features = _unflatten(tensors)
         count, batch, num_classes = len(features), plan.labels.shape[0], head.weight.shape[0]
         num_rows = (count + 1 + VIEWS) * batch
-        small = plan.labels.device.type == "cpu" and num_rows * num_classes <= SMALL
+        small = (
+            plan.labels.device.type == "cpu"
+            and num_rows * num_classes * torch.get_num_threads() <= SMALL
+            and loops() is not None
+        )
         rows = head.weight.new_empty((count + (1 + VIEWS if small else 0), batch, num_classes))
-        columns, parts, start = [], [], 0
-        for m, (f, h) in enumerate(zip(features, unimodal_heads, strict=True)):
-            columns.append(head.weight[:, start : start + f.shape[1]])
-            start += f.shape[1]
-            _linear(f, *h, out=rows[m])
+        parts = head.weight.new_empty((count, batch, num_classes))
+        columns = head.weight.split([f.shape[1] for f in features], dim=1)
+        for m, f in enumerate(features):
+            _linear(f, *unimodal_heads[m], out=rows[m])
             # The bias of the fused head rides on the first partial product.
-            parts.append(_linear(f, columns[m], head.bias if m == 0 else None))
+            _linear(f, columns[m], head.bias if m == 0 else None, out=parts[m])
 
         turn = small_errors_ if small else errors_
-        losses, pairs = turn(plan, rows, parts, features, wanted=any(wanted))
-        gradients = _gradients(rows[:count], parts, columns, head, unimodal_heads, features, wanted)
-        if small:
-            losses, pairs = to_torch(losses), to_torch(pairs)
+        losses, pairs, sums = turn(plan, rows, parts, features, wanted=any(wanted))
+        gradients: list[Tensor | None] = [None] * len(wanted)
+        if any(wanted):
+            gradients = _gradients(rows[:count], parts, sums, columns, head, unimodal_heads, features, wanted)
         found.append(pairs)
         ctx.save_for_backward(pairs.soft_weights, *tensors, *gradients)
-        ctx.plan = plan
+        ctx.plan, ctx.taken = plan, False
         ctx.set_materialize_grads(False)
         return tuple(losses)
 
@@ -135,7 +139,11 @@ class _FusedStep(torch.autograd.Function):
         if all(x is None for x in of_parts):
             if of_total is None:
                 return (None,) * (3 + count)
-            scaled = torch._foreach_mul([gradients[m] for m in wanted], of_total)
+            scaled: Any = [gradients[m] for m in wanted]
+            # The loss that backward() is called on itself: they may go as they are, once. On the host a look is free.
+            if ctx.taken or of_total.device.type != "cpu" or of_total.item() != 1:
+                scaled = torch._foreach_mul(scaled, of_total)
+            ctx.taken = True
         else:
             # Somebody weighs the terms in a way of their own: once more, in the plain way.
             with torch.enable_grad():
@@ -151,7 +159,8 @@ class _FusedStep(torch.autograd.Function):
 
 def _gradients(
     own: Tensor,
-    parts: Sequence[Tensor],
+    parts: Tensor,
+    sums: Sequence[Tensor],
     columns: Sequence[Tensor],
     head: Linear,
     unimodal_heads: Sequence[Linear],
@@ -161,15 +170,15 @@ def _gradients(
     """Take the errors of the logits to those of the weights, biases and features, in the order of the arguments."""
     of_head, of_unimodal_heads, of_features = _unflatten(wanted)
     of_weight = torch.empty_like(head.weight) if of_head.weight else None
-    found: list[Tensor | None] = [of_weight, parts[0].sum(dim=0) if of_head.bias else None]
-    for error, f, asked in zip(own, features, of_unimodal_heads, strict=True):
+    found: list[Tensor | None] = [of_weight, sums[-1] if of_head.bias else None]
+    for error, total, f, asked in zip(own, sums[:-1], features, of_unimodal_heads, strict=True):
         found.append(torch.mm(error.t(), f) if asked.weight else None)
-        found.append(error.sum(dim=0) if asked.bias else None)
-    start = 0
-    for m, (part, f) in enumerate(zip(parts, features, strict=True)):
-        if of_weight is not None:
-            torch.mm(part.t(), f, out=of_weight[:, start : start + f.shape[1]])
-        start += f.shape[1]
+        found.append(total if asked.bias else None)
+    if of_weight is not None:
+        of_columns = of_weight.split([f.shape[1] for f in features], dim=1)
+        for part, f, out in zip(parts, features, of_columns, strict=True):
+            torch.mm(part.t(), f, out=out)
+    for m, part in enumerate(parts):
         through = torch.mm(part, columns[m]).addmm_(own[m], unimodal_heads[m].weight) if of_features[m] else None
         found.append(through)
     return found
