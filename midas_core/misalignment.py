@@ -165,18 +165,13 @@ def different_class_permutation(
     # The rank of each class in the random class order, then a sample's own key: one whole number of 31 bits.
     # (A random permutation is as good as its inverse.)
     steps = key_steps(class_keys.shape[0])
-    every_rank = bk.arange(bk.length(class_keys), labels)
     ranks = xp.astype(xp.argsort(class_keys) * steps, xp.int32)
     within = xp.astype(sample_keys * (steps - 1), xp.int32)
-    keys = xp.take(ranks, xp.astype(labels, bk.index_dtype(), copy=False), axis=0) + within
-    in_order, order = bk.sort(keys)
+    labels = xp.astype(labels, bk.index_dtype(), copy=False)
+    order = bk.argsort(xp.take(ranks, labels, axis=0) + within)
 
     batch = bk.length(labels)
-    starts = xp.astype(every_rank * steps, xp.int32)
-    before = xp.searchsorted(in_order, starts)
-    upto = xp.searchsorted(in_order, starts + (steps - 1), side="right")
-    largest = xp.astype(xp.max(upto - before), order.dtype, copy=False)
-
+    largest = xp.astype(xp.max(bk.counts(labels, bk.length(class_keys))), order.dtype, copy=False)
     spare = bk.at_least(batch - 2 * largest, 0)
     extra = xp.astype(rotation * xp.astype(spare + 1, rotation.dtype), order.dtype)
     # A key next to one may round up to spare + 1.

@@ -244,6 +244,28 @@ def test_the_default_logsumexp_agrees(name):
             np.testing.assert_allclose(framework.numpy(default), expected, rtol=1e-6)
 
 
+# From 4096 on NumPy and JAX sort in another way; with so many positions JAX takes two parts of a key.
+@pytest.mark.parametrize("count", [1, 2, 4095, 4096, 5000])
+@pytest.mark.parametrize("highest", [3, 2**31 - 1])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_order_of_keys_is_stable(name, highest, count):
+    framework = get_framework(name)
+    keys = np.random.default_rng(count).integers(0, highest, count, endpoint=True).astype(np.int32)
+    found = framework.call(framework.backend.argsort, framework.array(keys))
+    np.testing.assert_array_equal(framework.numpy(found), np.argsort(keys, kind="stable"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_counts(name):
+    framework = get_framework(name)
+    for indices, size in (([3, 1, 1, 0, 3, 3], 5), ([0], 1)):
+        array = framework.array(np.array(indices))
+        expected = np.bincount(indices, minlength=size)
+        np.testing.assert_array_equal(framework.numpy(framework.backend.counts(array, size)), expected)
+        if name != "tensorflow":
+            np.testing.assert_array_equal(framework.numpy(Backend.counts(framework.backend, array, size)), expected)
+
+
 def test_a_missing_backend_skips_or_fails_as_the_environment_says(monkeypatch):
     def missing(self, device=None):
         raise ImportError("not here")

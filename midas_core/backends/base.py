@@ -67,10 +67,15 @@ class Backend:
         """Return the indices 0 ... stop - 1 on the device of ``like``; ``stop`` is static or from ``length``."""
         return self.xp.arange(stop, dtype=self.index_dtype(), device=self.device(like))
 
-    def sort(self, keys: Array) -> tuple[Array, Array]:
-        """Sort whole numbers from 0 to 2**31 - 1, stably; return them and where they were."""
-        order = self.xp.argsort(keys)
-        return self.xp.take(keys, order, axis=0), order
+    def argsort(self, keys: Array) -> Array:
+        """Return the stable order of whole numbers from 0 to 2**31 - 1."""
+        return self.xp.argsort(keys)
+
+    def counts(self, indices: Array, size: Any) -> Array:
+        """Return how often each of 0 ... size - 1 occurs, shape (size,)."""
+        xp, each = self.xp, self.arange(size, indices)
+        in_order = xp.sort(indices)
+        return xp.searchsorted(in_order, each, side="right") - xp.searchsorted(in_order, each)
 
     def scatter(self, permutation: Array, values: Array) -> Array:
         """Return ``x`` with ``x[permutation] = values``."""

@@ -17,13 +17,15 @@ class NumpyBackend(Backend):
         """Return the one device that NumPy has."""
         return "cpu"
 
-    def sort(self, keys: Array) -> tuple[Array, Array]:
+    def argsort(self, keys: Array) -> Array:
         """Sort key and position as one number, several times as fast as a stable argsort where there are many."""
         if len(keys) < 4096:
-            order = keys.argsort(kind="stable")
-            return keys[order], order
-        both = np.sort((keys.astype(np.int64) << 32) | np.arange(len(keys)))
-        return both >> 32, both & 0xFFFFFFFF
+            return keys.argsort(kind="stable")
+        return np.sort((keys.astype(np.int64) << 32) | np.arange(len(keys))) & 0xFFFFFFFF
+
+    def counts(self, indices: Array, size: Any) -> Array:
+        """Count in one pass."""
+        return np.bincount(indices, minlength=size)
 
     def scatter(self, permutation: Array, values: Array) -> Array:
         """Write in place."""

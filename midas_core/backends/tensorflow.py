@@ -71,10 +71,6 @@ class Namespace:
         return tf.reduce_mean(x, axis=axis)
 
     @staticmethod
-    def searchsorted(x1: Array, x2: Array, *, side: str = "left") -> Array:
-        return tf.searchsorted(x1, x2, side=side, out_type=tf.int64)
-
-    @staticmethod
     def stack(arrays: Any, *, axis: int = 0) -> Array:
         return tf.stack(arrays, axis=axis)
 
@@ -116,6 +112,10 @@ class TensorflowBackend(Backend):
     def length(self, x: Array) -> Any:
         """Return the length of the first axis; a tensor where it is unknown while tracing."""
         return x.shape[0] if x.shape[0] is not None else tf.shape(x, out_type=tf.int64)[0]
+
+    def counts(self, indices: Array, size: Any) -> Array:
+        """Add up ones."""
+        return tf.math.unsorted_segment_sum(tf.ones_like(indices), indices, size)
 
     def scatter(self, permutation: Array, values: Array) -> Array:
         """Add up one value a place: ``scatter_nd`` is slower, XLA's ``invert_permutation`` refuses some inputs."""

@@ -65,10 +65,13 @@ class TorchBackend(Backend):
         """Clamp."""
         return torch.clamp(x, max=high)
 
-    def sort(self, keys: Array) -> tuple[Array, Array]:
+    def argsort(self, keys: Array) -> Array:
         """Use the radix sort that whole numbers get, stable by nature."""
-        order = torch.argsort(keys, stable=True)
-        return torch.index_select(keys, 0, order), order
+        return torch.argsort(keys, stable=True)
+
+    def counts(self, indices: Array, size: Any) -> Array:
+        """Scatter: ``torch.bincount`` would wait for the device."""
+        return indices.new_zeros(size).scatter_add_(0, indices, torch.ones_like(indices))
 
     def scatter(self, permutation: Array, values: Array) -> Array:
         """Scatter."""
