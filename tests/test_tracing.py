@@ -161,6 +161,7 @@ def compiler():
 # What can break is tracing, which both share; the code that inductor writes takes a minute to compile.
 CASES = [
     ("inductor", 2, "paper", "additive"),
+    ("aot_eager", 2, "paper", "additive, many classes"),
     ("aot_eager", 2, "paper", "two layers"),
     ("aot_eager", 2, "official", "additive"),
     ("aot_eager", 3, "paper", "additive"),
@@ -168,15 +169,21 @@ CASES = [
 
 
 @pytest.mark.parametrize(("backend", "modalities", "variant", "kind"), CASES)
-def test_torch_compile(compiler, backend, modalities, variant, kind):
+def test_torch_compile(compiler, backend, modalities, variant, kind, monkeypatch):
     import torch
 
+    from midas_core.adapters import torch as adapter
     from midas_core.adapters.torch import MidasLoss
 
+    # Each kind goes its own way through the heads.
+    for name, few in (("stacked_logits", "additive"), ("additive_logits", "additive, many classes")):
+        if kind != few:
+            monkeypatch.delattr(adapter, name)
+    monkeypatch.setattr(adapter, "FEW_CLASSES", CLASSES if kind == "additive" else CLASSES - 1)
     torch.manual_seed(0)
     eager = MidasLoss(num_classes=CLASSES, feature_dims=[5] * modalities, variant=variant, seed=0)
     head = torch.nn.Linear(5 * modalities, CLASSES)
-    if kind != "additive":
+    if kind == "two layers":
         head = torch.nn.Sequential(torch.nn.Linear(5 * modalities, 6), torch.nn.Tanh(), torch.nn.Linear(6, CLASSES))
     same = copy.deepcopy(eager)
     compiled = compiler(same, fullgraph=True, backend=backend)

@@ -40,7 +40,7 @@ from midas_core.adapters.torch_watch import Step
 from midas_core.backends.torch import BACKEND
 from midas_core.kernels.errors import similarities_of
 from midas_core.kernels.plan import Linear, Plan
-from midas_core.kernels.torch import additive_logits, fused_step
+from midas_core.kernels.torch import FEW_CLASSES, additive_logits, fused_step, stacked_logits
 from midas_core.misalignment import mix
 from midas_core.missing import zero_missing
 from midas_core.objective import MidasTerms, midas_objective
@@ -308,21 +308,22 @@ class MidasLoss(StatefulModule):
         )
         check_widths(self.unimodal_heads, given, self.modalities)
         additive = additive_parameters(head) if self.head_input == "concatenated" else None
+        linear = None
         if additive is not None:
             width = sum(x.shape[1] for x in given)
             check_shape("weight of the head", additive.weight, (self.num_classes, width), "(C, D)")
+            linear = fusible_heads(additive, self.unimodal_heads, given, self.modalities, self.num_classes)
+        compiled = torch.compiler.is_compiling()
         if self._warming_up:
             terms, state = self._warmup_terms(head, features, given, targets, pairs.sources, present)
-        elif additive and not (asks_more or looks) and (unimodal := self._fusible(additive, given)):
-            terms, state = self._fused_terms(additive, unimodal, given, labels, pairs)
+        elif additive and linear and not (asks_more or looks or compiled or self.reduction == "none"):
+            terms, state = self._fused_terms(additive, linear, given, labels, pairs)
         else:
-            own_logits = unimodal_logits(self.unimodal_heads, given, self.modalities, self.num_classes)
-            if additive is not None:
-                fused, mixed_logits = additive_logits(additive, given, pairs.sources)
+            if additive and linear and compiled and self.num_classes <= FEW_CLASSES:
+                logits = stacked_logits(additive, linear, given, pairs.sources)
             else:
-                run = partial(self._run_head, head, features)
-                mixed = mix(given, pairs.sources, backend=BACKEND)
-                fused, mixed_logits = both_logits(run, given, mixed, stack=may_stack(head))
+                logits = self._logits(head, additive, features, given, pairs.sources)
+            own_logits, fused, mixed_logits = logits
             similarities = similarities_of(given, pairs.sources, self.similarity)
             terms, state, _ = midas_objective(
                 fused,
@@ -360,11 +361,16 @@ class MidasLoss(StatefulModule):
             "reduce": sum_over_ranks if self.training and in_distributed_run() else None,
         }
 
-    def _fusible(self, head: Linear, given: list[Tensor]) -> list[Linear] | None:
-        """Return the unimodal heads where the fused step serves: eagerly, for a reduced loss, in one full precision."""
-        if self.reduction == "none" or torch.compiler.is_compiling():
-            return None
-        return fusible_heads(head, self.unimodal_heads, given, self.modalities, self.num_classes)
+    def _logits(
+        self, head: Callable[..., Tensor], additive: Linear | None, features: Any, given: list[Tensor], sources: Tensor
+    ) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Run every head; return the logits of the unimodal ones, of the aligned and of the mixed samples."""
+        own_logits = unimodal_logits(self.unimodal_heads, given, self.modalities, self.num_classes)
+        if additive:
+            return own_logits, *additive_logits(additive, given, sources)
+        run = partial(self._run_head, head, features)
+        mixed = mix(given, sources, backend=BACKEND)
+        return own_logits, *both_logits(run, given, mixed, stack=may_stack(head))
 
     def _fused_terms(
         self, head: Linear, unimodal_heads: list[Linear], given: list[Tensor], labels: Tensor, pairs: Pairs

@@ -71,7 +71,9 @@ class TorchBackend(Backend):
 
     def counts(self, indices: Array, size: Any) -> Array:
         """Scatter: ``torch.bincount`` would wait for the device."""
-        return indices.new_zeros(size).scatter_add_(0, indices, torch.ones_like(indices))
+        # Of 32 bits: torch.compile adds up no 64 bits by its own code.
+        zeros = indices.new_zeros(size, dtype=torch.int32)
+        return zeros.scatter_add_(0, indices, torch.ones_like(indices, dtype=torch.int32))
 
     def scatter(self, permutation: Array, values: Array) -> Array:
         """Scatter."""

@@ -29,6 +29,9 @@ from midas_core.objective import PairWeights
 SMALL = 2**21
 """Logits, over the threads that PyTorch would use on them, up to which the loops are ahead of its calls."""
 
+FEW_CLASSES = 128
+"""Up to which `stacked_logits` serves a compiled step: beyond, copying the weights costs more than it saves."""
+
 
 def fused_step(
     plan: Plan, head: Linear, unimodal_heads: Sequence[Linear], features: Sequence[Tensor]
@@ -67,12 +70,27 @@ def additive_logits(head: Linear, features: Sequence[Tensor], sources: Tensor) -
     aligned : Tensor, shape (B, C)
     mixed : Tensor, shape (V, B, C)
     """
-    columns = head.weight.split([f.shape[1] for f in features], dim=1)
-    parts = [functional.linear(f, w) for f, w in zip(features, columns, strict=True)]
-    if head.bias is not None:
-        parts[0] = parts[0] + head.bias
-    views = [reduce(add, [part.index_select(0, sources[m, v]) for m, part in enumerate(parts)]) for v in range(VIEWS)]
-    return reduce(add, parts), torch.stack(views)
+    parts = [functional.linear(f, w) for f, w in zip(features, _columns(head, features), strict=True)]
+    return _of_partial_products(parts, head.bias, sources)
+
+
+def stacked_logits(
+    head: Linear, unimodal_heads: Sequence[Linear], features: Sequence[Tensor], sources: Tensor
+) -> tuple[list[Tensor], Tensor, Tensor]:
+    """Return the unimodal logits too, from one product of each feature with both of its weights.
+
+    Returns
+    -------
+    unimodal : list of M tensors, shape (B, C)
+    aligned, mixed : Tensor
+        As from `additive_logits`.
+    """
+    unimodal, parts = [], []
+    for f, own, columns in zip(features, unimodal_heads, _columns(head, features), strict=True):
+        logits, part = functional.linear(f, torch.cat([own.weight, columns])).chunk(2, dim=1)
+        unimodal.append(logits if own.bias is None else logits + own.bias)
+        parts.append(part)
+    return unimodal, *_of_partial_products(parts, head.bias, sources)
 
 
 def additive_losses(
@@ -107,7 +125,7 @@ class _FusedStep(torch.autograd.Function):
         )
         rows = head.weight.new_empty((count + (1 + VIEWS if small else 0), batch, num_classes))
         parts = head.weight.new_empty((count, batch, num_classes))
-        columns = head.weight.split([f.shape[1] for f in features], dim=1)
+        columns = _columns(head, features)
         for m, f in enumerate(features):
             _linear(f, *unimodal_heads[m], out=rows[m])
             # The bias of the fused head rides on the first partial product.
@@ -182,6 +200,18 @@ def _gradients(
         through = torch.mm(part, columns[m]).addmm_(own[m], unimodal_heads[m].weight) if of_features[m] else None
         found.append(through)
     return found
+
+
+def _columns(head: Linear, features: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Split the weight of an additive head by modality."""
+    return head.weight.split([f.shape[1] for f in features], dim=1)
+
+
+def _of_partial_products(parts: list[Tensor], bias: Tensor | None, sources: Tensor) -> tuple[Tensor, Tensor]:
+    if bias is not None:
+        parts = [parts[0] + bias, *parts[1:]]
+    views = [reduce(add, [part.index_select(0, sources[m, v]) for m, part in enumerate(parts)]) for v in range(VIEWS)]
+    return reduce(add, parts), torch.stack(views)
 
 
 def _unflatten(flat: Sequence[Any]) -> tuple[Linear, list[Linear], list[Any]]:
