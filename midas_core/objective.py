@@ -250,7 +250,7 @@ def midas_objective(
         soft_weights = soft_weights * xp.stack(mix([weights] * len(unimodal_logits), sources, backend=bk))
     # A masked sample costs nothing, whatever its logits: 0 * inf is NaN.
     products = bk.where(mask, soft_weights * mixed_log, 0.0)
-    misaligned = -xp.sum(products, axis=(0, 1)) / VIEWS
+    misaligned = xp.sum(products, axis=(0, 1)) / -VIEWS
     terms = MidasTerms(
         aligned + unimodal_loss + weight * misaligned,
         aligned,
@@ -308,7 +308,7 @@ def weigh_pairs(
     bk = backend or get_backend(log_confidences)
     xp = bk.xp
     both = xp.stack([_take_sources(log_confidences, sources, bk), mixed_log_confidences], axis=1)
-    counted = finite_pairs(mask, both[:, 0, ...], both[:, 1, ...], backend=bk)
+    counted = finite_pairs(mask, both, backend=bk)
     both = normalized_confidence(both, backend=bk)
     shares, fused_shares = both[:, 0, ...], both[:, 1, ...]
     found = imbalance(shares, fused_shares, counted, reduce=reduce, backend=bk)
@@ -337,6 +337,5 @@ def _take_sources(x: Array, sources: Array, bk: Backend) -> Array:
     """Return x[m, S[m]] for each modality, shape (M, V, B)."""
     xp = bk.xp
     modalities, views = sources.shape[0], sources.shape[1]
-    index = xp.reshape(sources, (modalities, -1))
-    picked = xp.take_along_axis(x, index, axis=-1)
-    return xp.reshape(picked, (modalities, views, bk.length(x[0, ...])))
+    picked = xp.take_along_axis(x, xp.reshape(sources, (modalities, -1)), axis=-1)
+    return xp.reshape(picked, (modalities, views, -1))

@@ -131,9 +131,9 @@ def log_likelihoods(
         One and the same where no option asks for anything else.
     """
     xp = bk.xp
-    logits = in_full_precision(logits, backend=bk)
     smoothing, weights = targets.label_smoothing, targets.class_weights
     if targets.multi_label:
+        logits = in_full_precision(logits, backend=bk)
         labels = xp.astype(targets.labels, logits.dtype, copy=False)
         sources = None if parts is None else parts[0]
         log_c = _log_bernoulli(logits, labels, None, sources, bk)
@@ -143,11 +143,13 @@ def log_likelihoods(
     if parts is None:
         log_c = log_confidence(logits, targets.labels, backend=bk)
     else:
+        logits = in_full_precision(logits, backend=bk)
         index = xp.permute_dims(parts[1], (1, 2, 0))
         picked = xp.take_along_axis(logits, index, axis=-1)
         log_c = xp.permute_dims(picked - bk.logsumexp(logits)[..., None], (2, 0, 1))
     if smoothing is None:
         return log_c, log_c
+    logits = in_full_precision(logits, backend=bk)
     even = xp.mean(logits, axis=-1) - bk.logsumexp(logits)
     return log_c, (1 - smoothing) * log_c + smoothing * even
 
@@ -197,8 +199,9 @@ def check_batch(
     """Raise unless structure, shapes and dtypes of a batch fit together."""
     check_modalities("unimodal_logits", unimodal_logits)
     targets = as_targets(labels)
+    multi_label = targets.multi_label
     # An array of two axes is more likely one-hot than multi-label: that one has to say so.
-    if not (isinstance(labels, Targets) and targets.multi_label):
+    if not (multi_label and isinstance(labels, Targets)):
         check_labels(targets.labels, bk)
     batch = targets.labels.shape[0]
     check_logits("fused_logits", fused_logits, (batch, None), "(B, C)", bk)
@@ -208,7 +211,7 @@ def check_batch(
     check_shape("sources", sources, (len(unimodal_logits), VIEWS, batch), "(M, V, B)")
     if mixed_logits is not None:
         check_logits("mixed_logits", mixed_logits, (VIEWS, batch, classes), "(V, B, C)", bk)
-    if targets.multi_label:
+    if multi_label:
         check_shape("labels", targets.labels, (batch, classes), "(B, C)")
     check_options(targets, batch, classes)
     if present is not None:

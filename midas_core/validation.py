@@ -64,11 +64,12 @@ def check_shape(name: str, x: Array, expected: Sequence[int | None], symbols: st
 
     None in ``expected`` fits anything, and so does an axis that is unknown while tracing.
     """
-    if x.shape == expected:
+    shape = x.shape
+    if shape == expected:
         return
-    fits = len(x.shape) == len(expected) and all(
-        want is None or have is None or want == have for want, have in zip(expected, x.shape, strict=True)
-    )
+    fits = len(shape) == len(expected)
+    for want, have in zip(expected, shape, strict=False):
+        fits = fits and (want is None or have is None or want == have)
     if not fits:
         wanted = ", ".join("?" if n is None else str(n) for n in expected)
         raise ValueError(f"{name}: expected shape {symbols} = ({wanted}), got {shape_text(x)}")

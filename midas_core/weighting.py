@@ -92,17 +92,16 @@ def imbalance(
     """
     bk = backend or get_backend(shares)
     xp = bk.xp
-    both = bk.where(mask, xp.stack([shares, fused_shares]), 0.0)
-    sums = xp.reshape(xp.sum(both, axis=(2, 3)), (-1,))
-    count = xp.reshape(xp.sum(xp.astype(mask, shares.dtype)), (1,))
-    means, count = _means(sums, count, reduce, bk)
-    confidence, fused_confidence = means[: shares.shape[0]], means[shares.shape[0] :]
+    sums = xp.sum(bk.where(mask, xp.stack([shares, fused_shares]), 0.0), axis=(2, 3))
+    sums, count = _over_processes(sums, xp.sum(xp.astype(mask, shares.dtype)), reduce, bk)
+    means = sums / bk.at_least(count, 1.0)
+    confidence, fused_confidence = means[0, ...], means[1, ...]
     weak = _one_hot_argmin(confidence, bk)
     gap = _pick(confidence - fused_confidence, weak, bk)
     return Imbalance(weak, gap, count > 0, confidence, fused_confidence)
 
 
-def finite_pairs(mask: Array, *log_confidences: Array, backend: Backend | None = None) -> Array:
+def finite_pairs(mask: Array, log_confidences: Array, *, backend: Backend | None = None) -> Array:
     """Return which of the samples that count have finite log-confidences alone.
 
     A NaN or an infinity in one sample spoils the losses that it takes part in, never alpha.
@@ -111,8 +110,8 @@ def finite_pairs(mask: Array, *log_confidences: Array, backend: Backend | None =
     ----------
     mask : array, shape (V, B), bool
         The samples that count.
-    *log_confidences : array, shape (M, V, B)
-        Numbers up to 0, or NaN: only then does a finite sum have finite parts alone.
+    log_confidences : array, shape (..., V, B)
+        Numbers up to 0, or NaN: a sum above minus infinity has then finite parts alone.
 
     Returns
     -------
@@ -125,9 +124,8 @@ def finite_pairs(mask: Array, *log_confidences: Array, backend: Backend | None =
     array([[ True, False, False]])
     """
     bk = backend or get_backend(mask)
-    for each in log_confidences:
-        mask = mask & bk.xp.isfinite(bk.xp.sum(each, axis=0))
-    return mask
+    others = tuple(range(len(log_confidences.shape) - 2))
+    return mask & (bk.xp.sum(log_confidences, axis=others) > -math.inf)
 
 
 def official_gap(
@@ -173,7 +171,8 @@ def official_gap(
     each = xp.concat([log_confidences, xp.reshape(fused_log_confidences, (2 * views, -1))], axis=0)
     finite = xp.isfinite(each)
     sums = xp.sum(bk.where(finite, xp.exp(each), 0.0), axis=-1)
-    means, _ = _means(sums, xp.sum(xp.astype(finite, sums.dtype), axis=-1), reduce, bk)
+    sums, counts = _over_processes(sums, xp.sum(xp.astype(finite, sums.dtype), axis=-1), reduce, bk)
+    means = sums / bk.at_least(counts, 1.0)
     confidence, fused = means[:2], xp.reshape(means[2:], (2, -1))
     weak = _one_hot_argmin(confidence, bk)
     gap = xp.mean(fused[0, ...] / fused[1, ...]) - confidence[0, ...] / confidence[1, ...]
@@ -351,12 +350,13 @@ def _one_hot_argmin(x: Array, bk: Backend) -> Array:
     return index == bk.xp.astype(bk.xp.argmin(x, axis=0), bk.index_dtype(), copy=False)
 
 
-def _means(sums: Array, count: Array, reduce: Reduce | None, bk: Backend) -> tuple[Array, Array]:
-    """Divide sums (K,) by one count (1,) or by their own (K,); return the means and the first count, shape ()."""
-    if reduce is not None:
-        everything = reduce(bk.xp.concat([sums, count], axis=0))
-        sums, count = everything[: sums.shape[0]], everything[sums.shape[0] :]
-    return sums / bk.at_least(count, 1.0), count[0, ...]
+def _over_processes(sums: Array, counts: Array, reduce: Reduce | None, bk: Backend) -> tuple[Array, Array]:
+    """Return sums over the batch of one process as sums over all of them, in one go."""
+    if reduce is None:
+        return sums, counts
+    xp = bk.xp
+    everything, size = reduce(xp.concat([xp.reshape(sums, (-1,)), xp.reshape(counts, (-1,))])), math.prod(sums.shape)
+    return xp.reshape(everything[:size], sums.shape), xp.reshape(everything[size:], counts.shape)
 
 
 def _pick(x: Array, where: Array, bk: Backend) -> Array:

@@ -23,7 +23,7 @@ from midas_core.benchmarks.results import Result
 from midas_core.benchmarks.sections import core, gpu, imports, memory, scaling, step
 from midas_core.benchmarks.settings import CPU_SIZES, CUDA_SIZES, Settings
 from midas_core.benchmarks.textbook import TextbookMidas
-from midas_core.benchmarks.timing import Effort, Times, interleave, threads
+from midas_core.benchmarks.timing import Effort, Times, interleave, processors, threads
 from midas_core.cli import main
 
 SIZE = Size(10, 4, 5)
@@ -76,19 +76,25 @@ def test_the_joint_and_unimodal_losses_are_those_of_the_criterion():
 # The algorithm of the core by hand.
 
 
+def arrays(tree):
+    if isinstance(tree, (tuple, list)):
+        return [x for branch in tree for x in arrays(branch)]
+    return [tree.detach() if torch.is_tensor(tree) else tree]
+
+
+def assert_same(found, expected):
+    for one, other in zip(arrays(found), arrays(expected), strict=True):
+        assert one.shape == other.shape
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("modalities", [2, 3])
 @pytest.mark.parametrize("count", [0, 3])
 def test_the_native_step_in_pytorch_equals_the_core(modalities, count):
     size = Size(12, 4, 5, modalities)
     x = {k: core.map_arrays(torch.from_numpy, v) for k, v in core.inputs(size).items()} | {"step": torch.tensor(count)}
-    for found, expected in zip(
-        native_torch.native_step(*x.values()), core.core_step("torch")(*x.values()), strict=True
-    ):
-        assert_close(found, expected)
-    for found, expected in zip(
-        core.torch_step(native_torch.native_step, size)(), core.torch_step(core.core_step("torch"), size)(), strict=True
-    ):
-        assert_close(found, expected)
+    assert_same(native_torch.native_step(*x.values()), core.core_step("torch")(*x.values()))
+    assert_same(core.torch_step(native_torch.native_step, size)(), core.torch_step(core.core_step("torch"), size)())
 
 
 @pytest.mark.parametrize("modalities", [2, 3])
@@ -97,10 +103,9 @@ def test_the_native_step_in_jax_equals_the_core(modalities):
     from midas_core.benchmarks.native_jax import native_step
 
     size = Size(12, 4, 5, modalities)
-    found = core.jax_step(native_step, size)()
-    expected = core.jax_step(core.core_step("jax"), size)()
-    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    x = {k: core.map_arrays(jax.numpy.asarray, v) for k, v in core.inputs(size).items()}
+    assert_same(native_step(*x.values()), core.core_step("jax")(*x.values()))
+    assert_same(core.jax_step(native_step, size)(), core.jax_step(core.core_step("jax"), size)())
 
 
 def test_closed_form_and_autograd_measure_the_same_gradient():
@@ -120,6 +125,16 @@ def test_contestants_take_turns():
     times = interleave(contestants, Effort(block=0.0, budget=0.0, fewest=3, most=3))
     assert {name: len(found) for name, found in times.seconds.items()} == {"a": 3, "b": 3}
     assert calls[-6:] == ["a", "b", "b", "a", "a", "b"]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system binds no process to a processor")
+def test_processors_come_back():
+    before = os.sched_getaffinity(0)
+    with processors(1):
+        assert len(os.sched_getaffinity(0)) == 1
+    with processors(len(before) + 1):
+        assert os.sched_getaffinity(0) == before
+    assert os.sched_getaffinity(0) == before
 
 
 def test_a_ratio_is_one_of_medians():

@@ -11,8 +11,8 @@ torch = require("torch", "PyTorch", "torch")
 compat = require("array_api_compat.torch", "array-api-compat", "torch")
 
 
-def _sum(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
-    return torch.sum(x) if axis is None else torch.sum(x, dim=axis, keepdim=keepdims)
+def _astype(x: Array, dtype: Any, *, copy: bool = True) -> Array:
+    return x.to(dtype, copy=copy) if copy or x.dtype != dtype else x
 
 
 def _take(x: Array, indices: Array, *, axis: int) -> Array:
@@ -35,7 +35,19 @@ def _matmul(x: Array, y: Array) -> Array:
 
 
 # What the core calls most, without the argument handling of array-api-compat: it costs as much as the work.
-_direct = {"sum": _sum, "take": _take, "take_along_axis": _take_along_axis, "reshape": torch.reshape}
+# PyTorch reads axis and keepdims as its own dim and keepdim.
+_direct = {
+    "any": torch.any,
+    "astype": _astype,
+    "concat": torch.concat,
+    "max": torch.amax,
+    "permute_dims": torch.permute,
+    "reshape": torch.reshape,
+    "sum": torch.sum,
+    "take": _take,
+    "take_along_axis": _take_along_axis,
+    "where": torch.where,
+}
 _exact = {"vecdot": _vecdot, "matmul": _matmul}
 xp = SimpleNamespace(**{**{name: getattr(compat, name) for name in dir(compat)}, **_direct, **_exact})
 
@@ -43,9 +55,7 @@ xp = SimpleNamespace(**{**{name: getattr(compat, name) for name in dir(compat)},
 class TorchBackend(Backend):
     """PyTorch tensors; ``rng`` is a ``torch.Generator`` on the tensors' device, or None for the global one."""
 
-    def stop_gradient(self, x: Array) -> Array:
-        """Detach."""
-        return x.detach()
+    stop_gradient = staticmethod(torch.detach)
 
     def logsumexp(self, x: Array) -> Array:
         """Use the fused kernel."""
@@ -53,9 +63,7 @@ class TorchBackend(Backend):
 
     # array-api-compat makes a tensor of a scalar first, by a call that torch.compile does not trace.
 
-    def where(self, condition: Array, x: Array | float, y: Array | float) -> Array:
-        """Use PyTorch's own."""
-        return torch.where(condition, x, y)
+    where = staticmethod(torch.where)
 
     def at_least(self, x: Array, low: float) -> Array:
         """Clamp."""
@@ -64,6 +72,10 @@ class TorchBackend(Backend):
     def at_most(self, x: Array, high: float) -> Array:
         """Clamp."""
         return torch.clamp(x, max=high)
+
+    def arange(self, stop: Any, like: Array) -> Array:
+        """Count on the device of ``like``."""
+        return torch.arange(stop, device=like.device)
 
     def argsort(self, keys: Array) -> Array:
         """Use the radix sort that whole numbers get, stable by nature."""

@@ -83,7 +83,5 @@ def _quieten(threads: int) -> None:
         "KINETO_LOG_LEVEL": "99",
         "HF_HUB_OFFLINE": "1",
     }
-    if threads == 1:
-        defaults["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
     for name, value in defaults.items():
         os.environ.setdefault(name, value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from midas_core import MidasState, MidasTerms, Objective
 from midas_core.backends import Array, require
 
 jax = require("jax", "JAX", "jax")
@@ -23,9 +24,10 @@ def native_step(
     permutation: Array,
     alpha: Array,
     step: Array,
+    weight: float = 1.0,
     eta: float = 0.05,
-) -> tuple[Array, Array, Array]:
-    """Return the total of each sample, the next alpha and the next step, as `midas_core.midas_objective` does.
+) -> Objective:
+    """Return all that `midas_core.midas_objective` does.
 
     Parameters
     ----------
@@ -36,13 +38,11 @@ def native_step(
     labels, permutation : array, shape (B,), int32
     alpha : array, shape (M,)
     step : array, shape ()
-    eta : float
+    weight, eta : float
 
     Returns
     -------
-    total : array, shape (B,)
-    alpha : array, shape (M,)
-    step : array, shape ()
+    Objective
     """
     batch, modalities = len(labels), len(unimodal)
     sources = _source_matrix(permutation, modalities)
@@ -74,7 +74,10 @@ def native_step(
     soft_weights = shares * current.astype(shares.dtype)[:, None, None] * (1 + (similarities + 1) / 2)
     soft_weights = jnp.where(mask, soft_weights, 0.0)
     misaligned = -jnp.sum(jnp.where(mask, soft_weights * mixed_log, 0.0), axis=(0, 1)) / 2
-    return misaligned - fused_log - jnp.sum(log_c, axis=0), next_alpha, next_step
+    aligned, own = -fused_log, -log_c
+    total = aligned + jnp.sum(own, axis=0) + weight * misaligned
+    terms = MidasTerms(total, aligned, own, misaligned, current, confidence, fused_confidence)
+    return Objective(terms, MidasState(next_alpha, next_step), soft_weights)
 
 
 def _source_matrix(permutation: Array, modalities: int) -> Array:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from midas_core import MidasState, MidasTerms, Objective
+
 LOG_UNDERFLOW = -745.13
 
 
@@ -22,9 +24,10 @@ def native_step(
     permutation: Tensor,
     alpha: Tensor,
     step: Tensor,
+    weight: float = 1.0,
     eta: float = 0.05,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the total of each sample, the next alpha and the next step, as `midas_core.midas_objective` does.
+) -> Objective:
+    """Return all that `midas_core.midas_objective` does.
 
     Parameters
     ----------
@@ -35,13 +38,11 @@ def native_step(
     labels, permutation : Tensor, shape (B,), int64
     alpha : Tensor, shape (M,)
     step : Tensor, shape ()
-    eta : float
+    weight, eta : float
 
     Returns
     -------
-    total : Tensor, shape (B,)
-    alpha : Tensor, shape (M,)
-    step : Tensor, shape ()
+    Objective
     """
     batch, modalities = len(labels), len(unimodal)
     sources = _source_matrix(permutation, modalities)
@@ -70,10 +71,13 @@ def native_step(
     next_alpha = torch.where(count > 0, moved, alpha)
     next_step = step + (count > 0).to(step.dtype)
 
-    soft_weights = shares * current.to(shares.dtype).view(-1, 1, 1) * (1 + (similarities + 1) / 2)
+    soft_weights = shares * current.view(-1, 1, 1) * (1 + (similarities + 1) / 2)
     soft_weights = torch.where(mask, soft_weights, 0.0)
     misaligned = -torch.where(mask, soft_weights * mixed_log, 0.0).sum(dim=(0, 1)) / 2
-    return misaligned - fused_log - log_c.sum(dim=0), next_alpha, next_step
+    aligned, own = -fused_log, -log_c
+    total = aligned + own.sum(dim=0) + weight * misaligned
+    terms = MidasTerms(total, aligned, own, misaligned, current, confidence, fused_confidence)
+    return Objective(terms, MidasState(next_alpha, next_step), soft_weights)
 
 
 def _source_matrix(permutation: Tensor, modalities: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +16,7 @@ from midas_core.benchmarks.registry import SECTIONS
 from midas_core.benchmarks.results import Result, as_json, machine
 from midas_core.benchmarks.settings import Settings
 from midas_core.benchmarks.table import section_table
-from midas_core.benchmarks.timing import threads
+from midas_core.benchmarks.timing import processors, threads
 
 BUSY = 0.7
 """Load above which times are not to be trusted."""
@@ -61,7 +62,9 @@ def run_bench(
         console.print(text, style="yellow", highlight=False)
     chosen = _installed(names) if names else _available(device, warn)
     found: dict[str, list[Result]] = {}
-    with console.status("") as status, threads(thread_count):
+    # With a GPU the backward pass has a thread of its own. A quick run measures nothing.
+    bound = processors(thread_count) if device == "cpu" and not quick else nullcontext()
+    with console.status("") as status, threads(thread_count), bound:
 
         def report(text: str) -> None:
             status.update(f"Measuring: {text}")

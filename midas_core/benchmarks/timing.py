@@ -5,6 +5,7 @@ What disturbs the machine then disturbs all of them, and a ratio stands where a 
 
 from __future__ import annotations
 
+import os
 import timeit
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -105,6 +106,23 @@ def interleave(contestants: Mapping[str, Contestant], effort: Effort) -> Times:
         # Nobody always follows the same neighbour.
         order = order[1:] + order[:1]
     return Times(found)
+
+
+@contextmanager
+def processors(number: int) -> Iterator[None]:
+    """Keep this process, and the threads that it starts meanwhile, to this many of its processors.
+
+    XLA offers no other bound on its threads. A system that knows no such bound, or has fewer, is left as it is.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[-number:])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 @contextmanager

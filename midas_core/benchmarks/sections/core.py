@@ -47,19 +47,17 @@ def measure_jax(settings: Settings) -> list[Result]:
     return found
 
 
-def core_step(name: str) -> Callable[..., tuple[Any, Any, Any]]:
+def core_step(name: str) -> Callable[..., mc.Objective]:
     """Return the core in the form of `native_step`."""
     backend = load_backend(name)
 
     def step(
         features: Any, fused: Any, unimodal: Any, mixed: Any, labels: Any, permutation: Any, alpha: Any, count: Any
-    ) -> tuple[Any, Any, Any]:
+    ) -> mc.Objective:
         sources = mc.source_matrix(permutation, len(unimodal), backend=backend)
         similarities = mc.similarity(features, sources, backend=backend)
-        terms, state, _ = mc.midas_objective(
-            fused, unimodal, mixed, labels, sources, similarities, mc.MidasState(alpha, count), backend=backend
-        )
-        return terms.total, state.alpha, state.step
+        state = mc.MidasState(alpha, count)
+        return mc.midas_objective(fused, unimodal, mixed, labels, sources, similarities, state, backend=backend)
 
     return step
 
@@ -95,7 +93,7 @@ def torch_step(function: Callable[..., Any], size: Size, device: str = "cpu") ->
     arguments = list(x.values())
 
     def step() -> tuple[torch.Tensor, ...]:
-        return torch.autograd.grad(function(*arguments)[0].mean(), leaves)
+        return torch.autograd.grad(function(*arguments).terms.total.mean(), leaves)
 
     return step
 
@@ -111,8 +109,8 @@ def jax_step(function: Callable[..., Any], size: Size) -> Callable[[], Any]:
     features, fused, unimodal, mixed, *rest = x.values()
 
     def mean(logits: Any, features: Any, *rest: Any) -> tuple[Any, Any]:
-        total, *state = function(features, *logits, *rest)
-        return total.mean(), state
+        found = function(features, *logits, *rest)
+        return found.terms.total.mean(), found.state
 
     gradient = jax.jit(jax.grad(mean, has_aux=True))
     logits = (fused, unimodal, mixed)
