@@ -21,20 +21,21 @@ def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
 
 def check_number(name: str, value: Any, *, minimum: float, whole: bool = False) -> None:
     """Raise unless ``value`` is a finite number of at least ``minimum``."""
-    expected = f"expected a {'whole' if whole else 'finite'} number >= {minimum:g}, got {value!r}"
-    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-        raise TypeError(f"{name}: {expected}")
-    if not minimum <= value < float("inf"):
-        raise ValueError(f"{name}: {expected}")
+    fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if not fits or not minimum <= value < float("inf"):
+        kind = "whole" if whole else "finite"
+        raise _unfit(fits, f"{name}: expected a {kind} number >= {minimum:g}, got {value!r}")
 
 
 def check_fraction(name: str, value: Any) -> None:
     """Raise unless ``value`` is a number in [0, 1]."""
-    expected = f"expected a number in [0, 1], got {value!r}"
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name}: {expected}")
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name}: {expected}")
+    fits = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not fits or not 0 <= value <= 1:
+        raise _unfit(fits, f"{name}: expected a number in [0, 1], got {value!r}")
+
+
+def _unfit(is_number: bool, message: str) -> Exception:
+    return ValueError(message) if is_number else TypeError(message)
 
 
 def check_floating(name: str, x: Array, backend: Backend) -> None:

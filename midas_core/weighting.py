@@ -317,7 +317,9 @@ def similarity(
     found = []
     for m, feature in enumerate(features):
         full = in_full_precision(bk.stop_gradient(feature), backend=bk)
-        found.append(measure(xp.reshape(full, (bk.length(full), math.prod(full.shape[1:]))), sources[m, ...], bk))
+        if len(full.shape) != 2:
+            full = xp.reshape(full, (bk.length(full), math.prod(full.shape[1:])))
+        found.append(measure(full, sources[m, ...], bk))
     total = xp.sum(bk.where(replaced, xp.stack(found), 0.0), axis=0)
     count = xp.sum(xp.astype(replaced, total.dtype), axis=0)
     # A sample that is its own partner is as similar as can be.

@@ -13,7 +13,7 @@ from midas_core.backends import load_backend
 from midas_core.benchmarks.problem import Size
 from midas_core.benchmarks.results import Result
 from midas_core.benchmarks.settings import Settings
-from midas_core.benchmarks.timing import interleave
+from midas_core.benchmarks.timing import interleave, keep_freed_memory
 
 TORCH_TARGET, JAX_TARGET = 1.05, 1.02
 
@@ -22,6 +22,7 @@ def measure(settings: Settings) -> list[Result]:
     """Time the core and the hand-written step, in PyTorch eagerly."""
     from midas_core.benchmarks.native_torch import native_step
 
+    keep_freed_memory()
     found = []
     for size in settings.sizes:
         settings.report(f"core, PyTorch {size}")
@@ -38,6 +39,7 @@ def measure_jax(settings: Settings) -> list[Result]:
     """Time the core and the hand-written step, in JAX under ``jit``."""
     from midas_core.benchmarks.native_jax import native_step
 
+    keep_freed_memory()
     found = []
     for size in settings.sizes:
         settings.report(f"core, JAX {size}")
