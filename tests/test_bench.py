@@ -127,6 +127,19 @@ def test_contestants_take_turns():
     assert calls[-6:] == ["a", "b", "b", "a", "a", "b"]
 
 
+def test_a_block_is_as_long_as_it_should_be_after_a_slow_start(monkeypatch):
+    clock, begun = [0.0], []
+
+    def contestant():
+        begun.append(clock[0])
+        clock[0] += 0.01 if len(begun) < 4 else 0.001
+
+    monkeypatch.setattr("midas_core.benchmarks.timing.timer", lambda: clock[0])
+    interleave({"own": contestant}, Effort(block=0.1, budget=0.0, fewest=1, most=1))
+    assert len(begun) > 200
+    assert clock[0] - begun[-100] == pytest.approx(0.1)
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system binds no process to a processor")
 def test_processors_come_back():
     before = os.sched_getaffinity(0)

@@ -94,9 +94,13 @@ def interleave(contestants: Mapping[str, Contestant], effort: Effort) -> Times:
     for name, clock in timers.items():
         # The first calls compile and fill caches.
         clock.timeit(2)
-        once = clock.timeit(1)
-        calls[name] = max(1, round(effort.block / once))
-        seconds += calls[name] * once
+        number, once = 1, clock.timeit(1)
+        # Cold as they are yet, they would make for a short block: what is timed in it would stay cold.
+        for _ in range(2):
+            number = max(1, round(effort.block / once))
+            once = clock.timeit(number) / number if number > 1 else once
+        calls[name] = number
+        seconds += number * once
     rounds = int(np.clip(effort.budget / seconds, effort.fewest, effort.most))
     found: dict[str, list[float]] = {name: [] for name in timers}
     order = list(timers)
