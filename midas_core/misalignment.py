@@ -233,8 +233,8 @@ def source_matrix(
     while len(participants) < num_modalities:
         participants.append(xp.take(permutation, participants[-1], axis=0))
     if assignment is None:
-        turns = [participants[(m + v) % num_modalities] for m in range(num_modalities) for v in range(VIEWS)]
-        return xp.reshape(xp.concat(turns, axis=0), (num_modalities, VIEWS, -1))
+        turns = [participants[v:] + participants[:v] for v in range(VIEWS)]
+        return xp.stack([xp.stack(turn) for turn in turns], axis=1)
     check_shape("assignment", assignment, (num_modalities, permutation.shape[0]), "(M, B)")
     table = xp.stack(participants, axis=-1)  # (B, M)
     # (B, M) columns, so that each row of the table is read along its last axis.

@@ -224,7 +224,7 @@ def midas_objective(
     if mixed_logits is None:
         own = _take_sources(constant, sources, bk)
         shares = normalized_confidence(own, backend=bk)
-        found = imbalance(shares, shares, finite_pairs(mask, own, backend=bk), backend=bk)
+        found = imbalance(xp.stack([shares, shares], axis=1), finite_pairs(mask, own, backend=bk), backend=bk)
         alpha = xp.astype(state.alpha, aligned.dtype)
         zeros, nan = xp.zeros_like(aligned), found.fused_confidence * float("nan")
         terms = MidasTerms(unimodal_loss, aligned, unimodal, zeros, alpha, found.confidence, nan)
@@ -310,8 +310,7 @@ def weigh_pairs(
     both = xp.stack([_take_sources(log_confidences, sources, bk), mixed_log_confidences], axis=1)
     counted = finite_pairs(mask, both, backend=bk)
     both = normalized_confidence(both, backend=bk)
-    shares, fused_shares = both[:, 0, ...], both[:, 1, ...]
-    found = imbalance(shares, fused_shares, counted, reduce=reduce, backend=bk)
+    found = imbalance(both, counted, reduce=reduce, backend=bk)
     if variant == "official":
         weak, gap = official_gap(log_confidences, mixed_log_confidences, reduce=reduce, backend=bk)
         found = found._replace(weak=weak, gap=gap)
@@ -325,6 +324,7 @@ def weigh_pairs(
         max_alpha=max_alpha,
         backend=bk,
     )
+    shares = both[:, 0, ...]
     alpha = xp.astype(alpha, shares.dtype, copy=False)
     soft_weights = shares * xp.reshape(alpha, (-1, 1, 1))
     if similarities is not None:

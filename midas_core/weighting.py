@@ -58,7 +58,6 @@ class Imbalance(NamedTuple):
 
 def imbalance(
     shares: Array,
-    fused_shares: Array,
     mask: Array,
     *,
     reduce: Reduce | None = None,
@@ -70,10 +69,8 @@ def imbalance(
 
     Parameters
     ----------
-    shares : array, shape (M, V, B)
-        c~: normalised confidence of the unimodal classifiers.
-    fused_shares : array, shape (M, V, B)
-        q: normalised confidence of the fused classifier, on the mixed samples.
+    shares : array, shape (M, 2, V, B)
+        c~ and q: normalised confidence of the unimodal classifiers, and of the fused one on the mixed samples.
     mask : array, shape (V, B), bool
         The samples that count; `finite_pairs` leaves out what is not finite.
     reduce : callable, optional
@@ -86,16 +83,16 @@ def imbalance(
     Examples
     --------
     >>> import numpy as np
-    >>> found = imbalance(np.array([[[.7]], [[.3]]]), np.array([[[.9]], [[.1]]]), np.array([[True]]))
+    >>> found = imbalance(np.array([[[[.7]], [[.9]]], [[[.3]], [[.1]]]]), np.array([[True]]))
     >>> found.weak.tolist(), round(float(found.gap), 2)
     ([False, True], 0.2)
     """
     bk = backend or get_backend(shares)
     xp = bk.xp
-    sums = xp.sum(bk.where(mask, xp.stack([shares, fused_shares]), 0.0), axis=(2, 3))
+    sums = xp.sum(bk.where(mask, shares, 0.0), axis=(2, 3))
     sums, count = _over_processes(sums, xp.sum(xp.astype(mask, shares.dtype)), reduce, bk)
     means = sums / bk.at_least(count, 1.0)
-    confidence, fused_confidence = means[0, ...], means[1, ...]
+    confidence, fused_confidence = means[:, 0], means[:, 1]
     weak = _one_hot_argmin(confidence, bk)
     gap = _pick(confidence - fused_confidence, weak, bk)
     return Imbalance(weak, gap, count > 0, confidence, fused_confidence)
@@ -247,7 +244,7 @@ def next_state(
     Examples
     --------
     >>> import numpy as np
-    >>> found = imbalance(np.array([[[.7]], [[.3]]]), np.array([[[.9]], [[.1]]]), np.array([[True]]))
+    >>> found = imbalance(np.array([[[[.7]], [[.9]]], [[[.3]], [[.1]]]]), np.array([[True]]))
     >>> state = MidasState(np.ones(2), np.array(0))
     >>> next_state(state, state.alpha, found).alpha.tolist()
     [1.0, 1.05]
@@ -312,15 +309,10 @@ def similarity(
     xp = bk.xp
     check_choice("similarity", kind, SIMILARITIES[:2])
     check_modalities("features", features, sources.shape[0])
-    measure = _cosine if kind == "cosine" else _closeness
     replaced = sources != bk.arange(bk.length(features[0]), sources)
-    found = []
-    for m, feature in enumerate(features):
-        full = in_full_precision(bk.stop_gradient(feature), backend=bk)
-        if len(full.shape) != 2:
-            full = xp.reshape(full, (bk.length(full), math.prod(full.shape[1:])))
-        found.append(measure(full, sources[m, ...], bk))
-    total = xp.sum(bk.where(replaced, xp.stack(found), 0.0), axis=0)
+    vectors = [_vectors(feature, bk) for feature in features]
+    found = _cosines(vectors, sources, bk) if kind == "cosine" else _closenesses(vectors, sources, bk)
+    total = xp.sum(bk.where(replaced, found, 0.0), axis=0)
     count = xp.sum(xp.astype(replaced, total.dtype), axis=0)
     # A sample that is its own partner is as similar as can be.
     return bk.where(count > 0, total, 1.0) / bk.at_least(count, 1.0)
@@ -365,24 +357,38 @@ def _pick(x: Array, where: Array, bk: Backend) -> Array:
     return bk.xp.sum(bk.where(where, x, 0.0))
 
 
+def _vectors(feature: Array, bk: Backend) -> Array:
+    """Return a feature (B, ...) as constant vectors, shape (B, D)."""
+    full = in_full_precision(bk.stop_gradient(feature), backend=bk)
+    if len(full.shape) == 2:
+        return full
+    return bk.xp.reshape(full, (bk.length(full), math.prod(full.shape[1:])))
+
+
 def _norm(x: Array, bk: Backend) -> Array:
-    return bk.xp.sqrt(bk.xp.sum(x * x, axis=-1, keepdims=True))
+    return bk.xp.sqrt(bk.xp.sum(x * x, axis=-1))
 
 
-def _gather(x: Array, sources: Array, bk: Backend) -> Array:
-    """Return the rows of ``x`` (B, D) that a view takes, shape (V, B, D)."""
-    xp = bk.xp
-    rows = xp.take(x, xp.reshape(sources, (-1,)), axis=0)
-    return xp.reshape(rows, (sources.shape[0], bk.length(x), x.shape[1]))
+def _cosines(vectors: list[Array], sources: Array, bk: Backend) -> Array:
+    """Return <a, b> / |a| / |b| of what went and what came, shape (M, V, B)."""
+    xp, (modalities, views) = bk.xp, sources.shape[:2]
+    products = [
+        xp.sum(x * xp.take(x, sources[m, v, ...], axis=0), axis=-1) for m, x in enumerate(vectors) for v in range(views)
+    ]
+    norms = xp.stack([_norm(x, bk) for x in vectors])
+    norms = bk.where(norms > 0, norms, 1.0)
+    others = xp.take_along_axis(norms, xp.reshape(sources, (modalities, -1)), axis=-1)
+    # Divided last: no unit vectors (B, D) are written and read again.
+    shape = (modalities, views, -1)
+    return xp.reshape(xp.stack(products), shape) / norms[:, None, :] / xp.reshape(others, shape)
 
 
-def _cosine(x: Array, sources: Array, bk: Backend) -> Array:
-    norm = _norm(x, bk)
-    unit = x / bk.where(norm > 0, norm, 1.0)
-    return bk.xp.sum(unit * _gather(unit, sources, bk), axis=-1)
-
-
-def _closeness(x: Array, sources: Array, bk: Backend) -> Array:
-    other = _gather(x, sources, bk)
-    total = _norm(x, bk) + _norm(other, bk)
-    return (1 - 2 * _norm(x - other, bk) / bk.where(total > 0, total, 1.0))[..., 0]
+def _closenesses(vectors: list[Array], sources: Array, bk: Backend) -> Array:
+    """Return 1 - 2 |a - b| / (|a| + |b|) of what went and what came, shape (M, V, B)."""
+    xp, (modalities, views), found = bk.xp, sources.shape[:2], []
+    for m, x in enumerate(vectors):
+        for v in range(views):
+            other = xp.take(x, sources[m, v, ...], axis=0)
+            total = _norm(x, bk) + _norm(other, bk)
+            found.append(1 - 2 * _norm(x - other, bk) / bk.where(total > 0, total, 1.0))
+    return xp.reshape(xp.stack(found), (modalities, views, -1))

@@ -216,7 +216,7 @@ CORE = {
         ("alpha", "soft labels"),
     ),
     "alpha made of what is masked too": (
-        *("weighting", "imbalance", lambda own: lambda s, q, mask, **k: own(s, q, np.ones_like(mask), **k)),
+        *("weighting", "imbalance", lambda own: lambda s, mask, **k: own(s, np.ones_like(mask), **k)),
         ("alpha", "soft labels"),
     ),
     "alpha made of what is not finite": (

@@ -90,13 +90,15 @@ def _source_matrix(permutation: Array, modalities: int) -> Array:
 
 def _similarity(features: Sequence[Array], sources: Array) -> Array:
     replaced = sources != jnp.arange(len(features[0]))
-    found = []
-    for feature, rows in zip(features, sources, strict=True):
-        x = lax.stop_gradient(feature)
-        norm = jnp.sqrt(jnp.sum(x * x, axis=-1, keepdims=True))
-        unit = x / jnp.where(norm > 0, norm, 1.0)
-        found.append(jnp.sum(unit * unit[rows], axis=-1))
-    total = jnp.sum(jnp.where(replaced, jnp.stack(found), 0.0), axis=0)
+    constants = [lax.stop_gradient(x) for x in features]
+    products = [
+        jnp.stack([jnp.sum(x * x[row], axis=-1) for row in rows]) for x, rows in zip(constants, sources, strict=True)
+    ]
+    norms = jnp.stack([jnp.sqrt(jnp.sum(x * x, axis=-1)) for x in constants])
+    norms = jnp.where(norms > 0, norms, 1.0)
+    others = jnp.take_along_axis(norms, sources.reshape(len(features), -1), axis=-1).reshape(sources.shape)
+    found = jnp.stack(products) / norms[:, None] / others
+    total = jnp.sum(jnp.where(replaced, found, 0.0), axis=0)
     count = jnp.sum(replaced.astype(total.dtype), axis=0)
     return jnp.where(count > 0, total, 1.0) / jnp.maximum(count, 1.0)
 

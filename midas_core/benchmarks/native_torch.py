@@ -90,14 +90,16 @@ def _source_matrix(permutation: Tensor, modalities: int) -> Tensor:
 
 def _similarity(features: Sequence[Tensor], sources: Tensor) -> Tensor:
     replaced = sources != torch.arange(len(features[0]), device=sources.device)
-    found = []
+    products, norms = [], []
     for feature, rows in zip(features, sources, strict=True):
         x = feature.detach()
-        norm = (x * x).sum(dim=-1, keepdim=True).sqrt()
-        unit = x / torch.where(norm > 0, norm, 1.0)
-        other = unit.index_select(0, rows.flatten()).view(2, *unit.shape)
-        found.append((unit * other).sum(dim=-1))
-    total = torch.where(replaced, torch.stack(found), 0.0).sum(dim=0)
+        products += [(x * x.index_select(0, row)).sum(dim=-1) for row in rows]
+        norms.append((x * x).sum(dim=-1).sqrt())
+    norm = torch.stack(norms)
+    norm = torch.where(norm > 0, norm, 1.0)
+    others = norm.gather(-1, sources.view(len(features), -1)).view(sources.shape)
+    found = torch.stack(products).view(sources.shape) / norm[:, None] / others
+    total = torch.where(replaced, found, 0.0).sum(dim=0)
     count = replaced.to(total.dtype).sum(dim=0)
     return torch.where(count > 0, total, 1.0) / count.clamp(min=1.0)
 
