@@ -24,18 +24,14 @@ def check_number(name: str, value: Any, *, minimum: float, whole: bool = False) 
     fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
     if not fits or not minimum <= value < float("inf"):
         kind = "whole" if whole else "finite"
-        raise _unfit(fits, f"{name}: expected a {kind} number >= {minimum:g}, got {value!r}")
+        raise (ValueError if fits else TypeError)(f"{name}: expected a {kind} number >= {minimum:g}, got {value!r}")
 
 
 def check_fraction(name: str, value: Any) -> None:
     """Raise unless ``value`` is a number in [0, 1]."""
     fits = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not fits or not 0 <= value <= 1:
-        raise _unfit(fits, f"{name}: expected a number in [0, 1], got {value!r}")
-
-
-def _unfit(is_number: bool, message: str) -> Exception:
-    return ValueError(message) if is_number else TypeError(message)
+        raise (ValueError if fits else TypeError)(f"{name}: expected a number in [0, 1], got {value!r}")
 
 
 def check_floating(name: str, x: Array, backend: Backend) -> None:

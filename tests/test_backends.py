@@ -269,15 +269,16 @@ def test_a_sort_by_digits_is_stable(name, keys, count):
     np.testing.assert_array_equal(found, np.argsort(values, kind="stable"))
 
 
-@pytest.mark.parametrize("how", ["eager", "graph", "XLA", "XLA outside"])
-def test_tensorflow_sorts_by_digits_except_under_xla(how, monkeypatch):
+@pytest.mark.parametrize("how", ["eager", "graph", "XLA", "XLA outside", "GPU"])
+def test_tensorflow_sorts_by_digits_except_under_xla_or_beside_a_gpu(how, monkeypatch):
     framework, tf = get_framework("tensorflow"), require("tensorflow", "TensorFlow", "tensorflow")
     taken: list[str] = []
     module = importlib.import_module("midas_core.backends.tensorflow")
     own = module._argsort_by_digits
     monkeypatch.setattr(module, "_argsort_by_digits", lambda keys: taken.append(how) or own(keys))
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind] if how == "GPU" else [])
     call = framework.backend.argsort
-    if how != "eager":
+    if how not in ("eager", "GPU"):
         call = tf.function(call, jit_compile=how == "XLA")
     if how == "XLA outside":
         call = tf.function(call, jit_compile=True)

@@ -95,7 +95,7 @@ def interleave(contestants: Mapping[str, Contestant], effort: Effort) -> Times:
         # The first calls compile and fill caches.
         clock.timeit(2)
         number, once = 1, clock.timeit(1)
-        # Cold as they are yet, they would make for a short block: what is timed in it would stay cold.
+        # These are slow as yet, and would make for a block so short that it stays cold.
         for _ in range(2):
             number = max(1, round(effort.block / once))
             once = clock.timeit(number) / number if number > 1 else once
@@ -130,7 +130,7 @@ def processors(number: int) -> Iterator[None]:
 
 
 def keep_freed_memory() -> None:
-    """Make the allocator of glibc keep what is freed, up to 64 MiB, and other allocators no difference.
+    """Make the allocator of glibc keep what is freed, up to 62 MiB; to other allocators it makes no difference.
 
     It gives back what exceeds twice the largest block freed so far. Whether an array then comes with page faults is
     chance: noise of 20 % between two programs that hold the same arrays.
