@@ -1,6 +1,6 @@
 """Write the tables of recorded results into a document.
 
-    python benchmarks/document.py benchmarks/results-cpu.json docs/speed.md   # of midas bench --json
+    python benchmarks/document.py benchmarks/results-cpu.json docs/speed.md   # of python -m benchmarks --json
     python benchmarks/document.py runs/demo/results.json docs/demo.md         # of midas demo
 
 The tables go between the lines ``<!-- NAME -->`` and ``<!-- end -->``, NAME that of the results file, or of a task.
@@ -15,9 +15,9 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from midas_core.benchmarks.registry import SECTIONS
-from midas_core.benchmarks.results import Result
-from midas_core.benchmarks.table import COLUMNS, cells
+from benchmarks.registry import SECTIONS
+from benchmarks.results import Result
+from benchmarks.table import COLUMNS, cells
 
 
 def render(content: dict[str, Any]) -> str:

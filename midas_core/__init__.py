@@ -4,6 +4,8 @@ The functions here are pure and take arrays of NumPy, PyTorch, JAX, CuPy or Tens
 ``midas_core.adapters.torch``.
 """
 
+from midas_core.alpha import Imbalance, MidasState, current_alpha, imbalance, next_state, official_gap
+from midas_core.augmentation import MixedBatch, misalign
 from midas_core.backends import Backend, get_backend, load_backend
 from midas_core.confidence import log_confidence, normalized_confidence, soft_labels
 from midas_core.gradients import Gradients, midas_gradients
@@ -19,18 +21,9 @@ from midas_core.misalignment import (
     source_matrix,
 )
 from midas_core.missing import complete_pairs, zero_missing
-from midas_core.objective import MidasTerms, Objective, PairWeights, midas_objective, weigh_pairs
+from midas_core.objective import MidasTerms, Objective, PairWeights, midas_objective, reduce_terms, weigh_pairs
+from midas_core.similarity import hard_sample_weight, similarity
 from midas_core.targets import Targets, label_ids
-from midas_core.weighting import (
-    Imbalance,
-    MidasState,
-    current_alpha,
-    hard_sample_weight,
-    imbalance,
-    next_state,
-    official_gap,
-    similarity,
-)
 
 __version__ = "0.1.0"
 
@@ -41,6 +34,7 @@ __all__ = [
     "Imbalance",
     "MidasState",
     "MidasTerms",
+    "MixedBatch",
     "Objective",
     "PairWeights",
     "Targets",
@@ -57,6 +51,7 @@ __all__ = [
     "log_confidence",
     "midas_gradients",
     "midas_objective",
+    "misalign",
     "mix",
     "next_state",
     "normalized_confidence",
@@ -64,6 +59,7 @@ __all__ = [
     "pair_classes",
     "pair_mask",
     "plain_permutation",
+    "reduce_terms",
     "similarity",
     "soft_labels",
     "source_matrix",

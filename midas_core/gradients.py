@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 from midas_core.backends import Array, Backend, get_backend
 from midas_core.confidence import in_full_precision
+from midas_core.cross_entropy import label_weights, probabilities, target_rows
 from midas_core.misalignment import VIEWS, take_rows
 from midas_core.missing import complete_pairs, unimodal_scale, zero_missing
-from midas_core.targets import Targets, as_targets, check_batch, label_weights, probabilities, target_rows
+from midas_core.options import VARIANTS
+from midas_core.targets import Targets, as_targets, check_batch
 from midas_core.validation import check_choice
-from midas_core.weighting import VARIANTS
 
 
 class Gradients(NamedTuple):

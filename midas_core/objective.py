@@ -5,23 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from midas_core.alpha import MidasState, Reduce, current_alpha, finite_pairs, imbalance, next_state, official_gap
 from midas_core.backends import Array, Backend, get_backend
 from midas_core.confidence import normalized_confidence
+from midas_core.cross_entropy import label_weights, log_likelihoods
 from midas_core.misalignment import VIEWS, mix, pair_mask
 from midas_core.missing import complete_pairs, unimodal_scale, zero_missing
-from midas_core.targets import Targets, as_targets, check_batch, label_weights, log_likelihoods, source_classes
+from midas_core.options import REDUCTIONS, VARIANTS
+from midas_core.similarity import hard_sample_weight
+from midas_core.targets import Targets, as_targets, check_batch, source_classes
 from midas_core.validation import check_choice
-from midas_core.weighting import (
-    VARIANTS,
-    MidasState,
-    Reduce,
-    current_alpha,
-    finite_pairs,
-    hard_sample_weight,
-    imbalance,
-    next_state,
-    official_gap,
-)
 
 
 class MidasTerms(NamedTuple):
@@ -54,6 +47,46 @@ class MidasTerms(NamedTuple):
     alpha: Array
     confidence: Array
     fused_confidence: Array
+
+
+def reduce_terms(terms: MidasTerms, reduction: str, *, backend: Backend | None = None) -> MidasTerms:
+    """Return the terms reduced over the batch.
+
+    Parameters
+    ----------
+    terms : MidasTerms
+        Of each sample.
+    reduction : {"mean", "sum", "none"}
+
+    Returns
+    -------
+    MidasTerms
+        total, aligned and misaligned of shape (), unimodal of shape (M,); with "none" what was given.
+
+    Raises
+    ------
+    ValueError
+        If the reduction is another.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ones = np.ones(2)
+    >>> terms = MidasTerms(3 * ones, ones, np.ones((2, 2)), 0 * ones, ones, ones / 2, ones / 2)
+    >>> float(reduce_terms(terms, "mean").total), float(reduce_terms(terms, "sum").total)
+    (3.0, 6.0)
+    """
+    check_choice("reduction", reduction, REDUCTIONS)
+    if reduction == "none":
+        return terms
+    xp = (backend or get_backend(terms.total)).xp
+    over = xp.mean if reduction == "mean" else xp.sum
+    return terms._replace(
+        total=over(terms.total),
+        aligned=over(terms.aligned),
+        unimodal=over(terms.unimodal, axis=-1),
+        misaligned=over(terms.misaligned),
+    )
 
 
 class Objective(NamedTuple):

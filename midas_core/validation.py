@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Any
 
 from midas_core.backends import Array, Backend
@@ -19,19 +20,33 @@ def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
         raise ValueError(f"{name}: expected one of {list(choices)}, got {value!r}")
 
 
-def check_number(name: str, value: Any, *, minimum: float, whole: bool = False) -> None:
-    """Raise unless ``value`` is a finite number of at least ``minimum``."""
-    fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+def check_number(name: str, value: Any, *, minimum: float, whole: bool = False) -> Any:
+    """Return ``value`` as a Python number, or raise unless it is a finite number of at least ``minimum``."""
+    fits = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
     if not fits or not minimum <= value < float("inf"):
         kind = "whole" if whole else "finite"
         raise (ValueError if fits else TypeError)(f"{name}: expected a {kind} number >= {minimum:g}, got {value!r}")
+    return _plain(value)
 
 
-def check_fraction(name: str, value: Any) -> None:
-    """Raise unless ``value`` is a number in [0, 1]."""
-    fits = isinstance(value, (int, float)) and not isinstance(value, bool)
+def check_fraction(name: str, value: Any) -> Any:
+    """Return ``value`` as a Python number, or raise unless it is in [0, 1]."""
+    fits = isinstance(value, Real) and not isinstance(value, bool)
     if not fits or not 0 <= value <= 1:
         raise (ValueError if fits else TypeError)(f"{name}: expected a number in [0, 1], got {value!r}")
+    return _plain(value)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return ``value``, or raise ``TypeError`` unless it is True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}: expected True or False, got {value!r}")
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """Return a number of NumPy as one of Python."""
+    return value.item() if hasattr(value, "item") else value
 
 
 def check_floating(name: str, x: Array, backend: Backend) -> None:

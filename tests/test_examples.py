@@ -11,7 +11,7 @@ import pytest
 
 from midas_core.report import render_report
 from midas_core.runs import read_run
-from tests.run_folders import assert_complete
+from tests.report.run_folders import assert_complete
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

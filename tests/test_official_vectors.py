@@ -10,7 +10,7 @@ import pytest
 
 import midas_core as mc
 
-CASES = json.loads((Path(__file__).parent / "data" / "official_vectors.json").read_text())["cases"]
+CASES = json.loads((Path(__file__).parent / "official" / "vectors.json").read_text())["cases"]
 TOLERANCE = {"rtol": 0, "atol": 1e-9}
 
 

@@ -172,8 +172,8 @@ CASES = [
 def test_torch_compile(compiler, backend, modalities, variant, kind, monkeypatch):
     import torch
 
-    from midas_core.adapters import torch as adapter
     from midas_core.adapters.torch import MidasLoss
+    from midas_core.adapters.torch import loss as adapter
 
     # Each kind goes its own way through the heads.
     for name, few in (("stacked_logits", "additive"), ("additive_logits", "additive, many classes")):

@@ -27,7 +27,7 @@ def import_lightning() -> ModuleType:
 
 lightning = import_lightning()
 
-from midas_core.adapters.torch_follow import FollowingCallback
+from midas_core.adapters.torch.follower import FollowingCallback
 from midas_core.diagnostics import Diagnostics
 
 __all__ = ["MidasCallback"]

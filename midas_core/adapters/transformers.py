@@ -10,7 +10,7 @@ transformers = require("transformers", "Transformers", "transformers")
 require("torch", "PyTorch", "transformers")
 
 
-from midas_core.adapters.torch_follow import FollowingCallback
+from midas_core.adapters.torch.follower import FollowingCallback
 from midas_core.diagnostics import Diagnosis, Diagnostics
 
 __all__ = ["MidasCallback"]

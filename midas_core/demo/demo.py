@@ -151,7 +151,7 @@ def _title(result: TaskResults, options: Options) -> str:
 def _framework(options: Options) -> str:
     if options.framework == "torch":
         return "PyTorch"
-    from midas_core.adapters.keras_backend import keras
+    from midas_core.adapters.keras.backend import keras
 
     return f"Keras on {keras.backend.backend()}"
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from midas_core.adapters.keras import MidasLoss, MidasModel
-from midas_core.adapters.keras_backend import keras
+from midas_core.adapters.keras.backend import keras
 from midas_core.data import Task
 from midas_core.demo.methods import Method
 from midas_core.demo.training import Hyperparameters, Measure, Run, restrict, spacing

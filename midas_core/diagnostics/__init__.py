@@ -2,10 +2,10 @@
 
 from midas_core.diagnostics.calibration import Bin, calibration_error, reliability_bins
 from midas_core.diagnostics.comparison import Comparison, compare
+from midas_core.diagnostics.diagnostics import Diagnostics, diagnose
 from midas_core.diagnostics.pairs import Pairs, fused_shares, misaligned_accuracy, misaligned_pairs, unimodal_shares
 from midas_core.diagnostics.results import ClassScores, Diagnosis, ModalityScores
 from midas_core.diagnostics.shapley import coalitions, shapley_values
-from midas_core.diagnostics.streaming import Diagnostics, diagnose
 from midas_core.diagnostics.verdict import Verdict, verdict
 
 __all__ = [

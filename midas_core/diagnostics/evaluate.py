@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from midas_core.adapters.structure import Modalities
 from midas_core.backends import Array, get_backend
 from midas_core.diagnostics.arrays import Floats, back_like, evaluating, log_softmax, no_gradients
+from midas_core.modalities import Modalities
 from midas_core.validation import shape_text
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from midas_core.alpha import MidasState
 from midas_core.backends import Array, Backend
 from midas_core.backends.numpy import BACKEND as NUMPY
 from midas_core.backends.torch import BACKEND as TORCH
@@ -22,7 +23,7 @@ from midas_core.kernels.host import loops, on_host, to_torch, weigh_pairs
 from midas_core.kernels.plan import Losses, Plan
 from midas_core.misalignment import VIEWS
 from midas_core.objective import PairWeights
-from midas_core.weighting import MidasState, similarity
+from midas_core.similarity import similarity
 
 BLOCK, DEVICE_BLOCK = 2**18, 2**24
 """Logits that are taken through the softmax at a time: on a CPU about what a cache holds, elsewhere few launches."""

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from midas_core import objective
+from midas_core.alpha import MidasState
 from midas_core.backends import Array, Backend
 from midas_core.backends.numpy import BACKEND as NUMPY
 from midas_core.backends.torch import BACKEND as TORCH
 from midas_core.misalignment import draw_sources, key_steps, pair_classes, pair_mask, split_draw
 from midas_core.objective import PairWeights
-from midas_core.weighting import MidasState
 
 
 @cache

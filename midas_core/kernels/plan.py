@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from midas_core.weighting import MidasState
+from midas_core.alpha import MidasState
 
 
 class Linear(NamedTuple):

@@ -1,0 +1,56 @@
+"""What can be measured. Imports nothing heavy: the command line reads it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Section(NamedTuple):
+    """A part of the benchmark.
+
+    Attributes
+    ----------
+    title : str
+    module, function : str
+        What measures it: ``function(settings)`` of a module in ``benchmarks.sections``.
+    needs : tuple of (module, package, extra)
+        What must be installed beside PyTorch, as `midas_core.backends.require` takes it.
+    devices : tuple of str
+    """
+
+    title: str
+    module: str
+    function: str = "measure"
+    needs: tuple[tuple[str, str, str], ...] = ()
+    devices: tuple[str, ...] = ("cpu", "cuda")
+
+
+SECTIONS = {
+    "step": Section("Step, forward and backward, (B, C, D), two modalities", "step"),
+    "compile": Section("The same under torch.compile", "step", "measure_compiled"),
+    "core": Section("The core on given logits, forward and backward, against native PyTorch", "core"),
+    "core-jax": Section(
+        "The core on given logits, forward and backward, against native JAX",
+        "core",
+        "measure_jax",
+        needs=(("jax", "JAX", "jax"),),
+        devices=("cpu",),
+    ),
+    "memory": Section("Peak memory of a step above that of the joint and unimodal losses", "memory"),
+    "permutation": Section("Different-class permutation", "permutation"),
+    "scaling": Section(
+        "Growth of the cost of a step", "scaling", needs=(("matplotlib", "Matplotlib", "bench"),), devices=("cpu",)
+    ),
+    "epoch": Section(
+        "Training epoch with ResNet-18 encoders", "epoch", needs=(("transformers", "Transformers", "bench"),)
+    ),
+    "import": Section("Import in a fresh interpreter", "imports", devices=("cpu",)),
+    "gpu": Section("On the GPU: synchronisation and bandwidth", "gpu", devices=("cuda",)),
+    "cupy": Section(
+        "On the GPU: CuPy beside PyTorch",
+        "gpu",
+        "measure_cupy",
+        needs=(("cupy", "CuPy", "cupy"),),
+        devices=("cuda",),
+    ),
+}

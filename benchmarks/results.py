@@ -1,0 +1,122 @@
+"""What a benchmark has found."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.timing import Times
+from midas_core import __version__
+
+PACKAGES = ("numpy", "array-api-compat", "torch", "jax", "tensorflow", "tensorflow-cpu", "cupy-cuda12x", "transformers")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One number of a table, and what it should be.
+
+    Attributes
+    ----------
+    what : str
+    size : str
+        Of the problem.
+    value : float
+    low, high : float, optional
+        Quartiles over the rounds.
+    target : float, optional
+        The value should not be above.
+    unit : str
+        Empty for a ratio.
+    seconds : dict of float by contestant
+        Medians behind a ratio.
+    """
+
+    what: str
+    size: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    target: float | None = None
+    unit: str = ""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the target is met; None without a target."""
+        return None if self.target is None else self.value <= self.target
+
+    @classmethod
+    def of_ratio(
+        cls, times: Times, name: str, base: str, size: str, target: float | None = None, how: str = ""
+    ) -> Result:
+        """Return the time of ``name`` over that of ``base``."""
+        what = f"{name} / ({base})" if "+" in base else f"{name} / {base}"
+        seconds = {contestant: times.median(contestant) for contestant in (name, base)}
+        return cls(f"{what}, {how}" if how else what, size, *times.ratio(name, base), target, seconds=seconds)
+
+
+def as_json(
+    sections: Mapping[str, list[Result]], left_out: Sequence[str], options: Mapping[str, Any], machine: Any
+) -> Any:
+    """Return all results with the options, the machine and the versions that led to them."""
+    rows = {name: [asdict(result) | {"met": result.met} for result in found] for name, found in sections.items()}
+    return {
+        "options": dict(options),
+        "machine": machine,
+        "versions": versions(),
+        "left_out": list(left_out),
+        "sections": rows,
+    }
+
+
+def write_json(content: Any, path: Path) -> None:
+    """Write a JSON file, making the folder where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def machine(device: str) -> dict[str, Any]:
+    """Return what the numbers were measured on."""
+    found = {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "load": load(),
+    }
+    if device == "cuda":
+        found["gpu"] = torch.cuda.get_device_name()
+    return found
+
+
+def load() -> float | None:
+    """Return how many processes wanted to run over the last minute, on average; None where nobody counts."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
+def _processor() -> str:
+    # The standard library knows the architecture alone.
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what took part, where it is installed."""
+    found = {"midas_core": __version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,362 @@
+"""The MIDAS objective for Keras: options for ``compile``, or a criterion for a hand-written loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from midas_core.adapters.keras.backend import BACKEND, keras
+from midas_core.adapters.keras.heads import FusedHead, check_layers, check_logits, head_precision
+from midas_core.adapters.keras.inputs import presence, read_labels
+from midas_core.adapters.keras.state import StateLayer
+from midas_core.adapters.keras.step import check_features, step_terms
+from midas_core.backends import Array
+from midas_core.missing import zero_missing
+from midas_core.modalities import Modalities
+from midas_core.objective import MidasTerms, reduce_terms
+from midas_core.options import MidasOptions
+from midas_core.validation import check_number, check_shape
+
+Layer = keras.layers.Layer
+
+
+@keras.saving.register_keras_serializable(package="midas_core")
+class MidasLoss(Layer):  # type: ignore[misc, valid-type]
+    """The MIDAS objective: L = L_align + L_uni + weight * L_mis (eq. 11).
+
+    Give it to ``MidasModel.compile(loss=MidasLoss(...))``: the model then holds the state and the unimodal heads, and
+    ``num_classes``, ``feature_dims`` and ``unimodal_heads`` stay away. Or call it in a training loop of your own, with
+    ``num_classes`` and either ``feature_dims`` or ``unimodal_heads``: it is a layer whose weights are the unimodal
+    heads, alpha, step and epoch.
+
+    Parameters
+    ----------
+    num_classes : int, optional
+        C.
+    feature_dims : sequence of int, or dict of int by modality name, optional
+        Feature widths D_m, for linear unimodal heads that the loss owns.
+    unimodal_heads : sequence of layers, or dict of layers by modality name, optional
+        The user's own heads instead, each from a feature to (B, C) logits.
+    weight : float
+        lambda of eq. 11.
+    eta : float
+        Step size of the weak-modality weight (eq. 7).
+    warmup_epochs : int
+        Epochs in which the loss is the unimodal one alone. ``fit`` counts them, in a loop `set_epoch` does.
+    variant : {"paper", "official"}
+        "official" follows the authors' code; two modalities only.
+    reduction : {"mean", "sum", "none"}
+        Over the batch.
+    similarity : {"cosine", "l2", None}
+        Of the hard-sample weight (eq. 8); None leaves the weight out.
+    alpha_update : {"sign", "difference"}
+        Whether the sign of the gap moves alpha (eq. 6) or the gap itself.
+    max_alpha : float, optional
+        A cap for alpha.
+    initial_alpha : float
+        The weight of whichever modality is weak in the first step.
+    label_smoothing : float
+        eps: every cross-entropy takes (1 - eps) * label + eps / C; no confidence does.
+    class_weights : sequence of C floats, optional
+        Every cross-entropy at the label of a sample is multiplied by the weight of its class; with ``multi_label``
+        the binary cross-entropy of each class.
+    multi_label : bool
+        Whether the labels are rows of 0 and 1, (B, C), any number of them 1, with the mean of C binary cross-entropies.
+    head_input : {"concatenated", "separate"}
+        Whether ``head`` takes the features concatenated along axis 1, or in the structure in which they were given.
+    seed : int, optional
+        Of the random stream; without one, ``keras.utils.set_random_seed`` decides.
+    **kwargs
+        ``name`` and ``dtype``, as for any layer.
+
+    Attributes
+    ----------
+    alpha : Variable, shape (M,)
+        What the next step will use.
+    step, epoch : Variable, shape (), int32
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option does not fit.
+
+    Notes
+    -----
+    Soft weights, similarities and alpha are detached. Half-precision logits are taken to float32. On JAX use
+    ``stateless_call(trainable_variables, non_trainable_variables, features, labels, head=...)``, as for any layer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> criterion = MidasLoss(num_classes=3, feature_dims={"audio": 4, "video": 5}, seed=0)
+    >>> features = {"audio": np.ones((6, 4), "float32"), "video": np.ones((6, 5), "float32")}
+    >>> loss = criterion(features, np.arange(6) % 3, head=keras.layers.Dense(3))
+    >>> tuple(loss.shape), int(criterion.step)
+    ((), 1)
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int | None = None,
+        feature_dims: Sequence[int] | Mapping[str, int] | None = None,
+        unimodal_heads: Sequence[Any] | Mapping[str, Any] | None = None,
+        weight: float = 1.0,
+        eta: float = 0.05,
+        warmup_epochs: int = 0,
+        variant: str = "paper",
+        reduction: str = "mean",
+        similarity: str | None = "cosine",
+        alpha_update: str = "sign",
+        max_alpha: float | None = None,
+        initial_alpha: float = 1.0,
+        label_smoothing: float = 0.0,
+        class_weights: Sequence[float] | None = None,
+        multi_label: bool = False,
+        head_input: str = "concatenated",
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(autocast=False, **kwargs)
+        if num_classes is not None:
+            num_classes = check_number("num_classes", num_classes, minimum=2, whole=True)
+        self.options = MidasOptions(
+            weight=weight,
+            eta=eta,
+            warmup_epochs=warmup_epochs,
+            variant=variant,
+            reduction=reduction,
+            similarity=similarity,
+            alpha_update=alpha_update,
+            max_alpha=max_alpha,
+            initial_alpha=initial_alpha,
+            label_smoothing=label_smoothing,
+            class_weights=class_weights,
+            multi_label=multi_label,
+            head_input=head_input,
+            seed=seed,
+        )
+        self.num_classes = num_classes
+        self._feature_dims = _plain(feature_dims)
+        self._heads_given = unimodal_heads is not None
+        self.modalities: Modalities | None = None
+        self.unimodal_heads: list[Any] = []
+        self.state: StateLayer | None = None
+        if feature_dims is not None or unimodal_heads is not None:
+            self._make_state(feature_dims, unimodal_heads)
+        self.built = True
+
+    @property
+    def alpha(self) -> Any:
+        """The weights of the modalities in the next step."""
+        return self._own_state().alpha
+
+    @property
+    def step(self) -> Any:
+        """Updates of alpha so far."""
+        return self._own_state().step
+
+    @property
+    def epoch(self) -> Any:
+        """As given to `set_epoch`."""
+        return self._own_state().epoch
+
+    def check_fits(
+        self, num_classes: int, num_modalities: int, head_input: str, probabilities: bool | str = False
+    ) -> None:
+        """Raise ``ValueError`` unless a `MidasModel` of this kind can be compiled with the loss."""
+        if self.state is not None:
+            raise ValueError("loss: expected no feature_dims and no unimodal_heads, because the model has the heads")
+        if self.num_classes not in (None, num_classes):
+            raise ValueError(f"loss: expected num_classes={num_classes} as in the model, got {self.num_classes}")
+        if self.options.head_input not in ("concatenated", head_input):
+            raise ValueError(
+                f"loss: expected head_input={head_input!r} as in the model, got {self.options.head_input!r}"
+            )
+        if self.options.reduction == "none":
+            raise ValueError("loss: expected reduction 'mean' or 'sum' for compile, got 'none'")
+        self.options.check_fits(num_modalities, num_classes)
+        several = self.options.multi_label
+        fitting = "sigmoid" if several else "softmax"
+        if probabilities not in (False, fitting):
+            expected = f"expected {fitting!r} or False with multi_label={several}"
+            raise ValueError(f"probabilities of the model: {expected}, got {probabilities!r}")
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch begins, from 0; the loss is the unimodal one while ``epoch < warmup_epochs``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``epoch`` is not a whole number >= 0.
+        """
+        self._own_state().set_epoch(epoch)
+
+    def call(
+        self,
+        features: Any,
+        labels: Any,
+        sample_weight: Any = None,
+        *,
+        head: Callable[..., Array] | None = None,
+        present: Any = None,
+        permutation: Any = None,
+        training: bool = True,
+    ) -> Array:
+        """Return the loss: a scalar, or (B,) with ``reduction="none"``. The arguments are those of `terms`."""
+        more = {"present": present, "permutation": permutation, "training": training}
+        return self.terms(features, labels, sample_weight, head=head, **more).total
+
+    def terms(
+        self,
+        features: Any,
+        labels: Any,
+        sample_weight: Any = None,
+        *,
+        head: Callable[..., Array] | None = None,
+        present: Any = None,
+        permutation: Any = None,
+        training: bool = True,
+    ) -> MidasTerms:
+        """Return every term of the loss, and move the state in training.
+
+        Parameters
+        ----------
+        features : list, tuple, or dict by modality name, of M tensors, shapes (B, D_m)
+            From the encoders.
+        labels : tensor, shape (B,) or (B, 1), integer; or (B, C), one row for each sample, one-hot or with
+            ``multi_label``
+        sample_weight : tensor, shape (B,), optional
+            Multiplies every cross-entropy at the label of a sample, also where it is a part of a mixed one.
+        head : callable
+            The fused head, from the features to (B, C) logits.
+        present : tensor, shape (B, M), bool; or like ``features``, of tensors, shape (B,), bool; optional
+            Whether a sample has a modality. Features that are missing count as zeros, whatever they hold.
+        permutation : tensor, shape (B,), integer, optional
+            Who is paired with whom, instead of a draw.
+        training : bool
+            Without it the state does not move, and every call draws the same numbers.
+
+        Returns
+        -------
+        MidasTerms
+            Reduced over the batch as ``reduction`` says: total, aligned and misaligned are scalars, unimodal has
+            shape (M,). alpha (M,) is what this step used, confidence (M,) the mean of c~, fused_confidence (M,) the
+            mean of q.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If structure, names, shapes or dtypes do not fit.
+        """
+        state = self._own_state()
+        assert self.modalities is not None
+        assert self.num_classes is not None
+        if not callable(head):
+            raise TypeError(f"head: expected a callable from features to logits, got {type(head).__name__}")
+        modalities, num_classes = self.modalities, self.num_classes
+        given = modalities.unpack(features, "features")
+        labels = read_labels(labels, num_classes, self.options.multi_label)
+        given = check_features(given, labels, modalities)
+        for m, width in enumerate(self._widths()):
+            name = f"features of {modalities.title(m)}"
+            check_shape(name, given[m], (labels.shape[0], width), "(B, D)")
+        if present is not None:
+            present = presence(present, labels.shape[0], modalities)
+            given = zero_missing(given, present, backend=BACKEND)
+        unimodal_logits = [h(x, training=training) for h, x in zip(self.unimodal_heads, given, strict=True)]
+        for m, logits in enumerate(unimodal_logits):
+            check_logits(f"unimodal head of {modalities.title(m)}", logits, num_classes)
+        if permutation is not None:
+            permutation = keras.ops.convert_to_tensor(permutation)
+            check_shape("permutation", permutation, labels.shape[:1], "(B,)")
+
+        fused = FusedHead(head, self.options.head_input, modalities, num_classes, training=training, like=features)
+        found = step_terms(
+            self.options,
+            state,
+            given,
+            labels,
+            unimodal_logits,
+            fused,
+            fused.run(given),
+            num_classes=num_classes,
+            training=training,
+            permutation=permutation,
+            sample_weight=sample_weight,
+            present=present,
+        )
+        return reduce_terms(found, self.options.reduction, backend=BACKEND)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what `from_config` needs to make the loss again; the state is in the weights."""
+        heads = None
+        if self._heads_given and self.modalities is not None:
+            like = self.modalities.names
+            heads = dict(zip(like, self.unimodal_heads, strict=True)) if like else list(self.unimodal_heads)
+        return {
+            **super().get_config(),
+            **self.options.as_dict(),
+            "num_classes": self.num_classes,
+            "feature_dims": self._feature_dims,
+            "unimodal_heads": keras.saving.serialize_keras_object(heads),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> MidasLoss:
+        """Make the loss that `get_config` described."""
+        heads = keras.saving.deserialize_keras_object(config["unimodal_heads"])
+        return cls(**{**config, "unimodal_heads": heads})
+
+    def compute_output_shape(self, *shapes: Any, **more: Any) -> tuple[int | None, ...]:
+        """Return () or (None,)."""
+        return (None,) if self.options.reduction == "none" else ()
+
+    def _make_state(self, feature_dims: Any, unimodal_heads: Any) -> None:
+        if feature_dims is not None and unimodal_heads is not None:
+            raise ValueError("feature_dims, unimodal_heads: expected one of them, got both")
+        if self.num_classes is None:
+            raise ValueError("num_classes: expected a whole number >= 2 beside the heads, got None")
+        argument = "unimodal_heads" if feature_dims is None else "feature_dims"
+        given = unimodal_heads if feature_dims is None else feature_dims
+        self.modalities = modalities = Modalities(given, argument)
+        self.options.check_fits(modalities.count, self.num_classes)
+        items = modalities.unpack(given, argument)
+        if feature_dims is None:
+            check_layers("unimodal_heads", items, modalities)
+            self.unimodal_heads = items
+        else:
+            precision = head_precision(self.variable_dtype)
+            heads = []
+            for m, width in enumerate(items):
+                check_number(f"feature_dims of {modalities.title(m)}", width, minimum=1, whole=True)
+                heads.append(keras.layers.Dense(self.num_classes, dtype=precision))
+                heads[-1].build((None, width))
+            self.unimodal_heads = heads
+        self.state = StateLayer(
+            modalities.count,
+            initial_alpha=self.options.initial_alpha,
+            seed=self.options.seed,
+            dtype=self.dtype_policy,
+            name="state",
+        )
+
+    def _widths(self) -> list[int]:
+        dims = self._feature_dims
+        if dims is None:
+            return []
+        return list(dims.values()) if isinstance(dims, Mapping) else list(dims)
+
+    def _own_state(self) -> StateLayer:
+        if self.state is None:
+            raise ValueError(
+                "MidasLoss: expected num_classes, and feature_dims or unimodal_heads, to be used by itself; "
+                "inside a MidasModel the model holds the state: see model.alpha"
+            )
+        return self.state
+
+
+def _plain(dims: Any) -> Any:
+    if dims is None or not isinstance(dims, (Mapping, Sequence)):
+        return dims
+    return dict(dims) if isinstance(dims, Mapping) else list(dims)

@@ -1,0 +1,400 @@
+"""A Keras model with one encoder for each modality, trained with MIDAS by ``fit``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from midas_core.adapters.keras.backend import BACKEND, keras, replicas
+from midas_core.adapters.keras.forward_pass import Pass, in_step, is_in_step, keep_pass, kept_pass
+from midas_core.adapters.keras.functional import split_functional
+from midas_core.adapters.keras.heads import (
+    FusedHead,
+    HeadRun,
+    check_layers,
+    check_logits,
+    check_width,
+    head_precision,
+)
+from midas_core.adapters.keras.inputs import presence, read_labels, split_present
+from midas_core.adapters.keras.logs import EpochCounter, TermLogs
+from midas_core.adapters.keras.loss import MidasLoss
+from midas_core.adapters.keras.state import StateLayer
+from midas_core.adapters.keras.step import check_features, step_terms
+from midas_core.backends import Array
+from midas_core.missing import zero_missing
+from midas_core.modalities import Modalities
+from midas_core.objective import reduce_terms
+from midas_core.options import HEAD_INPUTS
+from midas_core.validation import check_choice, check_number
+
+ops = keras.ops
+Layer = keras.layers.Layer
+
+
+@keras.saving.register_keras_serializable(package="midas_core")
+class MidasModel(keras.Model):  # type: ignore[misc]
+    """A multimodal classifier: encoders, a fused head, and a unimodal head for each modality.
+
+    ``compile`` takes a `MidasLoss`; everything else is as on any Keras model. Predictions are the fused logits. The
+    logs show each loss term, alpha, and the confidences of each modality (``alpha_audio``, ``confidence_audio`` ...).
+
+    Parameters
+    ----------
+    encoders : list of layers, or dict of layers by modality name
+        Each from its input to a feature (B, D_m). Or one functional model, from all inputs to a list or dict of
+        features.
+    num_classes : int
+        C.
+    head : layer, optional
+        The fused head, from the features to (B, C) logits. Without one: concatenation and one Dense layer.
+    head_input : {"concatenated", "separate"}
+        Whether ``head`` takes the features concatenated along axis 1, or as a list or dict like ``encoders``.
+    unimodal_heads : list of layers, or dict of layers by modality name, optional
+        From a feature to (B, C) logits. Without them: one Dense layer each.
+    probabilities : bool or {"softmax", "sigmoid"}
+        Whether the predictions are probabilities instead of logits; True is softmax, for multi-label take "sigmoid".
+    **kwargs
+        ``name``, ``dtype`` and ``trainable``, as for any model.
+
+    Attributes
+    ----------
+    alpha : Variable, shape (M,)
+        What the next step will use.
+    step : Variable, shape (), int32
+        Updates of alpha so far.
+    epoch : Variable, shape (), int32
+        Epochs trained so far, all calls of ``fit`` together.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the parts do not fit together.
+
+    Notes
+    -----
+    ``compile`` keeps alpha, step and epoch, as it keeps all weights; ``initial_alpha`` holds until the first step.
+    ``sample_weight`` and ``class_weight`` multiply every cross-entropy at the label of a sample, also of mixed samples.
+    Where the modalities have names, the inputs may hold ``"present"``, (B, M) or a dict of (B,), bool: whether a sample
+    has a modality. Features that are missing count as zeros.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> encoders = {name: keras.layers.Dense(8, activation="relu") for name in ("audio", "video")}
+    >>> model = MidasModel(encoders, num_classes=3)
+    >>> model.compile(optimizer="adam", loss=MidasLoss(warmup_epochs=1), metrics=["accuracy"])
+    >>> x = {"audio": np.ones((6, 4), "float32"), "video": np.ones((6, 5), "float32")}
+    >>> history = model.fit(x, np.arange(6) % 3, epochs=2, verbose=0)
+    >>> model.predict(x, verbose=0).shape
+    (6, 3)
+    """
+
+    def __init__(
+        self,
+        encoders: Any,
+        num_classes: int,
+        *,
+        head: Any = None,
+        head_input: str = "concatenated",
+        unimodal_heads: Any = None,
+        probabilities: bool | str = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        check_number("num_classes", num_classes, minimum=2, whole=True)
+        check_choice("head_input", head_input, HEAD_INPUTS)
+        self.num_classes = num_classes
+        self.head_input = head_input
+        check_choice("probabilities", probabilities, (False, True, "softmax", "sigmoid"))
+        self.probabilities: bool | str = "softmax" if probabilities is True else probabilities
+        # A backbone has all inputs and all features; else there is an encoder for each modality.
+        self._has_backbone = isinstance(encoders, Layer)
+        if isinstance(encoders, Layer):
+            structure = getattr(encoders, "output", None) if isinstance(encoders, keras.Model) else None
+            if not isinstance(structure, (Mapping, list, tuple)):
+                raise TypeError(
+                    "encoders: expected a list or dict of layers, or one functional model with a list or dict of "
+                    f"features as output, got {type(encoders).__name__}"
+                )
+            self.modalities = Modalities(structure, "output of encoders")
+            self.encoders = [encoders]
+        else:
+            self.modalities = Modalities(encoders, "encoders")
+            self.encoders = self.modalities.unpack(encoders, "encoders")
+            check_layers("encoders", self.encoders, self.modalities)
+
+        precision = head_precision(self.variable_dtype)
+        self._own_head, self._own_unimodal_heads = head is None, unimodal_heads is None
+        if head is None:
+            if head_input != "concatenated":
+                raise ValueError("head_input: expected 'concatenated' with the default head, got 'separate'")
+            head = keras.layers.Dense(num_classes, dtype=precision, name="head")
+        elif not isinstance(head, Layer):
+            raise TypeError(f"head: expected a Keras layer or model, got {type(head).__name__}")
+        self.head = head
+        check_width("head", head, num_classes)
+        if unimodal_heads is None:
+            heads = [keras.layers.Dense(num_classes, dtype=precision, name=f"head_{n}") for n in self._names()]
+        else:
+            heads = self.modalities.unpack(unimodal_heads, "unimodal_heads")
+            check_layers("unimodal_heads", heads, self.modalities)
+            for m, item in enumerate(heads):
+                check_width(f"unimodal head of {self.modalities.title(m)}", item, num_classes)
+        self.unimodal_heads = heads
+        self.midas_state = StateLayer(self.modalities.count, dtype=self.dtype_policy, name="midas_state")
+        self._logs = TermLogs(self._names())
+        self._log_metrics = self._logs.metrics
+
+    @classmethod
+    def from_functional(
+        cls,
+        model: Any,
+        *,
+        features: Any,
+        head: str | None = None,
+        num_classes: int | None = None,
+        **kwargs: Any,
+    ) -> MidasModel:
+        """Turn a functional multimodal model, trained or not, into a `MidasModel` with the same layers.
+
+        Parameters
+        ----------
+        model : keras.Model
+            Functional.
+        features : list of str, or dict of str by modality name
+            The layers whose outputs are the features.
+        head : str, optional
+            The layer whose output are the fused logits; without it, the model's output. A softmax or sigmoid
+            at the end is split off: a Dense layer with one is replaced by a copy without it, and the predictions stay
+            probabilities.
+        num_classes : int, optional
+            C; without it, the width of the head.
+        **kwargs
+            As for `MidasModel`.
+
+        Returns
+        -------
+        MidasModel
+            Shares its layers with ``model``: training the one trains the other.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a layer is not there, or the head depends on more than the features.
+        """
+        parts = split_functional(model, features, head)
+        width = parts.head.output_shape[-1]
+        kwargs.setdefault("probabilities", parts.activation)
+        return cls(
+            parts.backbone,
+            width if num_classes is None else num_classes,
+            head=parts.head,
+            head_input="separate",
+            **kwargs,
+        )
+
+    @property
+    def alpha(self) -> Any:
+        """The weights of the modalities in the next step."""
+        return self.midas_state.alpha
+
+    @property
+    def step(self) -> Any:
+        """Updates of alpha so far."""
+        return self.midas_state.step
+
+    @property
+    def epoch(self) -> Any:
+        """Epochs trained so far."""
+        return self.midas_state.epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say how many epochs have passed, where ``fit`` does not count: with ``train_on_batch``."""
+        self.midas_state.set_epoch(epoch)
+
+    def encode(self, inputs: Any, training: bool = False) -> list[Array]:
+        """Return the features in the order of the modalities, zeros for what is missing.
+
+        Parameters
+        ----------
+        inputs : list, tuple or dict
+            As for a call of the model.
+        training : bool
+
+        Returns
+        -------
+        list of M tensors, shapes (B, D_m)
+        """
+        inputs, present = split_present(inputs, self.modalities)
+        if self._has_backbone:
+            features = self.modalities.unpack(self.encoders[0](inputs, training=training), "output of encoders")
+        else:
+            given = self.modalities.unpack(inputs, "inputs")
+            features = [encoder(x, training=training) for encoder, x in zip(self.encoders, given, strict=True)]
+        if present is None:
+            return features
+        mask = presence(present, features[0].shape[0], self.modalities)
+        return zero_missing(features, mask, backend=BACKEND)
+
+    def call(self, inputs: Any, training: bool = False) -> Array:
+        """Return the fused logits, or the probabilities, of shape (B, C)."""
+        features = self.encode(inputs, training)
+        head = self._fused(training)
+        run = head.run(features) if is_in_step() else HeadRun(head(features), None)
+        activate = {"softmax": ops.softmax, "sigmoid": ops.sigmoid, False: lambda x: x}[self.probabilities]
+        predictions = activate(run.logits)
+        keep_pass(Pass(self, features, run, predictions))
+        return predictions
+
+    def build(self, input_shape: Any) -> None:
+        """Make all weights, from the shapes of the inputs."""
+        symbols = keras.tree.map_shape_structure(keras.KerasTensor, input_shape)
+        features = self.encode(split_present(symbols, self.modalities)[0])
+        for m, feature in enumerate(features):
+            title = self.modalities.title(m)
+            if len(feature.shape) != 2 and (self._own_head or self._own_unimodal_heads):
+                raise ValueError(f"features of {title}: expected shape (B, D), got {feature.shape}")
+            logits = self.unimodal_heads[m](feature)
+            check_logits(f"unimodal head of {title}", logits, self.num_classes)
+        self._fused(training=False)(features)
+
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
+        """Configure the model for training; the arguments are those of ``keras.Model.compile``.
+
+        Parameters
+        ----------
+        optimizer : str or keras.optimizers.Optimizer
+        loss : MidasLoss
+        **kwargs
+            ``metrics``, ``weighted_metrics``, ``jit_compile`` and so on.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the loss is another one or does not fit the model.
+        """
+        if not isinstance(loss, MidasLoss):
+            got = repr(loss) if loss is None or isinstance(loss, str) else type(loss).__name__
+            raise TypeError(f"loss: expected a MidasLoss, got {got}")
+        loss.check_fits(self.num_classes, self.modalities.count, self.head_input, self.probabilities)
+        if kwargs.get("loss_weights") is not None:
+            raise ValueError("loss_weights: expected None; the weight of the misaligned loss is MidasLoss(weight=...)")
+        super().compile(optimizer=optimizer, loss=None, **kwargs)
+        # Past the tracking of layers: the loss holds options, and a model that is built takes no more layers.
+        object.__setattr__(self, "loss", loss)
+        self.midas_state.start(loss.options.initial_alpha, loss.options.seed)
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """Return what `compile_from_config` needs."""
+        config: dict[str, Any] = super().get_compile_config()
+        if config:
+            config["loss"] = keras.saving.serialize_keras_object(self.loss)
+        return config
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile as the saved model was."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None and self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Train the model and count the epochs; the arguments are those of ``keras.Model.fit``."""
+        counter = EpochCounter()
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            if not any(isinstance(callback, EpochCounter) for callback in callbacks.callbacks):
+                counter.set_model(self)
+                callbacks.callbacks.insert(0, counter)
+        else:
+            more = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
+            callbacks = [counter, *(callback for callback in more if callback is not None)]
+        return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
+
+    def train_step(self, *args: Any) -> Any:
+        """Train on a batch, in the signature of Keras's backend."""
+        with in_step():
+            return super().train_step(*args)
+
+    def test_step(self, *args: Any) -> Any:
+        """Evaluate a batch, in the signature of Keras's backend."""
+        with in_step():
+            return super().test_step(*args)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Array:
+        """Return the MIDAS loss of a batch and log its terms."""
+        if y is None:
+            raise ValueError("y: expected labels, got None")
+        loss = self.loss
+        kept = kept_pass(self, y_pred)
+        if kept is None:  # Called by hand, outside a step.
+            features = self.encode(x, training)
+            kept = Pass(self, features, self._fused(training).run(features), y_pred)
+        labels = read_labels(y, self.num_classes, loss.options.multi_label)
+        _, present = split_present(x, self.modalities)
+        features = check_features(kept.features, labels, self.modalities)
+        heads = zip(self.unimodal_heads, features, strict=True)
+        terms = step_terms(
+            loss.options,
+            self.midas_state,
+            features,
+            labels,
+            [head(feature, training=training) for head, feature in heads],
+            self._fused(training),
+            kept.head_run,
+            num_classes=self.num_classes,
+            training=training,
+            sample_weight=sample_weight,
+            present=None if present is None else presence(present, labels.shape[0], self.modalities),
+        )
+        terms = reduce_terms(terms, loss.options.reduction, backend=BACKEND)
+        self._logs.update(terms, ops.cast(ops.shape(labels)[0], terms.total.dtype))
+        total = terms.total / replicas()
+        # Regularizers and add_loss of the layers.
+        return total + super().compute_loss(x, y, y_pred, sample_weight) if self.losses else total
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what `from_config` needs to make the model again."""
+        serialize = keras.saving.serialize_keras_object
+
+        def packed(items: list[Any]) -> Any:
+            names = self.modalities.names
+            return serialize(list(items) if names is None else dict(zip(names, items, strict=True)))
+
+        return {
+            **super().get_config(),
+            "encoders": serialize(self.encoders[0]) if self._has_backbone else packed(self.encoders),
+            "num_classes": self.num_classes,
+            "head": None if self._own_head else serialize(self.head),
+            "head_input": self.head_input,
+            "unimodal_heads": None if self._own_unimodal_heads else packed(self.unimodal_heads),
+            "probabilities": self.probabilities,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> MidasModel:
+        """Make the model that `get_config` described."""
+        parts = {name: config[name] for name in ("encoders", "head", "unimodal_heads")}
+        made = keras.saving.deserialize_keras_object(parts, custom_objects=custom_objects)
+        return cls(**{**config, **made})
+
+    def _names(self) -> tuple[str, ...]:
+        return tuple(map(str, self.modalities.names or range(self.modalities.count)))
+
+    def _fused(self, training: bool) -> FusedHead:
+        return FusedHead(self.head, self.head_input, self.modalities, self.num_classes, training=training)

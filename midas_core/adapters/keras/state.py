@@ -1,0 +1,138 @@
+"""What MIDAS remembers between the steps, as weights of a Keras layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from midas_core.adapters.keras.backend import BACKEND, keras
+from midas_core.alpha import MidasState
+from midas_core.backends import Array
+from midas_core.misalignment import Draw, draw
+from midas_core.options import check_seed
+from midas_core.validation import check_number
+
+
+class RandomLayer(keras.layers.Layer):  # type: ignore[misc]
+    """A layer with a random stream of its own, which is saved and loaded with the weights.
+
+    At inference the stream does not move: every call draws the same numbers.
+
+    Parameters
+    ----------
+    seed : int, optional
+        Without one, ``keras.utils.set_random_seed`` decides.
+    """
+
+    def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.seed = seed = check_seed(seed)
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def draw(self, labels: Array, num_classes: int, num_modalities: int, training: bool) -> Draw:
+        """Draw the random numbers of a step."""
+        rng = self.seed_generator if training else (self.seed or 0)
+        return draw(labels, num_classes, num_modalities, rng, backend=BACKEND)
+
+    def reseed(self, seed: int) -> None:
+        """Start the stream anew."""
+        self.seed = check_seed(seed)
+        self._set_stream([self.seed, 0])
+
+    def save_own_variables(self, store: Any) -> None:
+        """Keras forgets where a seed generator stands; a resumed run has to know."""
+        super().save_own_variables(store)
+        store["seed_generator"] = self.seed_generator.state
+
+    def load_own_variables(self, store: Any) -> None:
+        """Go on where the stream stood."""
+        own = {name: store[name] for name in store.keys()}  # noqa: SIM118 - a store is no dict
+        stream = own.pop("seed_generator", None)
+        super().load_own_variables(own)
+        if stream is not None:
+            self._set_stream(stream)
+
+    def _set_stream(self, stream: Any) -> None:
+        state = self.seed_generator.state
+        state.assign(keras.ops.cast(keras.ops.convert_to_tensor(stream), state.dtype))
+
+
+class StateLayer(RandomLayer):
+    """alpha, step and epoch as weights that no optimizer touches.
+
+    Parameters
+    ----------
+    num_modalities : int
+        M.
+    initial_alpha : float
+    seed : int, optional
+
+    Attributes
+    ----------
+    alpha : Variable, shape (M,), float32, or float64 under a float64 policy
+    step : Variable, shape (), int32
+        Updates of alpha so far.
+    epoch : Variable, shape (), int32
+        Epochs that have passed.
+    """
+
+    def __init__(
+        self, num_modalities: int, *, initial_alpha: float = 1.0, seed: int | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(seed, trainable=False, autocast=False, **kwargs)
+        # alpha moves in steps of eta: never in half precision.
+        dtype = "float64" if self.variable_dtype == "float64" else "float32"
+        self.alpha = self.add_weight(
+            name="alpha",
+            shape=(num_modalities,),
+            initializer=lambda shape, dtype: keras.ops.convert_to_tensor(np.full(shape, initial_alpha), dtype=dtype),
+            dtype=dtype,
+            trainable=False,
+            autocast=False,
+            aggregation="mean",
+        )
+        self.step = self._counter("step")
+        self.epoch = self._counter("epoch")
+        self.built = True
+
+    def start(self, initial_alpha: float, seed: int | None) -> None:
+        """Take the start from a new loss: alpha unless it has moved already, the stream where there is a seed."""
+        if int(_read(self.step)) == 0:
+            self.alpha.assign(np.full(self.alpha.shape, initial_alpha))
+        if seed is not None:
+            self.reseed(seed)
+
+    def read(self) -> MidasState:
+        """Return the state as the core takes it."""
+        return MidasState(_read(self.alpha), _read(self.step))
+
+    def write(self, state: MidasState) -> None:
+        """Store the state for the next step."""
+        self.alpha.assign(state.alpha)
+        self.step.assign(state.step)
+
+    def get_epoch(self) -> int:
+        """Return how many epochs have passed."""
+        return int(_read(self.epoch))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say how many epochs have passed."""
+        check_number("epoch", epoch, minimum=0, whole=True)
+        self.epoch.assign(epoch)
+
+    def _counter(self, name: str) -> Any:
+        return self.add_weight(
+            name=name,
+            shape=(),
+            initializer="zeros",
+            dtype="int32",
+            trainable=False,
+            autocast=False,
+            aggregation="only_first_replica",
+        )
+
+
+def _read(variable: Any) -> Array:
+    # The product is a tensor, also where the value is a variable of TensorFlow or of tf.distribute.
+    return variable.value * 1

@@ -1,0 +1,113 @@
+"""One step of MIDAS on Keras tensors: draw, mix, call the core, keep the state, reduce."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from midas_core.adapters.keras.backend import BACKEND, keras
+from midas_core.adapters.keras.heads import FusedHead, HeadRun
+from midas_core.adapters.keras.state import StateLayer
+from midas_core.alpha import MidasState
+from midas_core.backends import Array
+from midas_core.misalignment import draw_sources
+from midas_core.modalities import Modalities
+from midas_core.objective import MidasTerms, midas_objective
+from midas_core.options import MidasOptions
+from midas_core.similarity import similarity
+from midas_core.targets import Targets, label_ids
+from midas_core.validation import check_floating, check_shape
+
+ops = keras.ops
+
+
+def step_terms(
+    options: MidasOptions,
+    state: StateLayer,
+    features: Sequence[Array],
+    labels: Array,
+    unimodal_logits: Sequence[Array],
+    head: FusedHead,
+    run: HeadRun,
+    *,
+    num_classes: int,
+    training: bool,
+    permutation: Array | None = None,
+    sample_weight: Array | None = None,
+    present: Array | None = None,
+) -> MidasTerms:
+    """Return the terms for each sample; in training, move the state. ``run`` is what ``head`` made of ``features``."""
+    count = len(features)
+    targets = make_targets(options, labels, sample_weight, run.logits)
+    # Label vectors are told apart by numbers, as many as there are samples.
+    ids = label_ids(labels, backend=BACKEND) if options.multi_label else labels
+    kinds = BACKEND.length(labels) if options.multi_label else num_classes
+    numbers = state.draw(ids, kinds, count, training)
+    sources = draw_sources(numbers, ids, count, variant=options.variant, permutation=permutation, backend=BACKEND)
+    mixed_logits = head.mixed(features, run.products, sources)
+    similarities = None
+    if options.similarity is not None:
+        similarities = similarity(features, sources, options.similarity, backend=BACKEND)
+
+    before = state.read()
+
+    def objective(fused: Array, mixed_logits: Array | None) -> tuple[MidasTerms, MidasState]:
+        found = midas_objective(
+            fused,
+            unimodal_logits,
+            mixed_logits,
+            targets,
+            sources,
+            similarities,
+            before,
+            present=present,
+            weight=options.weight,
+            **options.alpha_rule,
+            backend=BACKEND,
+        )
+        return found.terms, found.state
+
+    if options.warmup_epochs == 0:
+        terms, after = objective(run.logits, mixed_logits)
+    else:
+        # The epoch is a variable: a Python branch would be frozen into a traced step. The logits that are not
+        # looked at are zeros, so that whatever they hold, no NaN comes back through them.
+        warm = ops.less(ops.convert_to_tensor(state.epoch), options.warmup_epochs)
+        quiet = [ops.where(warm, ops.zeros_like(z), z) for z in (run.logits, mixed_logits)]
+        choices = zip(_flat(objective(run.logits, None)), _flat(objective(*quiet)), strict=True)
+        chosen = [ops.where(warm, a, b) for a, b in choices]
+        terms, after = MidasTerms(*chosen[:-2]), MidasState(*chosen[-2:])
+    if training:
+        state.write(after)
+    return terms
+
+
+def _flat(found: tuple[MidasTerms, MidasState]) -> list[Array]:
+    return [*found[0], *found[1]]
+
+
+def make_targets(options: MidasOptions, labels: Array, sample_weight: Array | None, like: Array) -> Array | Targets:
+    """Return what the logits are compared with: the labels alone where nothing else is asked for."""
+    weights = options.class_weights
+    if sample_weight is None and weights is None and not options.label_smoothing and not options.multi_label:
+        return labels
+    dtype = "float64" if keras.backend.standardize_dtype(like.dtype) == "float64" else "float32"
+    if sample_weight is not None:
+        sample_weight = ops.cast(ops.reshape(ops.convert_to_tensor(sample_weight), (-1,)), dtype)
+    if weights is not None:
+        weights = ops.convert_to_tensor(weights, dtype=dtype)
+    return Targets(labels, sample_weight, weights, options.label_smoothing or None)
+
+
+def check_features(features: Sequence[Any], labels: Array, modalities: Modalities) -> list[Array]:
+    """Return the features as tensors, or raise where one does not fit."""
+    given = []
+    for m, feature in enumerate(features):
+        name = f"features of {modalities.title(m)}"
+        feature = ops.convert_to_tensor(feature)
+        check_floating(name, feature, BACKEND)
+        if len(feature.shape) < 2:
+            raise ValueError(f"{name}: expected shape (B, D), got {tuple(feature.shape)}")
+        check_shape(name, feature, (labels.shape[0], *feature.shape[1:]), "(B, D)")
+        given.append(feature)
+    return given

@@ -1,0 +1,98 @@
+"""How a fused head is run: from partial products where it is additive, stacked where it may be, else view by view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from midas_core.adapters.torch.inputs import check_logits
+from midas_core.kernels.plan import Linear
+from midas_core.misalignment import VIEWS
+from midas_core.modalities import Modalities
+from midas_core.validation import check_shape
+
+
+def additive_parameters(head: Any) -> Linear | None:
+    """Return weight and bias of a head that is linear on concatenated features, or None.
+
+    That is ``nn.Linear``, a ``nn.Sequential`` of nothing else, or a module with a true attribute ``additive``, whose
+    ``weight`` (C, D) and ``bias`` (C,) or None mean what they mean in ``nn.Linear``.
+    """
+    if type(head) is nn.Sequential and len(head) == 1 and not _has_hooks(head):
+        head = head[0]
+    # A subclass may compute something else, and a hook wants to be called.
+    if type(head) is nn.Linear or (isinstance(head, nn.Module) and getattr(head, "additive", False)):
+        weight: Any = head.weight
+        bias: Any = head.bias
+        return None if _has_hooks(head) else Linear(weight, bias)
+    return None
+
+
+def fusible_heads(
+    head: Linear, unimodal_heads: Iterable[nn.Module], features: list[Tensor], modalities: Modalities, num_classes: int
+) -> list[Linear] | None:
+    """Return the unimodal heads where all is linear and in one full precision, as the fused step wants it, or None."""
+    if torch.is_autocast_enabled(features[0].device.type):
+        return None
+    unimodal = [additive_parameters(each) for each in unimodal_heads]
+    found = [each for each in unimodal if each is not None]
+    dtypes = {x.dtype for x in (head.weight, *features, *(each.weight for each in found))}
+    full = dtypes in ({torch.float32}, {torch.float64})
+    if not full or len(found) < len(unimodal) or any(feature.ndim != 2 for feature in features):
+        return None
+    for m, (each, feature) in enumerate(zip(found, features, strict=True)):
+        name = f"weight of the unimodal head of {modalities.title(m)}"
+        check_shape(name, each.weight, (num_classes, feature.shape[1]), "(C, D)")
+    return found
+
+
+def unimodal_logits(
+    heads: Iterable[nn.Module], features: list[Tensor], modalities: Modalities, num_classes: int
+) -> list[Tensor]:
+    """Run the unimodal heads, and raise unless each returns logits of shape (B, C)."""
+    logits = []
+    for m, (head, feature) in enumerate(zip(heads, features, strict=True)):
+        logits.append(head(feature))
+        check_logits(f"unimodal head of {modalities.title(m)}", logits[-1], feature.shape[0], num_classes)
+    return logits
+
+
+def may_stack(head: Any) -> bool:
+    """Return whether the aligned and the mixed samples may go through the head in one batch."""
+    # What a plain callable holds cannot be seen.
+    return isinstance(head, nn.Module) and not any(
+        isinstance(part, nn.modules.batchnorm._BatchNorm) for part in head.modules()
+    )
+
+
+def both_logits(
+    run: Callable[[list[Tensor]], Tensor], features: list[Tensor], mixed: list[Tensor], *, stack: bool
+) -> tuple[Tensor, Tensor]:
+    """Run a head on the aligned and on the mixed samples, in one batch or in two.
+
+    Returns
+    -------
+    aligned : Tensor, shape (B, C)
+    mixed : Tensor, shape (V, B, C)
+    """
+    flat = [x.flatten(0, 1) for x in mixed]
+    if stack:
+        both = [torch.cat(pair) for pair in zip(features, flat, strict=True)]
+        aligned, rest = run(both).tensor_split([features[0].shape[0]])
+    else:
+        aligned, rest = run(features), run(flat)
+    return aligned, rest.unflatten(0, (VIEWS, -1))
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    kinds = (
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
+    )
+    # Some tools replace the forward method of an instance, to the same end.
+    return any(kinds) or "forward" in vars(module)

@@ -1,0 +1,410 @@
+"""The MIDAS objective as a criterion of PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from midas_core.adapters.torch.distributed import in_distributed_run, sum_over_ranks
+from midas_core.adapters.torch.heads import (
+    additive_parameters,
+    both_logits,
+    fusible_heads,
+    may_stack,
+    unimodal_logits,
+)
+from midas_core.adapters.torch.hooks import Step
+from midas_core.adapters.torch.inputs import (
+    check_batch,
+    check_beside,
+    check_logits,
+    check_sample_weight,
+    check_widths,
+    make_heads,
+    presence,
+)
+from midas_core.adapters.torch.random import Pairs
+from midas_core.adapters.torch.state import StatefulModule
+from midas_core.adapters.torch.values import check_terms, check_values
+from midas_core.alpha import MidasState
+from midas_core.backends.torch import BACKEND
+from midas_core.kernels.errors import similarities_of
+from midas_core.kernels.plan import Linear, Plan
+from midas_core.kernels.torch import FEW_CLASSES, additive_logits, fused_step, stacked_logits
+from midas_core.misalignment import mix
+from midas_core.missing import zero_missing
+from midas_core.objective import MidasTerms, midas_objective, reduce_terms
+from midas_core.options import MidasOptions, shows_options
+from midas_core.targets import Targets, label_ids
+from midas_core.validation import check_flag, check_number, check_shape
+
+
+@shows_options(
+    "weight",
+    "eta",
+    "variant",
+    "reduction",
+    "similarity",
+    "alpha_update",
+    "max_alpha",
+    "label_smoothing",
+    "multi_label",
+    "head_input",
+)
+class MidasLoss(StatefulModule):
+    """The MIDAS objective as a criterion: L = L_align + L_uni + weight * L_mis (eq. 11).
+
+    Takes the features of the encoders, makes misaligned samples of them, and runs the fused head on the aligned and
+    the misaligned ones. An ``nn.Module``: give ``criterion.parameters()`` to the optimizer (the unimodal heads are in
+    it), move it with ``.to()``, save it with ``state_dict()``.
+
+    Parameters
+    ----------
+    num_classes : int
+        C.
+    feature_dims : sequence of int, or dict of int by modality name, optional
+        Feature widths D_m, for linear unimodal heads that the criterion owns.
+    unimodal_heads : sequence of modules, or dict of modules by modality name, optional
+        The user's own heads instead, each from a feature to (B, C) logits.
+    weight : float
+        lambda of eq. 11.
+    eta : float
+        Step size of the weak-modality weight (eq. 7).
+    warmup_epochs : int
+        Epochs in which the loss is the unimodal one alone; `set_epoch` counts them.
+    variant : {"paper", "official"}
+        "official" follows the authors' code; two modalities only.
+    reduction : {"mean", "sum", "none"}
+        Over the batch.
+    similarity : {"cosine", "l2", None}
+        Of the hard-sample weight (eq. 8); None leaves the weight out.
+    alpha_update : {"sign", "difference"}
+        Whether the sign of the gap moves alpha (eq. 6) or the gap itself.
+    max_alpha : float, optional
+        A cap for alpha.
+    initial_alpha : float
+        The weight of whichever modality is weak in the first step.
+    label_smoothing : float
+        eps: every cross-entropy takes (1 - eps) * label + eps / C; no confidence does.
+    class_weights : sequence of C floats, or Tensor, shape (C,), optional
+        Every cross-entropy at the label of a sample is multiplied by the weight of its class; with ``multi_label``
+        the binary cross-entropy of each class.
+    multi_label : bool
+        Whether the labels are rows of 0 and 1, (B, C), any number of them 1, with the mean of C binary cross-entropies.
+    head_input : {"concatenated", "separate"}
+        Whether ``head`` takes the features concatenated along axis 1, or in the structure in which they were given.
+    check : bool
+        Whether each step looks at the values too, and names the sample and the modality where one is not finite, or no
+        label. Every step then waits for the device; under ``torch.compile`` nothing is looked at.
+    seed : int, optional
+        Of the criterion's own random stream; without one, ``torch.manual_seed`` decides.
+
+    Attributes
+    ----------
+    alpha : Tensor, shape (M,), float64
+        What the next step will use. Before the first step every entry is ``initial_alpha``; that step keeps it for the
+        weak modality and sets the others to 1.
+    step : Tensor, shape (), int64
+        Updates of alpha so far.
+    epoch : Tensor, shape (), int64
+        As given to `set_epoch`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option does not fit.
+
+    Notes
+    -----
+    Soft weights, similarities and alpha are detached. In ``eval()`` nothing of the state moves, and every call draws
+    the same pairs. Under ``torch.compile`` the pairs are drawn from PyTorch's global generator.
+
+    A head that is linear on the concatenated features (``nn.Linear``, a ``nn.Sequential`` of nothing else, or a module
+    with ``additive = True`` and ``weight`` and ``bias`` as in ``nn.Linear``) costs no further matrix product for the
+    misaligned samples. Any other module sees the aligned and the misaligned samples stacked, once; one that holds batch
+    normalisation, and any plain function, sees them one after the other.
+
+    Examples
+    --------
+    >>> import torch
+    >>> criterion = MidasLoss(num_classes=3, feature_dims={"audio": 4, "video": 5}, seed=0)
+    >>> features = {"audio": torch.randn(8, 4), "video": torch.randn(8, 5)}
+    >>> loss = criterion(features, torch.arange(8) % 3, head=torch.nn.Linear(9, 3))
+    >>> loss.shape
+    torch.Size([])
+    >>> criterion.step
+    tensor(1)
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        feature_dims: Sequence[int] | Mapping[str, int] | None = None,
+        unimodal_heads: Sequence[nn.Module] | Mapping[str, nn.Module] | None = None,
+        weight: float = 1.0,
+        eta: float = 0.05,
+        warmup_epochs: int = 0,
+        variant: str = "paper",
+        reduction: str = "mean",
+        similarity: str | None = "cosine",
+        alpha_update: str = "sign",
+        max_alpha: float | None = None,
+        initial_alpha: float = 1.0,
+        label_smoothing: float = 0.0,
+        class_weights: Sequence[float] | Tensor | None = None,
+        multi_label: bool = False,
+        head_input: str = "concatenated",
+        check: bool = False,
+        seed: int | None = None,
+    ) -> None:
+        options = MidasOptions(
+            weight=weight,
+            eta=eta,
+            warmup_epochs=warmup_epochs,
+            variant=variant,
+            reduction=reduction,
+            similarity=similarity,
+            alpha_update=alpha_update,
+            max_alpha=max_alpha,
+            initial_alpha=initial_alpha,
+            label_smoothing=label_smoothing,
+            class_weights=class_weights,
+            multi_label=multi_label,
+            head_input=head_input,
+            seed=seed,
+        )
+        super().__init__(options.seed)
+        self.options = options
+        self.num_classes = check_number("num_classes", num_classes, minimum=2, whole=True)
+        self.check = check_flag("check", check)
+        self.modalities, self.unimodal_heads = make_heads(self.num_classes, feature_dims, unimodal_heads)
+        options.check_fits(self.modalities.count, self.num_classes)
+        weights = options.class_weights
+        # An option as the others: the checkpoint leaves it to the constructor.
+        by_class = None if weights is None else torch.tensor(weights, dtype=torch.float64)
+        self.register_buffer("class_weights", by_class, persistent=False)
+        self.register_state(self.modalities.count, options.initial_alpha, options.warmup_epochs)
+
+    @property
+    def _raw(self) -> bool:
+        """Whether only the user's own modules look at the features: they may be raw inputs, such as token ids."""
+        return self.options.similarity is None and self.options.head_input == "separate"
+
+    @property
+    def _asks_more(self) -> bool:
+        """Whether the cross-entropy is another than the plain one."""
+        options = self.options
+        return options.multi_label or options.label_smoothing > 0 or options.class_weights is not None
+
+    def extra_repr(self) -> str:
+        """Return the options that differ between uses."""
+        return (
+            f"num_classes={self.num_classes}, weight={self.options.weight}, eta={self.options.eta}, "
+            f"warmup_epochs={self.options.warmup_epochs}, variant={self.options.variant!r}"
+        )
+
+    def forward(
+        self,
+        features: Any,
+        labels: Tensor,
+        *,
+        head: Callable[..., Tensor],
+        permutation: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        sample_weight: Tensor | None = None,
+        present: Any = None,
+    ) -> Tensor:
+        """Return the loss: a scalar, or (B,) with ``reduction="none"``. The arguments are those of `terms`."""
+        return self.terms(
+            features,
+            labels,
+            head=head,
+            permutation=permutation,
+            generator=generator,
+            sample_weight=sample_weight,
+            present=present,
+        ).total
+
+    def terms(
+        self,
+        features: Any,
+        labels: Tensor,
+        *,
+        head: Callable[..., Tensor],
+        permutation: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        sample_weight: Tensor | None = None,
+        present: Any = None,
+    ) -> MidasTerms:
+        """Return every term of the loss, and move the state in training mode.
+
+        Parameters
+        ----------
+        features : list, tuple, or dict by modality name, of M tensors, shapes (B, D_m)
+            From the encoders.
+        labels : Tensor, shape (B,), integer; or (B, C), one row for each sample, one-hot or with ``multi_label``
+        head : callable
+            The fused head, from the features to (B, C) logits.
+        permutation : Tensor, shape (B,), integer, optional
+            Who is paired with whom, instead of a draw.
+        generator : torch.Generator, optional
+            Draws the pairs, instead of the criterion's own stream.
+        sample_weight : Tensor, shape (B,), optional
+            Multiplies every cross-entropy at the label of a sample, also where it is a part of a mixed one.
+        present : Tensor, shape (B, M), bool; or like ``features``, of tensors, shape (B,), bool; optional
+            Whether a sample has a modality. Features that are missing count as zeros, whatever they hold.
+
+        Returns
+        -------
+        MidasTerms
+            Reduced over the batch as ``reduction`` says: total, aligned and misaligned are scalars, unimodal has shape
+            (M,). alpha (M,) is what this step used, confidence and fused_confidence (M,) the means of c~ and q.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If structure, names, shapes or dtypes do not fit.
+        """
+        self._warn_without_epoch()
+        if not callable(head):
+            raise TypeError(f"head: expected a callable, got {type(head).__name__}")
+        given = self.modalities.unpack(features, "features")
+        labels = check_batch(given, labels, self.modalities, self.num_classes, self.options.multi_label, self._raw)
+        targets: Tensor | Targets = labels
+        num_classes = self.num_classes
+        asks_more = self._asks_more or sample_weight is not None or present is not None
+        if asks_more:
+            check_sample_weight(sample_weight, labels)
+            targets = Targets(labels, sample_weight, self.class_weights, self.options.label_smoothing or None)
+            if present is not None:
+                present = presence(present, labels, self.modalities)
+                given = zero_missing(given, present, backend=BACKEND)
+            if self.options.multi_label:
+                labels, num_classes = label_ids(labels, backend=BACKEND), labels.shape[0]
+        if permutation is not None:
+            check_beside(permutation, "permutation", labels)
+            check_shape("permutation", permutation, labels.shape, "(B,)")
+        looks = self.check and not torch.compiler.is_compiling()
+        if looks:
+            own = targets.labels if isinstance(targets, Targets) else targets
+            beside = {"permutation": permutation, "sample_weight": sample_weight}
+            check_values(given, own, self.modalities, self.num_classes, **beside)
+        pairs = self.draw_pairs(
+            labels,
+            num_classes,
+            self.modalities.count,
+            variant=self.options.variant,
+            permutation=permutation,
+            generator=generator,
+        )
+        check_widths(self.unimodal_heads, given, self.modalities)
+        additive = additive_parameters(head) if self.options.head_input == "concatenated" else None
+        linear = None
+        if additive is not None:
+            width = sum(x.shape[1] for x in given)
+            check_shape("weight of the head", additive.weight, (self.num_classes, width), "(C, D)")
+            linear = fusible_heads(additive, self.unimodal_heads, given, self.modalities, self.num_classes)
+        compiled = torch.compiler.is_compiling()
+        if self._warming_up:
+            terms, state = self._warmup_terms(head, features, given, targets, pairs.sources, present)
+        elif additive and linear and not (asks_more or looks or compiled or self.options.reduction == "none"):
+            terms, state = self._fused_terms(additive, linear, given, labels, pairs)
+        else:
+            if additive and linear and compiled and self.num_classes <= FEW_CLASSES:
+                logits = stacked_logits(additive, linear, given, pairs.sources)
+            else:
+                logits = self._logits(head, additive, features, given, pairs.sources)
+            own_logits, fused, mixed_logits = logits
+            similarities = similarities_of(given, pairs.sources, self.options.similarity)
+            terms, state, _ = midas_objective(
+                fused,
+                own_logits,
+                mixed_logits,
+                targets,
+                pairs.sources,
+                similarities,
+                MidasState(self.alpha, self.step),
+                present=present,
+                weight=self.options.weight,
+                backend=BACKEND,
+                **self._options,
+            )
+        if terms.unimodal.ndim == 2:
+            if looks:
+                check_terms(terms, self.modalities)
+            terms = reduce_terms(terms, self.options.reduction, backend=BACKEND)
+        if self.training and not self._warming_up:
+            with torch.no_grad():
+                self.alpha.copy_(state.alpha)
+                self.step.copy_(state.step)
+        if self._terms_hooks:
+            self._tell(Step(self, self.modalities.pack(given, features), labels, head, terms, present))
+        return terms
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {
+            **self.options.alpha_rule,
+            # Ranks may evaluate different numbers of batches: only training waits for the others.
+            "reduce": sum_over_ranks if self.training and in_distributed_run() else None,
+        }
+
+    def _logits(
+        self, head: Callable[..., Tensor], additive: Linear | None, features: Any, given: list[Tensor], sources: Tensor
+    ) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Run every head; return the logits of the unimodal ones, of the aligned and of the mixed samples."""
+        own_logits = unimodal_logits(self.unimodal_heads, given, self.modalities, self.num_classes)
+        if additive:
+            return own_logits, *additive_logits(additive, given, sources)
+        run = partial(self._run_head, head, features)
+        mixed = mix(given, sources, backend=BACKEND)
+        return own_logits, *both_logits(run, given, mixed, stack=may_stack(head))
+
+    def _fused_terms(
+        self, head: Linear, unimodal_heads: list[Linear], given: list[Tensor], labels: Tensor, pairs: Pairs
+    ) -> tuple[MidasTerms, MidasState]:
+        state = MidasState(self.alpha, self.step)
+        plan = Plan(
+            labels,
+            *pairs,
+            state,
+            self._options,
+            self.options.similarity,
+            self.options.weight,
+            self.options.reduction == "mean",
+        )
+        losses, weights = fused_step(plan, head, unimodal_heads, given)
+        means = (weights.alpha, weights.confidence, weights.fused_confidence)
+        return MidasTerms(*losses, *means), weights.state
+
+    def _warmup_terms(
+        self,
+        head: Callable[..., Tensor],
+        features: Any,
+        given: list[Tensor],
+        targets: Tensor | Targets,
+        sources: Tensor,
+        present: Tensor | None,
+    ) -> tuple[MidasTerms, MidasState]:
+        own_logits = unimodal_logits(self.unimodal_heads, given, self.modalities, self.num_classes)
+        fused = self._run_head(head, features, given)
+        known = (fused, own_logits, None, targets, sources, None, MidasState(self.alpha, self.step))
+        terms, state, _ = midas_objective(*known, present=present, variant=self.options.variant, backend=BACKEND)
+        # The head takes part with a gradient of zero: a distributed wrapper waits for every parameter.
+        silent = (0.0 * torch.nan_to_num(fused, posinf=0.0, neginf=0.0)).sum(dim=-1)
+        return terms._replace(total=terms.total + silent), state
+
+    def _run_head(self, head: Callable[..., Tensor], like: Any, given: list[Tensor]) -> Tensor:
+        if self.options.head_input == "concatenated":
+            logits = head(torch.cat(given, dim=1))
+        else:
+            logits = head(self.modalities.pack(given, like))
+        check_logits("head", logits, given[0].shape[0], self.num_classes)
+        return logits

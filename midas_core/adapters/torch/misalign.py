@@ -1,0 +1,201 @@
+"""The augmentation alone, for a training loop with a loss of its own."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from midas_core.adapters.torch.inputs import check_beside, presence
+from midas_core.adapters.torch.random import RandomModule
+from midas_core.backends.torch import BACKEND
+from midas_core.confidence import log_confidence, normalized_confidence, soft_labels
+from midas_core.misalignment import VIEWS, mix
+from midas_core.missing import complete_pairs, zero_missing
+from midas_core.modalities import Modalities
+from midas_core.options import SIMILARITIES, VARIANTS
+from midas_core.similarity import hard_sample_weight, similarity
+from midas_core.targets import label_ids
+from midas_core.validation import check_choice, check_flag, check_labels, check_number, check_shape
+
+
+class Misaligned(NamedTuple):
+    """What `Misalign` returns. N = 2 B in training, view after view; N = B in ``eval()``.
+
+    Attributes
+    ----------
+    features : as given, of tensors, shapes (N, ...)
+    soft_labels : Tensor, shape (N, C)
+        Rows sum to one; with ``multi_label`` each entry is in [0, 1].
+    weights : Tensor, shape (N,)
+        For the loss of each sample: the hard-sample weight, 0 where no partner of another class was found or a source
+        lacks the modality that it supplies.
+    """
+
+    features: Any
+    soft_labels: Tensor
+    weights: Tensor
+
+
+class Misalign(RandomModule):
+    """Swap modalities between samples of different classes (section 3.2) and label the result softly (eq. 3).
+
+    Works on features or on raw inputs, for two modalities or more, in whatever list, tuple or dict they come. In
+    ``eval()`` it is the identity, with one-hot labels and weights of 1.
+
+    Parameters
+    ----------
+    num_classes : int
+        C.
+    variant : {"paper", "official"}
+        Partners of another class, or a plain permutation.
+    similarity : {"cosine", "l2", None}
+        Of the hard-sample weight (eq. 8), for features. For raw inputs take None: the weights are then 1 or 0.
+    multi_label : bool
+        Whether the labels are rows of 0 and 1, (B, C), any number of them 1.
+    seed : int, optional
+        Of the layer's own random stream; without one, ``torch.manual_seed`` decides.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option does not fit.
+
+    Examples
+    --------
+    >>> import torch
+    >>> layer = Misalign(num_classes=2, seed=0)
+    >>> features, labels, weights = layer([torch.randn(4, 3), torch.randn(4, 5)], torch.tensor([0, 1, 0, 1]))
+    >>> [x.shape[0] for x in features], labels.shape, weights.shape
+    ([8, 8], torch.Size([8, 2]), torch.Size([8]))
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        variant: str = "paper",
+        similarity: str | None = "cosine",
+        multi_label: bool = False,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(seed)
+        check_number("num_classes", num_classes, minimum=2, whole=True)
+        check_choice("variant", variant, VARIANTS)
+        check_choice("similarity", similarity, SIMILARITIES)
+        check_flag("multi_label", multi_label)
+        self.num_classes = num_classes
+        self.variant = variant
+        self.similarity = similarity
+        self.multi_label = multi_label
+
+    def forward(
+        self,
+        features: Any,
+        labels: Tensor,
+        *,
+        unimodal_logits: Any = None,
+        present: Any = None,
+        permutation: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Misaligned:
+        """Mix a batch.
+
+        Parameters
+        ----------
+        features : list, tuple, or dict by modality name, of M tensors, shapes (B, ...)
+            Features or raw inputs.
+        labels : Tensor, shape (B,), integer; with ``multi_label`` (B, C)
+        unimodal_logits : like ``features``, of tensors, shape (B, C), optional
+            How sure each unimodal classifier is decides the soft labels (eq. 2). Without them each modality has the
+            same share.
+        present : Tensor, shape (B, M), bool; or like ``features``, of tensors, shape (B,), bool; optional
+            Whether a sample has a modality. What is missing comes out as zeros.
+        permutation : Tensor, shape (B,), integer, optional
+            Who is paired with whom, instead of a draw.
+        generator : torch.Generator, optional
+            Draws the pairs, instead of the layer's own stream.
+
+        Returns
+        -------
+        Misaligned
+
+        Raises
+        ------
+        TypeError, ValueError
+            If structure, names, shapes or dtypes do not fit.
+        """
+        modalities = Modalities(features, "features")
+        given = modalities.unpack(features, "features")
+        if not isinstance(labels, Tensor):
+            raise TypeError(f"labels: expected a tensor, got {type(labels).__name__}")
+        if self.multi_label:
+            check_shape("labels", labels, (None, self.num_classes), "(B, C)")
+        else:
+            check_labels(labels, BACKEND)
+        for m, x in enumerate(given):
+            name = f"features of {modalities.title(m)}"
+            check_beside(x, name, labels)
+            check_shape(name, x, (labels.shape[0], *x.shape[1:]), "(B, ...)")
+            if self.training and self.similarity is not None and not x.is_floating_point():
+                raise TypeError(
+                    f"{name}: expected a floating dtype for similarity={self.similarity!r}, got {x.dtype}; "
+                    "for raw inputs pass similarity=None"
+                )
+        if permutation is not None:
+            check_beside(permutation, "permutation", labels)
+            check_shape("permutation", permutation, labels.shape[:1], "(B,)")
+        if present is not None:
+            present = presence(present, labels, modalities)
+            given = zero_missing(given, present, backend=BACKEND)
+            features = modalities.pack(given, features)
+        log_c = self._log_confidences(modalities, given, labels, unimodal_logits, present)
+        if not self.training:
+            one_hot = soft_labels(torch.ones_like(log_c[:1]), labels[None], self.num_classes, backend=BACKEND)
+            return Misaligned(features, one_hot, torch.ones_like(log_c[0]))
+
+        sources, classes, mask = self.draw_pairs(
+            label_ids(labels, backend=BACKEND) if self.multi_label else labels,
+            len(labels) if self.multi_label else self.num_classes,
+            modalities.count,
+            variant=self.variant,
+            permutation=permutation,
+            generator=generator,
+        )
+        mixed = mix(given, sources, backend=BACKEND)
+        by_source = log_c.gather(1, sources.flatten(1)).unflatten(1, (VIEWS, -1))
+        shares = normalized_confidence(by_source, backend=BACKEND)
+        if self.multi_label:
+            classes = labels[sources]
+        soft = soft_labels(shares, classes, self.num_classes, backend=BACKEND)
+        weights = torch.ones_like(shares[0])
+        if self.similarity is not None:
+            found = similarity(given, sources, self.similarity, backend=BACKEND)
+            weights = hard_sample_weight(found).to(weights.dtype)
+        if present is not None:
+            mask = mask & complete_pairs(present, sources, backend=BACKEND)
+        weights = torch.where(mask, weights, 0)
+        flat = [x.flatten(0, 1) for x in mixed]
+        return Misaligned(modalities.pack(flat, features), soft.flatten(0, 1), weights.flatten())
+
+    def _log_confidences(
+        self,
+        modalities: Modalities,
+        given: list[Tensor],
+        labels: Tensor,
+        unimodal_logits: Any,
+        present: Tensor | None,
+    ) -> Tensor:
+        if unimodal_logits is None:
+            dtype = next((x.dtype for x in given if x.is_floating_point()), torch.float32)
+            shape = (modalities.count, labels.shape[0])
+            return torch.zeros(shape, dtype=dtype, device=labels.device)
+        logits = modalities.unpack(unimodal_logits, "unimodal_logits")
+        for m, z in enumerate(logits):
+            name = f"unimodal_logits of {modalities.title(m)}"
+            check_shape(name, z, (labels.shape[0], self.num_classes), "(B, C)")
+        if present is not None:
+            logits = zero_missing(logits, present, backend=BACKEND)
+        log_c = [log_confidence(z.detach(), labels, backend=BACKEND) for z in logits]
+        return torch.stack(log_c)

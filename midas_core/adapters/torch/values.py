@@ -1,0 +1,74 @@
+"""What ``check=True`` looks at: the values themselves. Each look waits for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from midas_core.modalities import Modalities
+from midas_core.objective import MidasTerms
+
+
+def check_values(
+    features: Sequence[Tensor],
+    labels: Tensor,
+    modalities: Modalities,
+    num_classes: int,
+    *,
+    permutation: Tensor | None = None,
+    sample_weight: Tensor | None = None,
+) -> None:
+    """Raise ``ValueError`` that names the sample, and its modality, unless every value is one that MIDAS can take.
+
+    Parameters
+    ----------
+    features : sequence of M tensors, shapes (B, ...)
+        Zeros where a modality is missing. Whole numbers may be any.
+    labels : Tensor, shape (B,), integer; or (B, C), 0 or 1
+    modalities : Modalities
+    num_classes : int
+    permutation, sample_weight : Tensor, shape (B,), optional
+    """
+    if labels.ndim == 1:
+        wrong = (labels < 0) | (labels >= num_classes)
+        _refuse(f"labels: expected classes in 0 ... {num_classes - 1}", wrong, labels)
+    else:
+        rows = labels.double()
+        _refuse("labels: expected 0 or 1 for each class", ((rows != 0) & (rows != 1)).any(dim=1), rows)
+    for m, feature in enumerate(features):
+        if feature.is_floating_point():
+            _refuse_infinite(f"features of {modalities.title(m)}", feature)
+    if sample_weight is not None:
+        weights = sample_weight.double()
+        _refuse("sample_weight: expected finite weights >= 0", ~(weights.isfinite() & (weights >= 0)), weights)
+    if permutation is not None:
+        order = torch.arange(len(permutation), device=permutation.device)
+        if not torch.equal(permutation.sort().values, order):
+            raise ValueError(f"permutation: expected each of 0 ... {len(order) - 1} once, got {permutation.tolist()}")
+
+
+def check_terms(terms: MidasTerms, modalities: Modalities) -> None:
+    """Raise ``ValueError`` unless the terms of every sample are finite, where all that came in was."""
+    for m in range(modalities.count):
+        _refuse_infinite(f"loss of the unimodal head of {modalities.title(m)}", terms.unimodal[m])
+    _refuse_infinite("loss of the head", terms.aligned)
+    _refuse_infinite("loss of the head on misaligned samples", terms.misaligned)
+
+
+def _refuse_infinite(name: str, x: Tensor) -> None:
+    _refuse(f"{name}: expected finite values", ~x.isfinite().reshape(len(x), -1).all(dim=1), x)
+
+
+def _refuse(expected: str, wrong: Tensor, x: Tensor) -> None:
+    count = int(wrong.sum())
+    if count == 0:
+        return
+    first = int(wrong.nonzero()[0, 0])
+    row: Any = x[first].detach().reshape(-1)
+    bad = row[~row.isfinite()]
+    found = bad[0].item() if len(bad) else row.tolist() if len(row) > 1 else row[0].item()
+    others = "" if count == 1 else f", and {count - 1} more of {len(wrong)}"
+    raise ValueError(f"{expected}, got {found} in sample {first}{others}")

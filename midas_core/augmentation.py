@@ -1,0 +1,128 @@
+"""The augmentation alone, for a loss of one's own: mixed samples, their soft labels and their weights (section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from midas_core.backends import Array, Backend, get_backend
+from midas_core.confidence import log_confidence, normalized_confidence, soft_labels
+from midas_core.misalignment import mix, pair_classes, pair_mask, take_rows
+from midas_core.missing import complete_pairs, zero_missing
+from midas_core.options import SIMILARITIES, VARIANTS
+from midas_core.similarity import hard_sample_weight
+from midas_core.similarity import similarity as measure
+from midas_core.targets import label_ids
+from midas_core.validation import check_choice, check_labels, check_modalities, check_shape
+
+
+class MixedBatch(NamedTuple):
+    """The mixed samples of a batch, N = V B of them, view after view.
+
+    Attributes
+    ----------
+    features : list of M arrays, shapes (N, ...)
+    soft_labels : array, shape (N, C)
+        Rows sum to one; for several labels each entry is in [0, 1].
+    weights : array, shape (N,)
+        For the loss of each sample: the hard-sample weight (eq. 8), 0 where no partner of another class was found or a
+        source lacks the modality that it supplies.
+    """
+
+    features: list[Array]
+    soft_labels: Array
+    weights: Array
+
+
+def misalign(
+    features: Sequence[Array],
+    labels: Array,
+    sources: Array,
+    num_classes: int,
+    *,
+    unimodal_logits: Sequence[Array] | None = None,
+    present: Array | None = None,
+    similarity: str | None = "cosine",
+    variant: str = "paper",
+    backend: Backend | None = None,
+) -> MixedBatch:
+    """Mix a batch and label the result softly: y~_i = sum_m c~[m, i] * onehot(Y[m, i]) (eq. 3).
+
+    Parameters
+    ----------
+    features : sequence of M arrays, shapes (B, ...)
+        Features or raw inputs.
+    labels : array, shape (B,), integer; or (B, C), of 0 and 1, for several labels
+    sources : array, shape (M, V, B), integer
+        From `draw_sources`.
+    num_classes : int
+        C.
+    unimodal_logits : sequence of M arrays, shape (B, C), optional
+        How sure each unimodal classifier is decides the soft labels (eq. 2). Without them each modality has the share
+        1 / M.
+    present : array, shape (B, M), bool, optional
+        Whether a sample has a modality. What is missing comes out as zeros.
+    similarity : {"cosine", "l2", None}
+        Of the hard-sample weight; None leaves it out, as raw inputs need it.
+    variant : {"paper", "official"}
+        Whether a sample whose partner is of the same class weighs nothing.
+
+    Returns
+    -------
+    MixedBatch
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a dtype, a shape, the number of modalities or an option does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from midas_core import source_matrix
+    >>> audio, video = np.array([[1.0], [2.0]]), np.array([[3.0], [4.0]])
+    >>> mixed = misalign([audio, video], np.array([0, 1]), source_matrix(np.array([1, 0]), 2), 2, similarity=None)
+    >>> mixed.features[1][:, 0].tolist(), mixed.soft_labels[0].tolist(), mixed.weights.tolist()
+    ([4.0, 3.0, 3.0, 4.0], [0.5, 0.5], [1.0, 1.0, 1.0, 1.0])
+    """
+    bk = backend or get_backend(labels)
+    xp = bk.xp
+    check_choice("similarity", similarity, SIMILARITIES)
+    check_choice("variant", variant, VARIANTS)
+    check_modalities("features", features, sources.shape[0])
+    several = len(labels.shape) == 2
+    if several:
+        check_shape("labels", labels, (None, num_classes), "(B, C)")
+    else:
+        check_labels(labels, bk)
+    if present is not None:
+        features = zero_missing(features, present, backend=bk)
+    count = len(features)
+
+    classes = pair_classes(label_ids(labels, backend=bk) if several else labels, sources, backend=bk)
+    whose = classes
+    if several:
+        whose = xp.stack([take_rows(labels, sources[m, ...], bk) for m in range(count)])
+    if unimodal_logits is None:
+        log_c = xp.zeros_like(xp.astype(classes, xp.float32))
+    else:
+        check_modalities("unimodal_logits", unimodal_logits, count)
+        for m, logits in enumerate(unimodal_logits):
+            check_shape(f"unimodal_logits[{m}]", logits, (labels.shape[0], num_classes), "(B, C)")
+        if present is not None:
+            unimodal_logits = zero_missing(unimodal_logits, present, backend=bk)
+        own = [log_confidence(bk.stop_gradient(z), labels, backend=bk) for z in unimodal_logits]
+        log_c = xp.stack([take_rows(c, sources[m, ...], bk) for m, c in enumerate(own)])
+    shares = normalized_confidence(log_c, backend=bk)
+    soft = soft_labels(shares, whose, num_classes, backend=bk)
+
+    weights = xp.ones_like(shares[0, ...])
+    if similarity is not None:
+        found = measure(features, sources, similarity, backend=bk)
+        weights = xp.astype(hard_sample_weight(found), weights.dtype, copy=False)
+    if variant == "paper":
+        weights = bk.where(pair_mask(classes, backend=bk), weights, 0.0)
+    if present is not None:
+        weights = bk.where(complete_pairs(present, sources, backend=bk), weights, 0.0)
+    flat = [xp.reshape(x, (-1, *x.shape[2:])) for x in mix(features, sources, backend=bk)]
+    return MixedBatch(flat, xp.reshape(soft, (-1, num_classes)), xp.reshape(weights, (-1,)))

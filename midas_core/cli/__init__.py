@@ -1,0 +1,1 @@
+"""The command ``midas``: one file for each subcommand."""

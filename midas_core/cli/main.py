@@ -1,0 +1,21 @@
+"""The command ``midas``. Each subcommand imports what is heavy when it runs, and names the extra it needs."""
+
+from __future__ import annotations
+
+import click
+
+from midas_core import __version__
+from midas_core.cli.demo import demo
+from midas_core.cli.report import report
+from midas_core.cli.verify import verify
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="midas")
+def main() -> None:
+    """MIDAS for imbalanced multimodal learning."""
+
+
+main.add_command(demo)
+main.add_command(report)
+main.add_command(verify)

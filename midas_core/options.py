@@ -1,0 +1,163 @@
+"""The options of `MidasLoss`: each one, its default and its check, once for both adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeVar
+
+from midas_core.validation import check_choice, check_flag, check_fraction, check_number
+
+VARIANTS = ("paper", "official")
+ALPHA_UPDATES = ("sign", "difference")
+SIMILARITIES = ("cosine", "l2", None)
+REDUCTIONS = ("mean", "sum", "none")
+HEAD_INPUTS = ("concatenated", "separate")
+
+MAX_SEED = 2**31 - 1
+"""What every framework takes."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MidasOptions:
+    """The options of `MidasLoss`, checked. Numbers of NumPy become Python's.
+
+    Attributes
+    ----------
+    weight : float
+        lambda of eq. 11.
+    eta : float
+        Step size of the weak-modality weight (eq. 7).
+    warmup_epochs : int
+        Epochs in which the loss is the unimodal one alone.
+    variant : {"paper", "official"}
+        "official" follows the authors' code; two modalities only.
+    reduction : {"mean", "sum", "none"}
+        Over the batch.
+    similarity : {"cosine", "l2", None}
+        Of the hard-sample weight (eq. 8); None leaves the weight out.
+    alpha_update : {"sign", "difference"}
+        Whether the sign of the gap moves alpha (eq. 6) or the gap itself.
+    max_alpha : float, optional
+        A cap for alpha.
+    initial_alpha : float
+        The weight of whichever modality is weak in the first step.
+    label_smoothing : float
+        eps: every cross-entropy takes (1 - eps) * label + eps / C; no confidence does.
+    class_weights : tuple of C floats, optional
+        Every cross-entropy at the label of a sample is multiplied by the weight of its class; with ``multi_label``
+        the binary cross-entropy of each class.
+    multi_label : bool
+        Whether the labels are rows of 0 and 1, (B, C), any number of them 1, with the mean of C binary cross-entropies.
+    head_input : {"concatenated", "separate"}
+        Whether ``head`` takes the features concatenated along axis 1, or in the structure in which they were given.
+    seed : int, optional
+        Of the random stream.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option does not fit; the message names it, what was expected and what came.
+    """
+
+    weight: float = 1.0
+    eta: float = 0.05
+    warmup_epochs: int = 0
+    variant: str = "paper"
+    reduction: str = "mean"
+    similarity: str | None = "cosine"
+    alpha_update: str = "sign"
+    max_alpha: float | None = None
+    initial_alpha: float = 1.0
+    label_smoothing: float = 0.0
+    class_weights: Any = None
+    multi_label: bool = False
+    head_input: str = "concatenated"
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        read = {
+            "weight": check_number("weight", self.weight, minimum=0),
+            "eta": check_number("eta", self.eta, minimum=0),
+            "warmup_epochs": check_number("warmup_epochs", self.warmup_epochs, minimum=0, whole=True),
+            "initial_alpha": check_number("initial_alpha", self.initial_alpha, minimum=1),
+            "label_smoothing": check_fraction("label_smoothing", self.label_smoothing),
+            "multi_label": check_flag("multi_label", self.multi_label),
+            "seed": check_seed(self.seed),
+        }
+        check_choice("variant", self.variant, VARIANTS)
+        check_choice("reduction", self.reduction, REDUCTIONS)
+        check_choice("similarity", self.similarity, SIMILARITIES)
+        check_choice("alpha_update", self.alpha_update, ALPHA_UPDATES)
+        check_choice("head_input", self.head_input, HEAD_INPUTS)
+        if self.max_alpha is not None:
+            read["max_alpha"] = check_number("max_alpha", self.max_alpha, minimum=1)
+            if read["max_alpha"] < read["initial_alpha"]:
+                raise ValueError(
+                    f"max_alpha: expected a number >= initial_alpha = {self.initial_alpha:g}, got {self.max_alpha!r}"
+                )
+        if self.class_weights is not None:
+            read["class_weights"] = read_class_weights(self.class_weights)
+        for name, value in read.items():
+            object.__setattr__(self, name, value)
+
+    def check_fits(self, num_modalities: int, num_classes: int) -> None:
+        """Raise ``ValueError`` unless the options fit M modalities and C classes."""
+        if self.variant == "official" and num_modalities != 2:
+            raise ValueError(f"variant: 'official' is defined for 2 modalities only, got {num_modalities}")
+        if self.class_weights is not None and len(self.class_weights) != num_classes:
+            raise ValueError(
+                f"class_weights: expected {num_classes} numbers, one for each class, got {len(self.class_weights)}"
+            )
+
+    @property
+    def alpha_rule(self) -> dict[str, Any]:
+        """How alpha moves, as `midas_core.weigh_pairs` takes it."""
+        return {
+            "eta": self.eta,
+            "variant": self.variant,
+            "alpha_update": self.alpha_update,
+            "max_alpha": self.max_alpha,
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the options by name."""
+        return asdict(self)
+
+
+def shows_options(*names: str) -> Callable[[type[T]], type[T]]:
+    """Let a class that holds ``options`` show the named ones as attributes; setting one checks it."""
+
+    def show(holder: type[T]) -> type[T]:
+        for name in names:
+
+            def get(self: Any, name: str = name) -> Any:
+                return getattr(self.options, name)
+
+            def put(self: Any, value: Any, name: str = name) -> None:
+                self.options = replace(self.options, **{name: value})
+
+            setattr(holder, name, property(get, put, doc=f"Option ``{name}``."))
+        return holder
+
+    return show
+
+
+def check_seed(seed: Any) -> int | None:
+    """Return the seed as a Python number, or raise unless it is None or a whole number that every framework takes."""
+    if seed is None:
+        return None
+    found = int(check_number("seed", seed, minimum=0, whole=True))
+    if found > MAX_SEED:
+        raise ValueError(f"seed: expected a whole number < 2**31, got {seed!r}")
+    return found
+
+
+def read_class_weights(given: Any) -> tuple[float, ...]:
+    """Return the weights as numbers, or raise unless they are finite and >= 0."""
+    values = given.tolist() if hasattr(given, "tolist") else given
+    if not isinstance(values, (list, tuple)):
+        raise TypeError(f"class_weights: expected a sequence of numbers, one each, got {type(given).__name__}")
+    return tuple(float(check_number(f"class_weights[{c}]", value, minimum=0)) for c, value in enumerate(values))

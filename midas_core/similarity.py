@@ -1,0 +1,119 @@
+"""The hard-sample weight: how much a mixed sample looks like the aligned one (section 3.5, eq. 8)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from midas_core.backends import Array, Backend, get_backend
+from midas_core.confidence import in_full_precision
+from midas_core.options import SIMILARITIES
+from midas_core.validation import check_choice, check_modalities
+
+
+def similarity(
+    features: Sequence[Array],
+    sources: Array,
+    kind: str = "cosine",
+    *,
+    backend: Backend | None = None,
+) -> Array:
+    """Return how much each mixed sample looks like the aligned one, s in [-1, 1] (section 3.5).
+
+    The mean, over the modalities that were replaced, of the similarity of the feature that came to the one that went.
+
+    Parameters
+    ----------
+    features : sequence of M arrays, shapes (B, ...), floating
+    sources : array, shape (M, V, B), integer
+    kind : {"cosine", "l2"}
+        cos(a, b), 0 where a vector is zero; or 1 - 2 |a - b| / (|a| + |b|), 1 where both are zero. The second stands
+        for the L2 distance of the paper's Table 4, brought to the same range by our choice.
+
+    Returns
+    -------
+    array, shape (V, B)
+
+    Raises
+    ------
+    ValueError
+        If the number of modalities does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from midas_core import source_matrix
+    >>> sources = source_matrix(np.array([1, 0]), 2)
+    >>> features = [np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[1.0, 0.0], [2.0, 0.0]])]
+    >>> similarity(features, sources).tolist()
+    [[1.0, 1.0], [0.0, 0.0]]
+    """
+    bk = backend or get_backend(sources)
+    xp = bk.xp
+    check_choice("similarity", kind, SIMILARITIES[:2])
+    check_modalities("features", features, sources.shape[0])
+    replaced = sources != bk.arange(bk.length(features[0]), sources)
+    vectors = [_vectors(feature, bk) for feature in features]
+    found = _cosines(vectors, sources, bk) if kind == "cosine" else _closenesses(vectors, sources, bk)
+    total = xp.sum(bk.where(replaced, found, 0.0), axis=0)
+    count = xp.sum(xp.astype(replaced, total.dtype), axis=0)
+    # A sample that is its own partner is as similar as can be.
+    return bk.where(count > 0, total, 1.0) / bk.at_least(count, 1.0)
+
+
+def hard_sample_weight(similarities: Array) -> Array:
+    """Return the weight of each mixed sample, 1 + (s + 1) / 2, in [1, 2] (eq. 8).
+
+    Parameters
+    ----------
+    similarities : array, shape (...)
+        s, from `similarity`.
+
+    Returns
+    -------
+    array, shape (...)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> hard_sample_weight(np.array([-1.0, 0.0, 1.0])).tolist()
+    [1.0, 1.5, 2.0]
+    """
+    return 1 + (similarities + 1) / 2
+
+
+def _vectors(feature: Array, bk: Backend) -> Array:
+    """Return a feature (B, ...) as constant vectors, shape (B, D)."""
+    full = in_full_precision(bk.stop_gradient(feature), backend=bk)
+    if len(full.shape) == 2:
+        return full
+    return bk.xp.reshape(full, (bk.length(full), math.prod(full.shape[1:])))
+
+
+def _norm(x: Array, bk: Backend) -> Array:
+    return bk.xp.sqrt(bk.xp.sum(x * x, axis=-1))
+
+
+def _cosines(vectors: list[Array], sources: Array, bk: Backend) -> Array:
+    """Return <a, b> / |a| / |b| of what went and what came, shape (M, V, B)."""
+    xp, (modalities, views) = bk.xp, sources.shape[:2]
+    products = [
+        xp.sum(x * xp.take(x, sources[m, v, ...], axis=0), axis=-1) for m, x in enumerate(vectors) for v in range(views)
+    ]
+    norms = xp.stack([_norm(x, bk) for x in vectors])
+    norms = bk.where(norms > 0, norms, 1.0)
+    others = xp.take_along_axis(norms, xp.reshape(sources, (modalities, -1)), axis=-1)
+    # Divided last: no unit vectors (B, D) are written and read again.
+    shape = (modalities, views, -1)
+    return xp.reshape(xp.stack(products), shape) / norms[:, None, :] / xp.reshape(others, shape)
+
+
+def _closenesses(vectors: list[Array], sources: Array, bk: Backend) -> Array:
+    """Return 1 - 2 |a - b| / (|a| + |b|) of what went and what came, shape (M, V, B)."""
+    xp, (modalities, views), found = bk.xp, sources.shape[:2], []
+    for m, x in enumerate(vectors):
+        for v in range(views):
+            other = xp.take(x, sources[m, v, ...], axis=0)
+            total = _norm(x, bk) + _norm(other, bk)
+            found.append(1 - 2 * _norm(x - other, bk) / bk.where(total > 0, total, 1.0))
+    return xp.reshape(xp.stack(found), (modalities, views, -1))

@@ -1,0 +1,47 @@
+"""What the documentation shows runs as it stands."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import importlib
+import re
+import runpy
+from pathlib import Path
+
+import keras
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize("name", ["keras_quickstart", "keras_loops"])
+def test_examples(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = runpy.run_path(str(ROOT / "examples" / f"{name}.py"))
+    if name == "keras_quickstart":
+        assert found["model"].history.history["accuracy"][-1] > 0.9
+        assert keras.models.load_model("digits.keras", compile=False).count_params() > 0
+
+
+def test_the_readme_shows_the_quickstart():
+    code = (ROOT / "examples" / "keras_quickstart.py").read_text()
+    code = code[len(ast.get_docstring(ast.parse(code), clean=False) or "") + 6 :].strip()
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert [b.strip() for b in blocks if "midas_core.adapters.keras" in b] in ([], [code])
+
+
+def test_the_page_about_real_data():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "real-data.md").read_text(), re.DOTALL)
+    (code,) = [block for block in blocks if "import keras" in block]
+    found: dict = {}
+    exec(code, found)
+    assert int(found["model"].step) == 1
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="untraced JAX compiles every operation by itself")
+@pytest.mark.parametrize("name", ["loss", "model", "misalign"])
+def test_docstrings(name):
+    found = doctest.testmod(importlib.import_module(f"midas_core.adapters.keras.{name}"))
+    assert found.attempted > 0
+    assert found.failed == 0

@@ -1,0 +1,270 @@
+"""The model as any Keras model: fit, evaluate, predict, labels, weights of samples, sources of data."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from midas_core.adapters.keras import MidasLoss, MidasModel
+from tests.adapters.keras.loops import (
+    BACKEND,
+    CLASSES,
+    array,
+    compiled,
+    loss_and_gradients,
+    make_data,
+    make_model,
+    value,
+)
+
+LOGS = {
+    "loss",
+    "accuracy",
+    "aligned_loss",
+    "misaligned_loss",
+    *(
+        f"{log}_{name}"
+        for log in ("unimodal_loss", "alpha", "confidence", "fused_confidence")
+        for name in ("audio", "video")
+    ),
+}
+
+
+def test_every_term_is_in_the_logs():
+    x, y = make_data(24)
+    history = compiled().fit(x, y, batch_size=12, epochs=2, validation_data=(x, y), verbose=0).history
+    assert set(history) == LOGS | {f"val_{name}" for name in LOGS}
+    last = {name: values[-1] for name, values in history.items()}
+    parts = sum(
+        last[name] for name in ("aligned_loss", "misaligned_loss", "unimodal_loss_audio", "unimodal_loss_video")
+    )
+    np.testing.assert_allclose(last["loss"], parts, rtol=1e-5)
+    assert last["confidence_audio"] + last["confidence_video"] == pytest.approx(1, abs=1e-5)
+    assert last["fused_confidence_audio"] + last["fused_confidence_video"] == pytest.approx(1, abs=1e-5)
+
+
+def test_alpha_in_the_logs_is_the_last_one():
+    x, y = make_data(24)
+    model = compiled(loss=MidasLoss(eta=0.5, seed=1))
+    before = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if BACKEND == "jax":
+                self.model.jax_state_sync()
+            before.append(array(self.model.alpha))
+
+    history = model.fit(x, y, batch_size=8, epochs=2, verbose=0, callbacks=[Watch()]).history
+    assert [history["alpha_audio"][-1], history["alpha_video"][-1]] == pytest.approx(before[-1].tolist())
+
+
+def test_evaluate_and_predict_see_the_fused_logits():
+    x, y = make_data(16)
+    model = compiled()
+    logits = model.predict(x, verbose=0, batch_size=8)
+    assert logits.shape == (len(y), CLASSES)
+    features = [model.encoders[m](x[name]) for m, name in enumerate(("audio", "video"))]
+    np.testing.assert_allclose(logits, array(model.head(keras.ops.concatenate(features, axis=1))), rtol=1e-5, atol=1e-6)
+    found = model.evaluate(x, y, batch_size=8, verbose=0, return_dict=True)
+    assert found["accuracy"] == pytest.approx((logits.argmax(axis=1) == y).mean())
+    assert set(found) == LOGS
+    assert model.evaluate(x, y, batch_size=8, verbose=0, return_dict=True) == found
+    assert len(model.evaluate(x, y, batch_size=8, verbose=0)) == len(LOGS)
+
+
+def test_predictions_may_be_probabilities():
+    x, y = make_data(12)
+    model = compiled(make_model(probabilities=True))
+    found = model.predict(x, verbose=0)
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
+    plain = compiled(make_model())
+    plain.set_weights(model.get_weights())
+    np.testing.assert_allclose(found, array(keras.ops.softmax(plain(x))), rtol=1e-5)
+    # The loss is that of the logits.
+    assert model.test_on_batch(x, y)[0] == pytest.approx(plain.test_on_batch(x, y)[0], rel=1e-6)
+
+
+def test_a_step_is_that_of_the_loss_in_a_loop():
+    """Same loss, same alpha, same gradients: the features that wait for the loss carry their gradient."""
+    x, y = make_data(12)
+    encoders = {name: keras.layers.Dense(5, name=name) for name in x}
+    model = MidasModel(encoders, CLASSES)
+    model.build({"audio": (None, 6), "video": (None, 4)})
+    model.compile(keras.optimizers.SGD(1.0), loss=MidasLoss(seed=7, weight=2.0))
+    criterion = MidasLoss(num_classes=CLASSES, feature_dims={"audio": 5, "video": 5}, seed=7, weight=2.0)
+    for mine, other in zip(criterion.unimodal_heads, model.unimodal_heads, strict=True):
+        mine.set_weights(other.get_weights())
+    before = [array(v) for v in model.trainable_variables]
+    features = {name: array(encoder(x[name])) for name, encoder in encoders.items()}
+    expected, gradients = loss_and_gradients(criterion, model.head, features, y)
+    loss = model.train_on_batch(x, y, return_dict=True)["loss"]
+    moved = [old - array(v) for old, v in zip(before, model.trainable_variables, strict=True)]
+
+    assert loss == pytest.approx(expected, rel=1e-5)
+    assert array(model.alpha).tolist() == array(criterion.alpha).tolist()
+    audio, video, *rest = gradients
+    wanted = [x["audio"].T @ audio, audio.sum(axis=0), x["video"].T @ video, video.sum(axis=0), *rest]
+    for mine, other in zip(moved, wanted, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-3, atol=1e-5)
+
+
+def test_the_encoders_run_once():
+    calls = []
+
+    class Counted(keras.layers.Dense):
+        def call(self, x, training=None):
+            calls.append(training)
+            return super().call(x)
+
+    model = MidasModel([Counted(4), Counted(4)], CLASSES)
+    x, y = make_data(8)
+    x = list(x.values())
+    model.build([(None, 6), (None, 4)])
+    # On JAX what counts is the trace.
+    model.compile("sgd", loss=MidasLoss(), run_eagerly=BACKEND == "tensorflow")
+    calls.clear()
+    model.train_on_batch(x, y)
+    assert calls == [True, True]
+    calls.clear()
+    model.test_on_batch(x, y)
+    assert calls == [False, False]
+
+
+def test_labels_may_be_one_hot():
+    x, y = make_data(12)
+    plain, model = compiled(), compiled()
+    model.set_weights(plain.get_weights())
+    expected, found = (m.test_on_batch(x, labels) for m, labels in ((plain, y), (model, np.eye(CLASSES)[y])))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_class_weights_are_sample_weights():
+    x, y = make_data(20)
+    by_class = {0: 0.5, 1: 2.0, 2: 0.0}
+    weights = np.array([by_class[c] for c in y], "float32")
+    losses = []
+    for more in ({"class_weight": by_class}, {"sample_weight": weights}):
+        keras.utils.set_random_seed(0)
+        losses.append(compiled().fit(x, y, batch_size=20, shuffle=False, verbose=0, **more).history["loss"][0])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    keras.utils.set_random_seed(0)
+    model = compiled(loss=MidasLoss(seed=3, reduction="sum"))
+    total = model.train_on_batch(x, y, sample_weight=weights, return_dict=True)["loss"]
+    assert total == pytest.approx(20 * losses[0], rel=1e-5)
+    model.test_on_batch(x, y, sample_weight=weights)
+
+
+def test_regularizers_of_the_encoders_count():
+    x, y = make_data(8)
+    encoders = {name: keras.layers.Dense(4, kernel_regularizer=keras.regularizers.L2(1.0)) for name in x}
+    model = compiled(MidasModel(encoders, CLASSES))
+    model.build({"audio": (None, 6), "video": (None, 4)})
+    squares = sum((array(encoder.kernel) ** 2).sum() for encoder in encoders.values())
+    found = model.train_on_batch(x, y, return_dict=True)
+    parts = sum(
+        found[name] for name in ("aligned_loss", "misaligned_loss", "unimodal_loss_audio", "unimodal_loss_video")
+    )
+    assert found["loss"] == pytest.approx(parts + squares, rel=1e-5)
+
+
+class Batches(keras.utils.PyDataset):
+    def __init__(self, x, y):
+        super().__init__()
+        self.x, self.y = x, y
+
+    def __len__(self):
+        return -(-len(self.y) // 12)
+
+    def __getitem__(self, i):
+        rows = slice(12 * i, 12 * i + 12)
+        return {name: v[rows] for name, v in self.x.items()}, self.y[rows]
+
+
+def _tf_data(x, y):
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices((x, y)).batch(12)
+
+
+def _loader(x, y):
+    import torch
+
+    rows = [({name: v[i] for name, v in x.items()}, y[i]) for i in range(len(y))]
+    return torch.utils.data.DataLoader(rows, batch_size=12)
+
+
+@pytest.fixture(scope="module")
+def from_arrays():
+    x, y = make_data(25)
+    keras.utils.set_random_seed(0)
+    return compiled(run_eagerly=False).fit(x, y, batch_size=12, epochs=2, shuffle=False, verbose=0).history
+
+
+@pytest.mark.parametrize("source", [_tf_data, _loader, Batches])
+def test_sources_of_data(source, from_arrays):
+    """25 samples in batches of 12: the last batch is one sample, and the model is built by what comes."""
+    x, y = make_data(25)
+    keras.utils.set_random_seed(0)
+    model = compiled(make_model(built=False), run_eagerly=False)
+    history = model.fit(source(x, y), epochs=2, shuffle=False, verbose=0).history
+    for name, values in from_arrays.items():
+        np.testing.assert_allclose(history[name], values, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_encoders_in_a_list_take_a_tuple():
+    x, y = make_data(12)
+    model = compiled(make_model(names=False))
+    history = model.fit((x["audio"], x["video"]), y, verbose=0).history
+    assert {"alpha_0", "alpha_1", "unimodal_loss_0"} <= set(history)
+
+
+def test_parts_of_the_user_are_used():
+    x, y = make_data(16)
+    head = keras.Sequential([keras.layers.BatchNormalization(), keras.layers.Dense(CLASSES)])
+    heads = {name: keras.Sequential([keras.layers.Dropout(0.1), keras.layers.Dense(CLASSES)]) for name in x}
+    model = compiled(make_model(head=head, unimodal_heads=heads))
+    history = model.fit(x, y, batch_size=8, epochs=2, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    assert model.head is head
+    assert model.unimodal_heads == list(heads.values())
+
+
+def test_a_head_of_named_features():
+    inputs = {name: keras.Input((5,), name=name) for name in ("audio", "video")}
+    hidden = keras.layers.Concatenate()(list(inputs.values()))
+    head = keras.Model(inputs, keras.layers.Dense(CLASSES)(keras.layers.Dense(8, activation="relu")(hidden)))
+    x, y = make_data(12)
+    history = compiled(make_model(head=head, head_input="separate")).fit(x, y, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+
+
+def test_three_modalities():
+    x, y = make_data(12)
+    x = {**x, "text": np.ones((12, 2), "float32")}
+    model = MidasModel({name: keras.layers.Dense(4) for name in x}, CLASSES)
+    history = compiled(model).fit(x, y, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    assert "alpha_text" in history
+
+
+def test_summary_shows_the_parts(capsys):
+    make_model().summary()
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("audio", "video", "head", "midas_state"))
+
+
+def test_the_state_is_no_trainable_weight():
+    model = make_model()
+    state = {id(v) for v in (model.alpha, model.step, model.epoch)}
+    assert state <= {id(v) for v in model.non_trainable_weights}
+    assert not state & {id(v) for v in model.trainable_weights}
+
+
+def test_compute_loss_by_hand():
+    """Outside a step nothing waits: the encoders run again."""
+    x, y = make_data(12)
+    model = compiled()
+    expected = model.test_on_batch(x, y, return_dict=True)["loss"]
+    found = value(lambda: model.compute_loss(x, y, model(x), training=False))
+    assert found == pytest.approx(expected, rel=1e-6)

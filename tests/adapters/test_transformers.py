@@ -1,0 +1,99 @@
+"""Training by the Trainer of Hugging Face: the example, the run folder, the Trainer's own log, resuming."""
+
+import importlib
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from midas_core.runs import read_run
+from tests.report.run_folders import assert_complete, digits
+
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("accelerate")
+
+from midas_core.adapters.transformers import MidasCallback  # noqa: E402
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "hf_trainer.py"
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*pin_memory")
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory):
+    """Run the example; return its folder and what it defined."""
+    folder = tmp_path_factory.mktemp("example")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return folder, runpy.run_path(str(EXAMPLE))
+
+
+def make_trainer(example, folder, epochs, **options):
+    transformers.set_seed(0)
+    samples = [
+        [{**{name: x[i] for name, x in views.items()}, "labels": labels[i]} for i in range(len(labels))]
+        for views, labels in digits()
+    ]
+    arguments = {"num_train_epochs": epochs, "eval_strategy": "epoch", "save_strategy": "epoch", **options}
+    return transformers.Trainer(
+        example[1]["Classifier"](),
+        transformers.TrainingArguments(
+            str(folder / "checkpoints"),
+            per_device_train_batch_size=20,
+            per_device_eval_batch_size=100,
+            learning_rate=1e-2,
+            lr_scheduler_type="constant",
+            logging_strategy="epoch",
+            report_to="none",
+            disable_tqdm=True,
+            use_cpu=True,
+            **arguments,
+        ),
+        train_dataset=samples[0],
+        eval_dataset=samples[1],
+        callbacks=[MidasCallback(folder / "run")],
+    )
+
+
+def test_the_example(example):
+    folder, found = example
+    assert (folder / "runs" / "report.html").exists()
+    assert read_run(folder / "runs" / "trainer").diagnostics["validation"]["accuracy"] > 0.85
+    logged = [row for row in found["trainer"].state.log_history if "loss" in row]
+    assert logged[-1]["alpha_left"] >= 1
+    assert [row["misaligned_loss"] > 0 for row in logged] == [False] + [True] * 9
+
+
+def test_a_run_leaves_its_folder(example, tmp_path):
+    trainer = make_trainer(example, tmp_path, 3, save_strategy="no")
+    trainer.train()
+    run = assert_complete(tmp_path / "run", epochs=3)
+    trainer.predict(trainer.eval_dataset)
+    trainer.evaluate()
+    again = read_run(tmp_path / "run")
+    assert again.diagnostics["test"] == again.diagnostics["validation"] == run.diagnostics["validation"]
+    assert again.metrics == run.metrics
+
+
+def test_a_resumed_run_goes_on_bit_for_bit(example, tmp_path):
+    straight = make_trainer(example, tmp_path / "straight", 4)
+    straight.train()
+    make_trainer(example, tmp_path / "cut", 2).train()
+    second = make_trainer(example, tmp_path / "cut", 4)
+    second.train(resume_from_checkpoint=True)
+    for key, value in straight.model.state_dict().items():
+        assert torch.equal(second.model.state_dict()[key], value), key
+    one, other = (read_run(tmp_path / folder / "run") for folder in ("straight", "cut"))
+    assert one.metrics == other.metrics
+    assert one.diagnostics == other.diagnostics
+    with pytest.raises(ValueError, match="holds a run already; pass resume=True"):
+        make_trainer(example, tmp_path / "cut", 1).train()
+
+
+def test_a_missing_package_says_what_to_install(monkeypatch):
+    monkeypatch.delitem(sys.modules, "midas_core.adapters.transformers")
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ImportError, match=r"pip install 'midas-multimodal\[transformers\]'"):
+        importlib.import_module("midas_core.adapters.transformers")

@@ -1,0 +1,153 @@
+"""Bad input to the PyTorch criterion: the error names the argument, what was expected and what came."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+
+from midas_core.adapters.torch import MidasLoss  # noqa: E402
+
+DIMS = {"audio": 3, "video": 5}
+F0, F1, LABELS = torch.zeros(4, 3), torch.zeros(4, 5), torch.tensor([0, 1, 2, 0])
+HEAD = nn.Linear(8, 3)
+
+OPTIONS = [
+    ({"num_classes": 1}, ValueError, "num_classes: expected a whole number >= 2, got 1"),
+    ({"num_classes": 2.5}, TypeError, r"num_classes: expected a whole number >= 2, got 2\.5"),
+    ({"num_classes": True}, TypeError, "num_classes: expected a whole number >= 2, got True"),
+    ({"weight": -1}, ValueError, "weight: expected a finite number >= 0, got -1"),
+    ({"weight": "big"}, TypeError, "weight: expected a finite number >= 0, got 'big'"),
+    ({"weight": float("nan")}, ValueError, "weight: expected a finite number >= 0, got nan"),
+    ({"eta": -0.1}, ValueError, r"eta: expected a finite number >= 0, got -0\.1"),
+    ({"eta": float("inf")}, ValueError, "eta: expected a finite number >= 0, got inf"),
+    ({"warmup_epochs": -1}, ValueError, "warmup_epochs: expected a whole number >= 0, got -1"),
+    ({"warmup_epochs": 1.5}, TypeError, r"warmup_epochs: expected a whole number >= 0, got 1\.5"),
+    ({"initial_alpha": 0.5}, ValueError, r"initial_alpha: expected a finite number >= 1, got 0\.5"),
+    ({"max_alpha": 0}, ValueError, "max_alpha: expected a finite number >= 1, got 0"),
+    ({"variant": "papre"}, ValueError, r"variant: expected one of \['paper', 'official'\], got 'papre'"),
+    ({"reduction": "avg"}, ValueError, r"reduction: expected one of \['mean', 'sum', 'none'\], got 'avg'"),
+    ({"similarity": "dot"}, ValueError, r"similarity: expected one of \['cosine', 'l2', None\], got 'dot'"),
+    ({"alpha_update": "raw"}, ValueError, r"alpha_update: expected one of \['sign', 'difference'\], got 'raw'"),
+    ({"head_input": "list"}, ValueError, r"head_input: expected one of \['concatenated', 'separate'\], got 'list'"),
+    ({"seed": 0.5}, TypeError, r"seed: expected a whole number >= 0, got 0\.5"),
+    ({"feature_dims": None}, ValueError, "feature_dims, unimodal_heads: expected exactly one of them, got neither"),
+    ({"unimodal_heads": [HEAD, HEAD]}, ValueError, "feature_dims, unimodal_heads: .*got both"),
+    ({"feature_dims": [3]}, ValueError, "feature_dims: expected two or more modalities, got 1"),
+    ({"feature_dims": 3}, TypeError, "feature_dims: expected a list, a tuple or a dict by modality name, got int"),
+    ({"feature_dims": {"audio": 3, "video": 0}}, ValueError, "feature_dims of modality 'video': .*>= 1, got 0"),
+    (
+        {"feature_dims": [3, 5, 4], "variant": "official"},
+        ValueError,
+        "variant: 'official' is .*2 modalities only, got 3",
+    ),
+    (
+        {"feature_dims": None, "unimodal_heads": [HEAD, "head"]},
+        TypeError,
+        r"unimodal_heads of modality 1: expected an nn\.Module, got str",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "kind", "message"), OPTIONS, ids=[str(e[0]) for e in OPTIONS])
+def test_options(change, kind, message):
+    with pytest.raises(kind, match=message):
+        MidasLoss(**({"num_classes": 3, "feature_dims": DIMS} | change))
+
+
+def test_options_are_keyword_only():
+    with pytest.raises(TypeError):
+        MidasLoss(3, [3, 5])
+
+
+CALLS = [
+    ({"features": [F0]}, ValueError, "features: expected 2 modalities, got 1"),
+    ({"features": F0}, TypeError, "features: expected a list, a tuple or a dict by modality name, got Tensor"),
+    ({"features": [F0, [1.0]]}, TypeError, "features of modality 'video': expected a tensor, got list"),
+    ({"features": [F0, F1.int()]}, TypeError, "features of modality 'video': expected a real floating dtype"),
+    (
+        {"features": [F0, F1[:3]]},
+        ValueError,
+        r"features of modality 'video': expected shape \(B, D\) with B = 4 as in labels, got \(3, 5\)",
+    ),
+    (
+        {"features": [F1, F1]},
+        ValueError,
+        r"features of modality 'audio': expected shape \(B, D\) = \(4, 3\), got \(4, 5\)",
+    ),
+    (
+        {"features": {"audio": F0, "text": F1}},
+        ValueError,
+        r"features: expected the modalities \['audio', 'video'\], got \['audio', 'text'\]",
+    ),
+    ({"labels": LABELS.float()}, TypeError, "labels: expected class indices of an integer dtype, got torch.float32"),
+    ({"labels": [0, 1, 2, 0]}, TypeError, "labels: expected a tensor, got list"),
+    ({"labels": torch.zeros(4, 2)}, ValueError, r"labels: expected shape \(B, C\), one-hot = \(\?, 3\), got \(4, 2\)"),
+    ({"labels": torch.zeros(4, 3, 1).int()}, ValueError, r"labels: expected shape \(B,\), got \(4, 3, 1\)"),
+    ({"labels": LABELS[:0]}, ValueError, r"labels: expected one sample or more, got shape \(0,\)"),
+    ({"permutation": torch.arange(3)}, ValueError, r"permutation: expected shape \(B,\) = \(4\), got \(3\)"),
+    ({"labels": LABELS - 1}, ValueError, r"labels: expected whole numbers in 0 \.\.\. 2, got -1 in sample 0"),
+    ({"labels": LABELS + 1}, ValueError, r"labels: expected whole numbers in 0 \.\.\. 2, got 3 in sample 2"),
+    (
+        {"permutation": torch.tensor([1, 2, -1, 0])},
+        ValueError,
+        r"permutation: expected whole numbers in 0 \.\.\. 3, got -1 in sample 2",
+    ),
+    ({"permutation": torch.zeros(4)}, TypeError, "permutation: expected an integer dtype, got .*float32"),
+    ({"generator": 0}, TypeError, r"generator: expected a torch\.Generator, got int"),
+    ({"head": lambda x: None}, TypeError, "head: expected to return a tensor, got NoneType"),
+    (
+        {"head": nn.Sequential(HEAD, nn.Linear(3, 4))},
+        ValueError,
+        r"output of the head: expected shape \(B, C\) = \(12, 3\)",
+    ),
+    ({"head": nn.Linear(9, 3)}, ValueError, r"weight of the head: expected shape \(C, D\) = \(3, 8\), got \(3, 9\)"),
+]
+
+
+@pytest.mark.parametrize(("change", "kind", "message"), CALLS, ids=[e[2][:60] for e in CALLS])
+def test_calls(change, kind, message):
+    criterion = MidasLoss(num_classes=3, feature_dims=DIMS)
+    arguments = {"features": [F0, F1], "labels": LABELS, "head": HEAD} | change
+    with pytest.raises(kind, match=message):
+        criterion(arguments.pop("features"), arguments.pop("labels"), **arguments)
+    assert criterion.step == 0
+
+
+@pytest.mark.parametrize("permutation", [None, torch.tensor([1, 2, 3, 0])])
+def test_a_label_below_zero_is_no_class_counted_from_the_end(permutation):
+    criterion, head = MidasLoss(num_classes=3, feature_dims=[3, 5, 3]), nn.Linear(11, 3)
+    with pytest.raises(ValueError, match="labels: expected whole numbers"):
+        criterion([F0, F1, F0], LABELS - 1, head=head, permutation=permutation)
+
+
+def test_names_where_none_were_given():
+    criterion = MidasLoss(num_classes=3, feature_dims=[3, 5])
+    with pytest.raises(
+        TypeError, match=r"features: expected a list or tuple of 2 modalities.*got a dict with \['a', 'b'"
+    ):
+        criterion({"a": F0, "b": F1}, LABELS, head=HEAD)
+
+
+def test_a_unimodal_head_of_another_number_of_classes():
+    given = {"audio": nn.Linear(3, 4), "video": nn.Linear(5, 3)}
+    message = r"weight of the unimodal head of modality 'audio': expected shape \(C, D\) = \(3, 3\), got \(4, 3\)"
+    with pytest.raises(ValueError, match=message):
+        MidasLoss(num_classes=3, unimodal_heads=given)([F0, F1], LABELS, head=HEAD)
+    given["audio"] = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
+    message = r"output of the unimodal head of modality 'audio': expected shape \(B, C\) = \(4, 3\), got \(4, 4\)"
+    with pytest.raises(ValueError, match=message):
+        MidasLoss(num_classes=3, unimodal_heads=given)([F0, F1], LABELS, head=HEAD)
+
+
+@pytest.mark.parametrize("epoch", [-1, 1.5, None])
+def test_epoch(epoch):
+    with pytest.raises((TypeError, ValueError), match=f"epoch: expected a whole number >= 0, got {epoch}"):
+        MidasLoss(num_classes=3, feature_dims=DIMS).set_epoch(epoch)
+
+
+def test_head_is_required():
+    with pytest.raises(TypeError, match="head"):
+        MidasLoss(num_classes=3, feature_dims=DIMS)([F0, F1], LABELS)

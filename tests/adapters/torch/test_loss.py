@@ -1,0 +1,352 @@
+"""The PyTorch criterion: what it computes, for every option, structure and kind of head."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+
+import midas_core as mc  # noqa: E402
+from midas_core.adapters.torch import MidasLoss, MidasTerms  # noqa: E402
+from tests.kernels.torch_reference import assert_terms, expected_step  # noqa: E402
+
+WIDTHS = (3, 5, 4)
+CLASSES = 4
+
+
+def batch(modalities=2, size=9, seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    features = [torch.randn(size, d, generator=generator, dtype=dtype) for d in WIDTHS[:modalities]]
+    return features, torch.randint(CLASSES, (size,), generator=generator)
+
+
+def make(modalities=2, seed=0, **options):
+    torch.manual_seed(seed)
+    return MidasLoss(num_classes=CLASSES, feature_dims=WIDTHS[:modalities], seed=seed, **options).double()
+
+
+class Declared(nn.Module):
+    """A linear head of one's own that says so."""
+
+    additive = True
+
+    def __init__(self, width):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(CLASSES, width))
+        self.bias = None
+
+    def forward(self, x):
+        return x @ self.weight.T
+
+
+class Doubled(nn.Linear):
+    """A subclass of nn.Linear that computes something else."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def heads(width):
+    """Return heads of every kind that the criterion tells apart."""
+    torch.manual_seed(1)
+    linear = nn.Linear(width, CLASSES).double()
+    hooked = nn.Linear(width, CLASSES).double()
+    hooked.register_forward_hook(lambda module, inputs, output: 3 * output)
+    tied = nn.utils.parametrizations.weight_norm(nn.Linear(width, CLASSES).double())
+    deep = nn.Sequential(nn.Linear(width, 6), nn.Tanh(), nn.Linear(6, CLASSES)).double()
+    return {
+        "linear": linear,
+        "linear without bias": nn.Linear(width, CLASSES, bias=False).double(),
+        "linear in a sequence": nn.Sequential(linear),
+        "declared additive": Declared(width).double(),
+        "subclass": Doubled(width, CLASSES).double(),
+        "with a hook": hooked,
+        "with a parametrization": tied,
+        "two layers": deep,
+        "function": lambda x: deep(x).square(),
+    }
+
+
+OPTIONS = [
+    {},
+    {"variant": "official", "initial_alpha": 1.6},
+    {"similarity": "l2", "initial_alpha": 2.0},
+    {"similarity": None, "weight": 5.0},
+    {"alpha_update": "difference", "eta": 0.7},
+    {"max_alpha": 1.1, "eta": 0.5},
+    {"weight": 0.0},
+    {"reduction": "sum", "weight": 2.0},
+    {"reduction": "none"},
+    {"warmup_epochs": 2},
+    {"warmup_epochs": 2, "variant": "official"},
+]
+
+
+def describe(options):
+    return " ".join(f"{name}={value}" for name, value in options.items()) or "default"
+
+
+@pytest.mark.parametrize("kind", ["linear", "two layers"])
+@pytest.mark.parametrize("modalities", [2, 3])
+@pytest.mark.parametrize("options", OPTIONS, ids=describe)
+def test_every_option_follows_the_oracle_over_several_steps(options, modalities, kind):
+    if modalities == 3 and options.get("variant") == "official":
+        pytest.skip("two modalities only")
+    criterion = make(modalities, **options)
+    criterion.set_epoch(0)
+    head = heads(sum(WIDTHS[:modalities]))[kind]
+    for seed in range(4):
+        features, labels = batch(modalities, seed=seed)
+        expected = expected_step(criterion, features, labels, lambda x: head(torch.cat(x, dim=1)), seed)
+        terms = criterion.terms(features, labels, head=head, generator=torch.Generator().manual_seed(seed))
+        assert_terms(terms, expected, criterion.reduction)
+        assert criterion.alpha.tolist() == pytest.approx(expected.next_alpha, abs=1e-12)
+        assert criterion.step == expected.next_step
+
+
+@pytest.mark.parametrize("kind", heads(8))
+def test_every_kind_of_head(kind):
+    head = heads(8)[kind]
+    criterion = make()
+    features, labels = batch()
+    features = [f.requires_grad_() for f in features]
+    expected = expected_step(criterion, features, labels, lambda x: head(torch.cat(x, dim=1)), 5)
+    terms = criterion.terms(features, labels, head=head, generator=torch.Generator().manual_seed(5))
+    assert_terms(terms, expected)
+    # The same head behind a function takes the plain way, sample by sample through autograd.
+    parameters = [p for p in head.parameters()] if isinstance(head, nn.Module) else []
+    leaves = [*features, *criterion.parameters(), *parameters]
+    slopes = torch.autograd.grad(terms.total, leaves)
+    other = make()
+    generator = torch.Generator().manual_seed(5)
+    plain_terms = other.terms(features, labels, head=lambda x: head(x), generator=generator)
+    leaves = [*features, *other.parameters(), *parameters]
+    for a, b in zip(slopes, torch.autograd.grad(plain_terms.total, leaves), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("frozen", ["head", "features", "unimodal heads"])
+def test_what_is_frozen_gets_no_gradient_and_changes_no_other(frozen, reduction):
+    results = []
+    for freeze in (True, False):
+        criterion, head = make(reduction=reduction), heads(8)["linear"]
+        features, labels = batch()
+        parts = {"head": list(head.parameters()), "features": features, "unimodal heads": list(criterion.parameters())}
+        for name, tensors in parts.items():
+            for x in tensors:
+                x.requires_grad_(not (freeze and name == frozen))
+        criterion(features, labels, head=head, generator=torch.Generator().manual_seed(0)).backward()
+        results.append({name: [x.grad for x in tensors] for name, tensors in parts.items()})
+    for name, gradients in results[0].items():
+        if name == frozen:
+            assert gradients == [None] * len(gradients)
+        else:
+            torch.testing.assert_close(gradients, results[1][name])
+
+
+@pytest.mark.parametrize("term", ["total", "aligned", "misaligned", "unimodal"])
+def test_every_term_can_be_differentiated_alone(term):
+    slopes = []
+    for kind in ("linear", "function"):
+        head = heads(8)["linear"]
+        run = head if kind == "linear" else lambda x, head=head: head(x)
+        features, labels = batch()
+        features = [f.requires_grad_() for f in features]
+        terms = make().terms(features, labels, head=run, generator=torch.Generator().manual_seed(0))
+        (3 * getattr(terms, term).sum()).backward()
+        slopes.append([f.grad for f in features])
+    torch.testing.assert_close(*slopes)
+
+
+def test_the_terms_add_up():
+    features, labels = batch()
+    terms = make(weight=3.0).terms(features, labels, head=heads(8)["linear"])
+    assert isinstance(terms, MidasTerms)
+    torch.testing.assert_close(terms.total, terms.aligned + terms.unimodal.sum() + 3 * terms.misaligned)
+    assert [x.shape for x in terms[:4]] == [(), (), (2,), ()]
+    assert [x.shape for x in terms[4:]] == [(2,)] * 3
+    assert not any(x.requires_grad for x in terms[4:])
+    torch.testing.assert_close(terms.confidence.sum(), torch.tensor(1.0, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("head_input", ["concatenated", "separate"])
+def test_list_tuple_and_dict_are_the_same(head_input):
+    features, labels = batch()
+    names = ["audio", "video"]
+    linear = heads(8)["linear"]
+    seen = []
+
+    def head(x):
+        if head_input == "concatenated":
+            return linear(x)
+        seen.append(type(x))
+        return linear(torch.cat([x[k] for k in (names if isinstance(x, dict) else (0, 1))], dim=1))
+
+    losses = []
+    for given in (features, tuple(features), dict(zip(names, features, strict=True))):
+        dims = dict(zip(names, WIDTHS, strict=False)) if isinstance(given, dict) else WIDTHS[:2]
+        torch.manual_seed(0)
+        criterion = MidasLoss(num_classes=CLASSES, feature_dims=dims, seed=0, head_input=head_input).double()
+        losses.append(criterion(given, labels, head=head).detach())
+    torch.testing.assert_close(losses[1:], losses[:1] * 2)
+    assert head_input == "concatenated" or set(seen) == {list, tuple, dict}
+
+
+def test_the_order_of_a_dict_does_not_matter():
+    features, labels = batch()
+    dims = dict(zip(["audio", "video"], WIDTHS, strict=False))
+    losses = []
+    for order in (["audio", "video"], ["video", "audio"]):
+        torch.manual_seed(0)
+        criterion = MidasLoss(num_classes=CLASSES, feature_dims=dims, seed=0).double()
+        given = {name: features[["audio", "video"].index(name)] for name in order}
+        losses.append(criterion(given, labels, head=heads(8)["linear"]).detach())
+    # Concatenated as the criterion was told, not as the batch came.
+    torch.testing.assert_close(*losses)
+
+
+def test_one_hot_labels():
+    features, labels = batch()
+    one_hot = nn.functional.one_hot(labels, CLASSES)
+    losses = [make()(features, y, head=heads(8)["linear"]).detach() for y in (labels, one_hot, one_hot.double())]
+    torch.testing.assert_close(losses[1:], losses[:1] * 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8])
+def test_labels_of_another_integer_dtype(dtype):
+    features, labels = batch()
+    losses = [make()(features, y, head=heads(8)["linear"]).detach() for y in (labels, labels.to(dtype))]
+    torch.testing.assert_close(*losses)
+
+
+def test_heads_of_ones_own():
+    features, labels = batch()
+    own = {"a": nn.Sequential(nn.Linear(3, 7), nn.ReLU(), nn.Linear(7, CLASSES)), "b": nn.Linear(5, CLASSES)}
+    for given in (own, nn.ModuleDict(own)):
+        criterion = MidasLoss(num_classes=CLASSES, unimodal_heads=given, seed=0).double()
+        assert set(criterion.parameters()) == {p for head in own.values() for p in head.parameters()}
+        criterion({"a": features[0], "b": features[1]}, labels, head=heads(8)["linear"]).backward()
+        assert all(p.grad is not None for p in criterion.parameters())
+    criterion = MidasLoss(num_classes=CLASSES, unimodal_heads=nn.ModuleList(own.values())).double()
+    assert criterion(features, labels, head=heads(8)["linear"]).ndim == 0
+
+
+def test_lazy_heads():
+    features, labels = batch()
+    own = [nn.LazyLinear(CLASSES, dtype=torch.float64) for _ in features]
+    criterion, head = MidasLoss(num_classes=CLASSES, unimodal_heads=own), nn.LazyLinear(CLASSES, dtype=torch.float64)
+    for _ in range(2):
+        criterion(features, labels, head=head).backward()
+    assert [x.in_features for x in (*own, head)] == [*WIDTHS[:2], sum(WIDTHS[:2])]
+
+
+def test_permutation_fixes_the_draw():
+    features, labels = batch()
+    head, permutation = heads(8)["linear"], torch.roll(torch.arange(9), 2)
+    # With eta = 0 nothing but the draw can differ between two calls.
+    criterion = make(eta=0)
+    assert len({criterion(features, labels, head=head, permutation=permutation).item() for _ in range(4)}) == 1
+    assert len({criterion(features, labels, head=head).item() for _ in range(4)}) > 1
+
+
+def test_generator_and_seed_fix_the_draw():
+    features, labels = batch()
+    head = heads(8)["linear"]
+
+    def loss(criterion, generator=None):
+        return criterion(features, labels, head=head, generator=generator).item()
+
+    assert loss(make(), torch.Generator().manual_seed(4)) == loss(make(), torch.Generator().manual_seed(4))
+    assert loss(make()) == loss(make())
+    unseeded = []
+    for _ in range(2):
+        torch.manual_seed(7)
+        unseeded.append(loss(MidasLoss(num_classes=CLASSES, feature_dims=WIDTHS[:2]).double()))
+    assert unseeded[0] == unseeded[1]
+    assert len({loss(make(), torch.Generator().manual_seed(k)) for k in range(8)}) > 1
+
+
+def test_the_criterion_leaves_the_global_stream_alone():
+    features, labels = batch()
+    criterion, head = make(), heads(8)["linear"]
+    before = torch.get_rng_state()
+    criterion(features, labels, head=head)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_batch_norm_sees_the_aligned_batch_alone():
+    # Statistics of mixed samples in those of the aligned ones would change the aligned logits.
+    torch.manual_seed(0)
+    head = nn.Sequential(nn.BatchNorm1d(8), nn.Linear(8, CLASSES)).double()
+    features, labels = batch()
+    criterion = make()
+    terms = criterion.terms(features, labels, head=head, generator=torch.Generator().manual_seed(0))
+    alone = nn.functional.cross_entropy(head(torch.cat(features, dim=1)), labels)
+    torch.testing.assert_close(terms.aligned, alone)
+    # And the mixed ones, both views together, see their own.
+    numbers = mc.draw(labels, CLASSES, 2, torch.Generator().manual_seed(0))
+    sources = mc.draw_sources(numbers, labels, 2)
+    flat = [x.flatten(0, 1) for x in mc.mix(features, sources)]
+    state = mc.MidasState(torch.ones(2).double(), torch.tensor(0))
+    expected, _, _ = mc.midas_objective(
+        head(torch.cat(features, dim=1)),
+        [h(f) for h, f in zip(criterion.unimodal_heads, features, strict=True)],
+        head(torch.cat(flat, dim=1)).unflatten(0, (2, -1)),
+        labels,
+        sources,
+        mc.similarity(features, sources),
+        state,
+    )
+    torch.testing.assert_close(terms.misaligned, expected.misaligned.mean())
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_small_batches(size):
+    features, _ = batch(size=size)
+    labels = torch.zeros(size, dtype=torch.int64)
+    for kind in ("linear", "two layers"):
+        criterion = make(initial_alpha=1.5)
+        terms = criterion.terms(features, labels, head=heads(8)[kind])
+        assert terms.misaligned == 0
+        assert criterion.alpha.tolist() == [1.5, 1.5]
+        assert criterion.step == 0
+        assert torch.isfinite(terms.total)
+
+
+@pytest.mark.parametrize("kind", ["linear", "two layers"])
+def test_a_nan_sample_reaches_its_pairs_only(kind):
+    features, labels = batch()[0], torch.arange(9) % CLASSES
+    features[0][2] = float("nan")
+    permutation = torch.roll(torch.arange(9), 1)
+    criterion = make(reduction="none")
+    terms = criterion.terms(features, labels, head=heads(8)[kind], permutation=permutation)
+    finite = torch.isfinite(terms.total)
+    assert (~finite).nonzero().flatten().tolist() == [2, 3]
+    assert torch.isfinite(criterion.alpha).all()
+    other = make()
+    other(features, labels, head=heads(8)[kind], permutation=permutation)
+    torch.testing.assert_close(other.alpha, criterion.alpha)
+
+
+def test_training_lowers_the_loss():
+    torch.manual_seed(0)
+    centers = [torch.randn(CLASSES, d) for d in WIDTHS[:2]]
+    labels = torch.arange(40) % CLASSES
+    inputs = [c[labels] + 0.3 * torch.randn(40, c.shape[1]) for c in centers]
+    encoders = nn.ModuleList(nn.Linear(d, 6) for d in WIDTHS[:2])
+    head = nn.Linear(12, CLASSES)
+    criterion = MidasLoss(num_classes=CLASSES, feature_dims=(6, 6), warmup_epochs=3)
+    optimizer = torch.optim.SGD([*encoders.parameters(), *head.parameters(), *criterion.parameters()], lr=0.3)
+    losses = []
+    for epoch in range(60):
+        criterion.set_epoch(epoch)
+        loss = criterion([e(x) for e, x in zip(encoders, inputs, strict=True)], labels, head=head)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    # After the warm-up, when the loss is of one kind. It ends at the entropy of the soft labels, not at 0.
+    assert losses[-1] < 0.4 * losses[3]

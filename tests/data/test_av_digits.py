@@ -1,0 +1,137 @@
+"""Spoken and written digits, on a small folder of made-up recordings in the layout of the real one."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from midas_core.data import DataError
+from midas_core.data.av_digits import BANDS, FRAMES, av_digits, log_mel, read_recordings, split_speakers
+from tests.adapters.recordings import SPEAKERS, TAKES, write_recordings
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_recordings(tmp_path_factory.mktemp("spoken"))
+
+
+@pytest.fixture(scope="module")
+def recordings(folder):
+    return read_recordings(folder)
+
+
+@pytest.fixture
+def damaged(folder, tmp_path):
+    return shutil.copytree(folder, tmp_path / "damaged")
+
+
+def test_reads_every_recording(recordings):
+    count = 10 * len(SPEAKERS) * TAKES
+    assert recordings.features.shape == (count, BANDS * FRAMES)
+    assert recordings.features.dtype == np.float32
+    assert set(recordings.speakers) == set(SPEAKERS)
+    assert np.bincount(recordings.digits).tolist() == [count // 10] * 10
+    assert recordings.names[0] == f"0_{SPEAKERS[0]}_0.wav"
+
+
+def test_log_mel_does_not_depend_on_loudness_or_length():
+    time = np.arange(4000) / 8000
+    tone = np.sin(2 * np.pi * 700 * time).astype(np.float32)
+    assert log_mel(tone).shape == log_mel(tone[:100]).shape == (BANDS, FRAMES)
+    np.testing.assert_allclose(log_mel(tone), log_mel(0.01 * tone), atol=1e-3)
+    assert log_mel(tone).max() <= 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_splits_share_no_speaker_no_recording_and_no_image(recordings, seed):
+    task = av_digits(recordings, seed, pairs=60)
+    splits = (task.training, task.validation, task.test)
+    for kind in ("speaker", "recording", "image"):
+        used = [set(split.origin[kind]) for split in splits]
+        assert not used[0] & used[1]
+        assert not used[0] & used[2]
+        assert not used[1] & used[2]
+
+
+def test_test_pairs_are_the_same_for_every_seed(recordings):
+    first, second = av_digits(recordings, 0, noise=0.5).test, av_digits(recordings, 1, noise=0.5).test
+    for kind in first.origin:
+        np.testing.assert_array_equal(first.origin[kind], second.origin[kind])
+
+
+def test_pairs_are_of_one_class(recordings):
+    task = av_digits(recordings, 0, pairs=60)
+    for split in (task.training, task.validation, task.test):
+        spoken = np.array([int(name[0]) for name in split.origin["recording"]])
+        np.testing.assert_array_equal(spoken, split.labels)
+
+
+def test_pairs_and_noise(recordings):
+    clean, noisy = av_digits(recordings, 0, pairs=200), av_digits(recordings, 0, pairs=200, noise=0.5)
+    assert len(clean.training) == len(noisy.training) == 200
+    # A blank pixel looks the same in every clean image.
+    assert np.ptp(clean.training.views[1][:, 0]) == 0
+    assert np.ptp(noisy.training.views[1][:, 0]) > 1
+
+
+def test_split_speakers_takes_turns_in_validation():
+    names = ["d", "a", "c", "b", "e"]
+    assert split_speakers(names, 0) == (["b", "c"], ["a"], ["d", "e"])
+    assert split_speakers(names, 4) == (["a", "c"], ["b"], ["d", "e"])
+
+
+def expect(root, *said):
+    with pytest.raises(DataError) as caught:
+        read_recordings(root)
+    for words in ("looked for", *said) if said[0] != "wav" else said:
+        assert words in str(caught.value)
+
+
+def test_missing_folder(tmp_path):
+    expect(tmp_path / "nowhere", "{digit}_{speaker}_{index}.wav", "found no folder")
+
+
+def test_folder_without_recordings(tmp_path):
+    (tmp_path / "notes.txt").write_text("")
+    expect(tmp_path, "found no folder recordings, but notes.txt")
+
+
+def test_folder_of_the_recordings_themselves(folder):
+    expect(folder / "recordings", "give the folder that holds recordings")
+
+
+def test_empty_folder(tmp_path):
+    (tmp_path / "recordings").mkdir()
+    expect(tmp_path, "found no such file, but nothing")
+
+
+def test_too_few_speakers(damaged):
+    for path in (damaged / "recordings").glob(f"*_{SPEAKERS[0]}_*.wav"):
+        path.unlink()
+    expect(damaged, "4 speakers or more", "found 3")
+
+
+def test_missing_digit(damaged):
+    for path in (damaged / "recordings").glob(f"7_{SPEAKERS[1]}_*.wav"):
+        path.unlink()
+    expect(damaged, f"found none of [7] by {SPEAKERS[1]}")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a sound", b"RIFF\x00\x00"])
+def test_damaged_recording_is_named(damaged, content):
+    path = damaged / "recordings" / f"3_{SPEAKERS[0]}_0.wav"
+    path.write_bytes(content)
+    expect(damaged, "wav", path.name, "expected a readable wav file")
+
+
+def test_cut_off_recording_is_named(damaged):
+    path = damaged / "recordings" / f"3_{SPEAKERS[0]}_0.wav"
+    path.write_bytes(path.read_bytes()[:44])
+    expect(damaged, "wav", path.name)
+
+
+def test_other_sampling_rate(damaged):
+    soundfile = pytest.importorskip("soundfile")
+    path = damaged / "recordings" / f"3_{SPEAKERS[0]}_0.wav"
+    soundfile.write(path, np.ones((100, 2)) * 0.1, 16000)
+    expect(damaged, "wav", path.name, "one channel at 8000 Hz, got 2 at 16000 Hz")

@@ -1,0 +1,320 @@
+"""The properties can fail: whatever is broken in a backend or in the core, each property that it breaks says so.
+
+Each mutant changes one thing, and names the properties that it breaks. They are tried by the very checks of
+`midas_core.testing` and `midas verify`, on as many cases as it takes, and must raise.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import Phase, given, settings
+
+import midas_core as mc
+from midas_core.testing import PROPERTIES, Framework, check_backend, verify_backend
+from tests.frameworks import get_framework
+
+# No shrinking, and the first failure is enough.
+BRIEF = settings(phases=[Phase.generate], report_multiple_bugs=False)
+
+
+def run_property(name, framework, examples=300):
+    @settings(BRIEF, max_examples=examples)
+    @given(case=PROPERTIES[name].cases(framework))
+    def every_case(case):
+        PROPERTIES[name].check(framework, case)
+
+    with np.errstate(all="ignore"):
+        every_case()
+
+
+def holds(name, framework):
+    try:
+        run_property(name, framework)
+    except AssertionError:
+        return False
+    return True
+
+
+def must_break(framework, names):
+    missed = [name for name in names if holds(name, framework)]
+    assert not missed, f"not noticed by {missed}"
+
+
+def with_backend(framework: Framework, **methods) -> Framework:
+    """Return the framework with some methods of its backend replaced."""
+    own = framework.backend
+    broken = type("Broken", (type(own),), {name: staticmethod(f) for name, f in methods.items()})(own.name, own.xp)
+    framework.backend = broken
+    return framework
+
+
+def with_namespace(framework: Framework, **functions) -> Framework:
+    """Return the framework with some functions of its namespace replaced."""
+    own = framework.backend
+    xp = SimpleNamespace(**{name: getattr(own.xp, name) for name in dir(own.xp) if not name.startswith("__")})
+    vars(xp).update(functions)
+    framework.backend = type(own)(own.name, xp)
+    return framework
+
+
+def replace_in_core(monkeypatch, module, name, breaking):
+    """Replace a function in every module of the core that holds it."""
+    own = getattr(sys.modules[f"midas_core.{module}"], name)
+    for each in [m for key, m in sys.modules.items() if key.startswith("midas_core")]:
+        if vars(each).get(name) is own:
+            monkeypatch.setattr(each, name, breaking(own))
+
+
+@pytest.mark.parametrize("name", [name for name in PROPERTIES if name != "autograd"])
+def test_a_copy_that_is_not_broken_passes(name):
+    run_property(name, with_namespace(with_backend(get_framework("numpy"))), examples=30)
+
+
+def _take_next(x, indices, *, axis=0):
+    return np.take(x, (indices + 1) % x.shape[axis], axis=axis)
+
+
+def _take_along_next(x, indices, *, axis):
+    return np.take_along_axis(x, (indices + 1) % x.shape[axis], axis=axis)
+
+
+def _half_logsumexp(x):
+    return np.logaddexp.reduce(x.astype("float16"), axis=-1).astype(x.dtype)
+
+
+def _naive_logsumexp(x):
+    return np.log(np.sum(np.exp(x), axis=-1))
+
+
+def _uniform(draw):
+    def uniform(shape, like, rng):
+        return np.asarray(draw(rng, shape), dtype=np.float32)
+
+    return {"uniform": uniform}
+
+
+STEP = ("soft labels", "losses", "gradients")
+BACKENDS = {
+    "logsumexp a little off": (
+        lambda f: with_backend(f, logsumexp=lambda x: np.logaddexp.reduce(x, axis=-1) + 1e-4),
+        ("losses", "gradients", "finite differences", "extremes", "half precision"),
+    ),
+    "logsumexp in half precision": (lambda f: with_backend(f, logsumexp=_half_logsumexp), (*STEP, "extremes")),
+    "logsumexp that overflows": (lambda f: with_backend(f, logsumexp=_naive_logsumexp), ("extremes", "losses")),
+    "logsumexp of the absolute": (
+        lambda f: with_backend(f, logsumexp=lambda x: np.logaddexp.reduce(np.abs(x), axis=-1)),
+        ("losses", "gradients", "not finite", "half precision"),
+    ),
+    "take of the neighbour": (lambda f: with_namespace(f, take=_take_next), ("pairs", "soft labels")),
+    "take_along_axis of the neighbour": (lambda f: with_namespace(f, take_along_axis=_take_along_next), STEP),
+    "the strong modality for the weak": (lambda f: with_namespace(f, argmin=np.argmax), ("alpha",)),
+    "sums a little large": (
+        lambda f: with_namespace(f, sum=lambda x, **k: np.sum(x, **k) * 1.001),
+        ("losses", "soft labels", "half precision"),
+    ),
+    "no floor under alpha": (lambda f: with_backend(f, at_least=lambda x, low: x), ("alpha",)),
+    "no cap on alpha": (lambda f: with_backend(f, at_most=lambda x, high: x), ("alpha",)),
+    "everything is finite": (
+        lambda f: with_namespace(f, isfinite=lambda x: np.ones(np.shape(x), dtype=bool)),
+        ("not finite",),
+    ),
+    "nothing is finite": (
+        lambda f: with_namespace(f, isfinite=lambda x: np.zeros(np.shape(x), dtype=bool)),
+        ("alpha", "not finite"),
+    ),
+    "a maximum of the first entry": (lambda f: with_namespace(f, max=_first), ("soft labels", "extremes")),
+    "roots doubled": (lambda f: with_namespace(f, sqrt=lambda x: 2 * np.sqrt(x)), ("soft labels", "losses")),
+    "a draw of one number": (
+        lambda f: with_backend(f, **_uniform(lambda rng, shape: np.full(shape, 0.5))),
+        ("draws",),
+    ),
+    "a draw that knows no seed": (
+        lambda f: with_backend(f, **_uniform(lambda rng, shape: np.random.default_rng().random(shape))),
+        ("draws",),
+    ),
+    "a draw beyond one": (
+        lambda f: with_backend(f, **_uniform(lambda rng, shape: 2 * rng.random(shape))),
+        ("draws",),
+    ),
+}
+
+
+def _first(x, *, axis=None, keepdims=False):
+    if axis is None:
+        return x.reshape(-1)[0]
+    first = np.take(x, 0, axis=axis)
+    return np.expand_dims(first, axis) if keepdims else first
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_broken_backend(name):
+    breaking, properties = BACKENDS[name]
+    for each in properties:
+        must_break(breaking(get_framework("numpy")), [each])
+
+
+CORE = {
+    "half of the hard-sample weight": (
+        *("similarity", "hard_sample_weight", lambda own: lambda s: own(s) / 2),
+        ("soft labels", "losses"),
+    ),
+    "a hard-sample weight of 1 + s": (
+        "similarity",
+        "hard_sample_weight",
+        lambda own: lambda s: 1 + s,
+        ("soft labels",),
+    ),
+    "no mask": (
+        *("misalignment", "pair_mask", lambda own: lambda classes, **k: np.ones_like(own(classes, **k))),
+        ("pairs", "soft labels", "losses", "alpha"),
+    ),
+    "shares of one half": (
+        *("confidence", "normalized_confidence", lambda own: lambda x, **k: np.full_like(x, 1 / len(x))),
+        ("soft labels", "losses"),
+    ),
+    "shares of the squares": (
+        *("confidence", "normalized_confidence", lambda own: lambda x, **k: own(2 * x, **k)),
+        ("soft labels", "losses", "half precision"),
+    ),
+    "confidence of the wrong class": (
+        *("confidence", "log_confidence", lambda own: lambda z, y, **k: own(z, (y + 1) % z.shape[-1], **k)),
+        ("soft labels",),
+    ),
+    "likelihood of the wrong sign": (
+        *("cross_entropy", "log_likelihoods", lambda own: lambda *a, **k: tuple(-x for x in own(*a, **k))),
+        ("losses", "soft labels", "extremes"),
+    ),
+    "soft labels of the first modality": (
+        *("confidence", "soft_labels", lambda own: lambda s, c, n, **k: own(s[:1], c[:1], n, **k)),
+        ("soft labels",),
+    ),
+    "similarity with the sign turned": (
+        *("similarity", "similarity", lambda own: lambda *a, **k: -own(*a, **k)),
+        ("soft labels", "extremes"),
+    ),
+    "the distance for the cosine": (
+        *("similarity", "similarity", lambda own: lambda f, s, kind, **k: own(f, s, "l2", **k)),
+        ("soft labels",),
+    ),
+    "alpha the wrong way": (
+        *("alpha", "next_state", lambda own: lambda *a, **k: own(*a, **(k | {"eta": -k["eta"]}))),
+        ("alpha",),
+    ),
+    "alpha in larger steps": (
+        *("alpha", "next_state", lambda own: lambda *a, **k: own(*a, **(k | {"eta": 1.01 * k["eta"]}))),
+        ("alpha",),
+    ),
+    "the difference for the sign": (
+        *("alpha", "next_state", lambda own: lambda *a, **k: own(*a, **(k | {"alpha_update": "difference"}))),
+        ("alpha",),
+    ),
+    "a step that is not counted": (
+        *("alpha", "next_state", lambda own: lambda state, *a, **k: own(state, *a, **k)._replace(step=state.step)),
+        ("alpha",),
+    ),
+    "alpha on the old modality": (
+        *("alpha", "current_alpha", lambda own: lambda state, weak, **k: state.alpha),
+        ("alpha", "soft labels"),
+    ),
+    "alpha made of what is masked too": (
+        *("alpha", "imbalance", lambda own: lambda s, mask, **k: own(s, np.ones_like(mask), **k)),
+        ("alpha", "soft labels"),
+    ),
+    "alpha made of what is not finite": (
+        *("alpha", "finite_pairs", lambda own: lambda mask, *a, **k: mask),
+        ("not finite",),
+    ),
+    "the official gap turned": (
+        *("alpha", "official_gap", lambda own: lambda *a, **k: (own(*a, **k)[0], -own(*a, **k)[1])),
+        ("alpha",),
+    ),
+    "the views exchanged": (
+        *("misalignment", "source_matrix", lambda own: lambda *a, **k: own(*a, **k)[:, ::-1]),
+        ("pairs",),
+    ),
+    "one view twice": (
+        *("misalignment", "source_matrix", lambda own: lambda *a, **k: own(*a, **k)[:, [0, 0]]),
+        ("pairs", "soft labels"),
+    ),
+    "partners of the same class": (
+        *("misalignment", "different_class_permutation", lambda own: lambda y, s, *a, **k: np.argsort(s)),
+        ("pairs",),
+    ),
+    "nobody has a partner": (
+        *("misalignment", "different_class_permutation", lambda own: lambda y, *a, **k: np.arange(len(y))),
+        ("pairs",),
+    ),
+    "a partner for several": (
+        *("misalignment", "plain_permutation", lambda own: lambda x, **k: np.zeros(len(x), dtype=int)),
+        ("pairs",),
+    ),
+    "the modalities mixed up": (
+        *("misalignment", "mix", lambda own: lambda f, s, **k: own(f, s[::-1], **k)),
+        ("pairs",),
+    ),
+    "missing modalities count": (
+        *("missing", "unimodal_scale", lambda own: lambda p, dtype, bk: np.ones(p.T.shape, dtype)),
+        ("losses",),
+    ),
+    "fused gradients scaled": (
+        *("gradients", "midas_gradients", lambda own: lambda *a, **k: _scaled(own(*a, **k), "fused")),
+        ("gradients", "finite differences", "half precision"),
+    ),
+    "mixed gradients scaled": (
+        *("gradients", "midas_gradients", lambda own: lambda *a, **k: _scaled(own(*a, **k), "mixed")),
+        ("gradients", "finite differences"),
+    ),
+}
+
+
+def _scaled(gradients, name):
+    return gradients._replace(**{name: getattr(gradients, name) * 1.001})
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_broken_core(name, monkeypatch):
+    module, function, breaking, properties = CORE[name]
+    replace_in_core(monkeypatch, module, function, breaking)
+    must_break(get_framework("numpy"), properties)
+
+
+AUTOGRAD = {
+    "no stopped gradient": {"stop_gradient": lambda x: x},
+    "a stopped gradient too many": {"logsumexp": lambda x: x.detach().logsumexp(dim=-1)},
+    "a gradient of one half": {"logsumexp": lambda x: (x.logsumexp(dim=-1) + x.detach().logsumexp(dim=-1)) / 2},
+}
+
+
+@pytest.mark.parametrize("name", AUTOGRAD)
+def test_broken_autograd(name):
+    run_property("autograd", get_framework("torch"), examples=30)
+    broken = with_backend(get_framework("torch"), **AUTOGRAD[name])
+    run_property("losses", broken, examples=30)
+    must_break(broken, ["autograd"])
+
+
+def test_one_line_of_a_test_suite_says_what_is_wrong_and_how_to_make_it_again():
+    broken = with_namespace(get_framework("numpy"), argmin=np.argmax)
+    with pytest.raises(AssertionError, match=r"(?s)numpy: alpha: .*times the allowed error.*make_problem\("):
+        check_backend(broken, properties=["alpha"], examples=30)
+    verdicts = [next(verify_backend(broken, properties=["alpha"], examples=30, seed=3)) for _ in range(2)]
+    assert verdicts[0].message == verdicts[1].message, "the same seed finds the same case"
+    assert verdicts[0].agrees is False
+
+
+def test_half_precision_that_stays_half(monkeypatch):
+    monkeypatch.setattr("midas_core.cross_entropy.in_full_precision", lambda x, **k: x)
+    must_break(get_framework("numpy"), ["half precision"])
+
+
+def test_a_backend_of_nothing_is_no_success():
+    class Bare(Framework):
+        half = ()
+
+    bare = Bare(mc.backends.Backend("bare", np))
+    with pytest.raises(AssertionError, match="no property could be tried"):
+        check_backend(bare, properties=["draws", "autograd"])
