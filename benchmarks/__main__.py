@@ -54,16 +54,18 @@ def bench(device: str, threads: int, only: tuple[str, ...], quick: bool, json_fi
 
     import torch
 
-    from benchmarks.results import write_json
     from benchmarks.run import run_bench
+    from midas_core.runs.files import check_writable, write_json
 
     if device == "cuda" and not torch.cuda.is_available():
         raise Failure("--device cuda: PyTorch finds no CUDA device here")
     console = make_console(140)
     try:
+        if json_file is not None:
+            check_writable(json_file)
         content = run_bench(only, device=device, thread_count=threads, quick=quick, output=output, console=console)
         if json_file is not None:
-            write_json(content, json_file)
+            write_json(json_file, content)
     except (ImportError, OSError) as error:
         raise Failure(str(error)) from error
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import torch
 
 from benchmarks.timing import Times
 from midas_core import __version__
+from midas_core.runs.files import package_versions
 
 PACKAGES = ("numpy", "array-api-compat", "torch", "jax", "tensorflow", "tensorflow-cpu", "cupy-cuda12x", "transformers")
 
@@ -72,16 +71,10 @@ def as_json(
     return {
         "options": dict(options),
         "machine": machine,
-        "versions": versions(),
+        "versions": {"midas_core": __version__, **package_versions(*PACKAGES)},
         "left_out": list(left_out),
         "sections": rows,
     }
-
-
-def write_json(content: Any, path: Path) -> None:
-    """Write a JSON file, making the folder where it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def machine(device: str) -> dict[str, Any]:
@@ -109,14 +102,3 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what took part, where it is installed."""
-    found = {"midas_core": __version__, "python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

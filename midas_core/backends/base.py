@@ -5,6 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 Array = Any
 """An array of any supported framework."""
 
@@ -80,6 +83,15 @@ class Backend:
     def scatter(self, permutation: Array, values: Array) -> Array:
         """Return ``x`` with ``x[permutation] = values``."""
         return self.xp.take(values, self.xp.argsort(permutation), axis=0)
+
+    def to_numpy(self, x: Array) -> NDArray[Any]:
+        """Return ``x`` as a NumPy array on the host, without gradients; half precision as float32."""
+        found = np.asarray(x)
+        return found.astype(np.float32) if found.dtype.name in ("bfloat16", "float16") else found
+
+    def from_numpy(self, values: NDArray[Any], like: Array) -> Array:
+        """Return a NumPy array as one of the framework, with the dtype and on the device of ``like``."""
+        return self.xp.asarray(np.ascontiguousarray(values), dtype=like.dtype, device=self.device(like))
 
     def uniform(self, shape: tuple[Any, ...], like: Array, rng: Any) -> Array:
         """Draw float32 numbers in [0, 1) on the device of ``like``.

@@ -6,6 +6,7 @@ from typing import Any
 
 import array_api_compat.numpy as xp
 import numpy as np
+from numpy.typing import NDArray
 
 from midas_core.backends.base import Array, Backend
 
@@ -41,6 +42,10 @@ class NumpyBackend(Backend):
         elif type(y) in (int, float):
             y = x.dtype.type(y)  # type: ignore[union-attr]
         return np.where(condition, x, y)
+
+    def from_numpy(self, values: NDArray[Any], like: Array) -> Array:
+        """Cast."""
+        return values.astype(like.dtype, copy=False)
 
     def uniform(self, shape: tuple[Any, ...], like: Array, rng: Any) -> Array:
         """Draw from ``numpy.random.default_rng(rng)``."""

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from midas_core.backends.base import Array, Backend, require
 
 tf = require("tensorflow", "TensorFlow", "tensorflow")
@@ -127,6 +130,10 @@ class TensorflowBackend(Backend):
     def scatter(self, permutation: Array, values: Array) -> Array:
         """Add up one value a place: ``scatter_nd`` is slower, XLA's ``invert_permutation`` refuses some inputs."""
         return tf.math.unsorted_segment_sum(values, permutation, self.length(permutation))
+
+    def from_numpy(self, values: NDArray[Any], like: Array) -> Array:
+        """Convert and cast: NumPy has no bfloat16."""
+        return tf.cast(tf.convert_to_tensor(np.ascontiguousarray(values)), like.dtype)
 
     def uniform(self, shape: tuple[Any, ...], like: Array, rng: Any) -> Array:
         """Draw statefully (a generator, or the global one) or statelessly (a seed of two integers)."""

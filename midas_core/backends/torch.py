@@ -5,6 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from midas_core.backends.base import Array, Backend, require
 
 torch = require("torch", "PyTorch", "torch")
@@ -90,6 +93,15 @@ class TorchBackend(Backend):
     def scatter(self, permutation: Array, values: Array) -> Array:
         """Scatter."""
         return torch.empty_like(values).scatter_(0, permutation, values)
+
+    def to_numpy(self, x: Array) -> NDArray[Any]:
+        """Detach, copy to the host; NumPy has no bfloat16."""
+        x = x.detach().cpu()
+        return np.asarray((x.float() if x.is_floating_point() and x.dtype.itemsize < 4 else x).numpy())
+
+    def from_numpy(self, values: NDArray[Any], like: Array) -> Array:
+        """Copy to the device of ``like``."""
+        return torch.as_tensor(np.ascontiguousarray(values), device=like.device).to(like.dtype)
 
     def uniform(self, shape: tuple[Any, ...], like: Array, rng: Any) -> Array:
         """Draw on the device of ``like``, without a copy from the host."""

@@ -58,14 +58,17 @@ def verify(
     except ImportError as error:
         raise Failure(str(error)) from error
 
+    from midas_core.runs.files import check_writable
     from midas_core.testing import PROPERTIES
-    from midas_core.testing.over_backends import run_verify, write_json
+    from midas_core.testing.over_backends import run_verify, write_verdicts
 
     unknown = [name for name in properties if name not in PROPERTIES]
     if unknown:
         raise click.UsageError(f"--property: expected one of {', '.join(PROPERTIES)}, got {unknown[0]!r}")
     console = make_console()
     try:
+        if json_file is not None:
+            check_writable(json_file)
         verdicts = run_verify(
             backends or BACKENDS,
             device=device,
@@ -77,7 +80,7 @@ def verify(
             console=console,
         )
         if json_file is not None:
-            write_json(verdicts, json_file, examples=examples, seed=seed)
+            write_verdicts(verdicts, json_file, examples=examples, seed=seed)
     except (ImportError, OSError) as error:
         raise Failure(str(error)) from error
     if not any(v.agrees is not None for v in verdicts):

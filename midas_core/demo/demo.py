@@ -12,7 +12,7 @@ from midas_core.demo.figure import draw_figure
 from midas_core.demo.methods import FUSED, alone
 from midas_core.demo.progress import follow_jobs
 from midas_core.demo.report import report_task
-from midas_core.demo.results import TaskResults, as_json, versions, write_json
+from midas_core.demo.results import TaskResults, as_json, versions
 from midas_core.demo.runner import Job
 from midas_core.demo.settings import DEFAULT, SETTINGS, Settings
 from midas_core.demo.summary import summarize
@@ -20,6 +20,7 @@ from midas_core.demo.table import difference_table, results_table
 from midas_core.demo.tasks import TASKS, Make, load
 from midas_core.demo.training import Hyperparameters
 from midas_core.demo.tune import best, tune, tuning_table
+from midas_core.runs.files import write_json
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def run_demo(options: Options, console: Console) -> None:
             console.print(line, markup=False, highlight=False)
         console.print(f"Report of joint training and MIDAS: {page}")
     for file in {options.output / "results.json", options.json} - {None}:
-        write_json(content, file)  # type: ignore[arg-type]
+        write_json(file, content)  # type: ignore[arg-type]
         console.print(f"Every number of every seed: {file}")
 
 
@@ -105,7 +106,7 @@ def run_tuning(options: Options, console: Console) -> None:
         tasks.append({"name": name, "best": best(trials), "trials": [trial._asdict() for trial in trials]})
     content = {"options": _as_text(options), "versions": versions(), "tasks": tasks}
     path = options.json or options.output / "tuning.json"
-    write_json(content, path)
+    write_json(path, content)
     console.print(f"Every number of every seed: {path}")
 
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import math
-import platform
 from dataclasses import asdict, dataclass, fields, replace
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from midas_core import __version__
 from midas_core.demo.summary import summarize
 from midas_core.demo.training import Run
+from midas_core.runs.files import package_versions
 
 
 @dataclass(frozen=True)
@@ -59,20 +55,4 @@ def as_json(results: list[TaskResults], options: dict[str, Any]) -> dict[str, An
 
 def versions() -> dict[str, str]:
     """Return the versions of what took part."""
-    found = {name: version(name) for name in ("torch", "numpy", "scikit-learn")}
-    return {"midas_core": __version__, "python": platform.python_version(), **found}
-
-
-def write_json(content: dict[str, Any], path: Path) -> None:
-    """Write a JSON file, making the folder where it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(_finite(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _finite(value: Any) -> Any:
-    # JSON has no NaN: a training that diverged says null.
-    if isinstance(value, dict):
-        return {key: _finite(x) for key, x in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(x) for x in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return {"midas_core": __version__, **package_versions("torch", "keras", "numpy", "scikit-learn")}

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from midas_core.backends import Array, require
-from midas_core.diagnostics.arrays import to_host
+from midas_core.backends import Array, get_backend, require
 from midas_core.diagnostics.calibration import calibration_error, reliability_bins
 from midas_core.diagnostics.evaluate import Model
 from midas_core.diagnostics.measures import Kept, class_scores, modality_scores
@@ -251,7 +250,7 @@ class Diagnostics:
         given = self._structure.unpack(features, "features")
         if len(given) > MOST:
             raise ValueError(f"features: expected at most {MOST} modalities, whose coalitions can be counted")
-        host, truth = [to_host(x) for x in given], to_host(labels)
+        host, truth = [_to_numpy(x) for x in given], _to_numpy(labels)
         if not np.issubdtype(truth.dtype, np.integer) or truth.ndim != 1:
             raise ValueError(
                 f"labels: expected class indices of shape (B,) and an integer dtype, got {truth.shape}, {truth.dtype}"
@@ -282,15 +281,19 @@ class Diagnostics:
         """Return which modalities the samples have, shape (B, M)."""
         assert self._structure is not None
         if hasattr(present, "shape"):
-            there = to_host(present)
+            there = _to_numpy(present)
         else:
-            there = np.stack([to_host(x) for x in self._structure.unpack(present, "present")], axis=-1)
+            there = np.stack([_to_numpy(x) for x in self._structure.unpack(present, "present")], axis=-1)
         if there.dtype != np.bool_ or there.shape != (count, self._structure.count):
             raise ValueError(
                 f"present: expected shape (B, M) = ({count}, {self._structure.count}) and bool, "
                 f"got {there.shape}, {there.dtype}"
             )
         return there
+
+
+def _to_numpy(x: Array) -> NDArray[Any]:
+    return get_backend(x).to_numpy(x)
 
 
 def diagnose(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from midas_core.backends import Array, get_backend
-from midas_core.diagnostics.arrays import Floats, back_like, evaluating, log_softmax, no_gradients
+from midas_core.diagnostics.arrays import Floats, evaluating, log_softmax, no_gradients
 from midas_core.modalities import Modalities
 from midas_core.validation import shape_text
 
@@ -46,16 +46,16 @@ class Model:
         self._num_classes, self._concatenated = num_classes, concatenated
         self._structure, self._like = structure, structure.pack([None] * structure.count, like)
         given = structure.unpack(like, "features")
-        self._back = [back_like(x) for x in given]
-        self._framework = get_backend(given[0]).name
+        # No samples are held, only their dtype and device.
+        self._backends, self._likes = [get_backend(x) for x in given], [x[:0, ...] for x in given]
         self.batch_size = batch_size
 
     def log_probabilities(self, features: Sequence[NDArray[Any]]) -> Floats:
         """Return the log-probabilities of the fused classes, shape (B, C)."""
         if self._concatenated:
-            given = self._back[0](np.concatenate(list(features), axis=1))
+            given = self._from_numpy(0, np.concatenate(list(features), axis=1))
         else:
-            items = [back(x) for back, x in zip(self._back, features, strict=True)]
+            items = [self._from_numpy(m, x) for m, x in enumerate(features)]
             given = self._structure.pack(items, self._like)
         return self._call("head", self._head, given, len(features[0]))
 
@@ -64,9 +64,10 @@ class Model:
         if self._unimodal_heads is None:
             return None
         found = []
-        for m, (head, back, x) in enumerate(zip(self._unimodal_heads, self._back, features, strict=True)):
+        for m, (head, x) in enumerate(zip(self._unimodal_heads, features, strict=True)):
             name = f"unimodal head of {self._structure.title(m)}"
-            found.append(np.concatenate([self._call(name, head, back(part), len(part)) for part in self._chunks(x)]))
+            parts = [self._call(name, head, self._from_numpy(m, part), len(part)) for part in self._chunks(x)]
+            found.append(np.concatenate(parts))
         return found
 
     def gather(self, features: Sequence[NDArray[Any]], sources: NDArray[Any]) -> Any:
@@ -75,11 +76,14 @@ class Model:
             chunk = slice(start, start + self.batch_size)
             yield chunk, self.log_probabilities([x[rows[chunk]] for x, rows in zip(features, sources, strict=True)])
 
+    def _from_numpy(self, m: int, values: NDArray[Any]) -> Array:
+        return self._backends[m].from_numpy(values, self._likes[m])
+
     def _chunks(self, x: NDArray[Any]) -> list[NDArray[Any]]:
         return [x[start : start + self.batch_size] for start in range(0, max(len(x), 1), self.batch_size)]
 
     def _call(self, name: str, function: Callable[..., Array], given: Any, count: int) -> Floats:
-        with no_gradients(self._framework), evaluating(function):
+        with no_gradients(self._backends[0].name), evaluating(function):
             logits = function(given)
         if tuple(getattr(logits, "shape", ())) != (count, self._num_classes):
             found = shape_text(logits) if hasattr(logits, "shape") else type(logits).__name__

@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from midas_core.runs.names import finite
-
 FORMAT, VERSION = "midas-run", 1
 INFO, METRICS, TABLE, DIAGNOSTICS, TENSORBOARD = (
     "run.json",
@@ -171,14 +169,6 @@ def clear_run(folder: str | os.PathLike[str]) -> None:
     """Remove the files of a run from a folder, and nothing else, so that another run can begin there."""
     for name in (INFO, METRICS, TABLE, DIAGNOSTICS):
         (Path(folder) / name).unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file as a whole or not at all."""
-    text = json.dumps(finite(content), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
 
 
 def _read_info(path: Path) -> dict[str, Any]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import os
-import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
 from midas_core.objective import MidasTerms
+from midas_core.runs.files import finite, package_versions, write_json
 from midas_core.runs.folder import (
     DIAGNOSTICS,
     FORMAT,
@@ -26,9 +25,8 @@ from midas_core.runs.folder import (
     RunError,
     read_metrics,
     read_run,
-    write_json,
 )
-from midas_core.runs.names import finite, flatten, on_host, term_metrics
+from midas_core.runs.names import as_python, flatten, term_metrics
 from midas_core.runs.tensorboard import open_tensorboard
 from midas_core.validation import check_number
 
@@ -98,7 +96,7 @@ class RunLogger:
             "modalities": list(self.modalities),
             "class_names": None if class_names is None else list(_names("class_names", class_names)),
             "config": _plain(config or {}),
-            "versions": _versions(),
+            "versions": package_versions(*PACKAGES),
         }
         self.folder.mkdir(parents=True, exist_ok=True)
         resumed = (self.folder / INFO).exists()
@@ -272,16 +270,6 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 def _plain(value: Any) -> Any:
     """Return what JSON holds: numbers, text, lists and dicts; anything else as text."""
     if value is None or isinstance(value, bool | int | float | str):
@@ -290,7 +278,7 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(x) for key, x in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(x) for x in value]
-    number = on_host(value)
+    number = as_python(value)
     return str(value) if number is value else _plain(number)
 
 

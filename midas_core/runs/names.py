@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from midas_core.backends import get_backend
 from midas_core.objective import MidasTerms
 
 PER_MODALITY = ("unimodal_loss", "alpha", "confidence", "fused_confidence")
@@ -97,34 +99,26 @@ def flatten(metrics: Mapping[str, Any], modalities: Sequence[str]) -> dict[str, 
         if isinstance(value, Mapping):
             if set(value) != set(modalities):
                 raise ValueError(f"{name}: expected one value for each of {list(modalities)}, got {list(value)}")
-            flat |= {f"{name}_{each}": _number(name, on_host(value[each])) for each in modalities}
+            flat |= {f"{name}_{each}": _number(name, as_python(value[each])) for each in modalities}
             continue
-        value = on_host(value)
+        value = as_python(value)
         if not isinstance(value, list | tuple):
             flat[name] = _number(name, value)
             continue
         if len(value) != len(modalities):
             raise ValueError(f"{name}: expected {len(modalities)} values, one for each modality, got {len(value)}")
-        flat |= {f"{name}_{each}": _number(name, on_host(x)) for each, x in zip(modalities, value, strict=True)}
+        flat |= {f"{name}_{each}": _number(name, as_python(x)) for each, x in zip(modalities, value, strict=True)}
     return flat
 
 
-def on_host(value: Any) -> Any:
+def as_python(value: Any) -> Any:
     """Return an array of any framework as (lists of) Python numbers, anything else as it is."""
-    if hasattr(value, "detach"):
-        value = value.detach()
-    if hasattr(value, "numpy") and not hasattr(value, "tolist"):
-        value = value.numpy()
-    return value.tolist() if hasattr(value, "tolist") else value
-
-
-def finite(value: Any) -> Any:
-    """Return ``value`` with None in the place of NaN and infinity, which JSON does not have."""
-    if isinstance(value, Mapping):
-        return {str(key): finite(x) for key, x in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(x) for x in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if not hasattr(value, "__array__"):
+        return value
+    try:
+        return get_backend(value).to_numpy(value).tolist()
+    except TypeError:  # a variable of Keras
+        return np.asarray(value).tolist()
 
 
 def _number(name: str, value: Any) -> float:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import platform
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 import midas_core
+from midas_core.runs.files import package_versions, write_json
 from midas_core.testing import Verdict, load_framework, verify_backend
 from midas_core.testing.frameworks import KINDS
 
@@ -109,19 +107,17 @@ def table_of(verdicts: Sequence[Verdict]) -> Table:
     return table
 
 
-def write_json(verdicts: Sequence[Verdict], path: Path, *, examples: int, seed: int) -> None:
+def write_verdicts(verdicts: Sequence[Verdict], path: Path, *, examples: int, seed: int) -> None:
     """Write the verdicts, and with what they were found."""
     content = {
         "midas_core": midas_core.__version__,
-        "python": sys.version.split()[0],
         "platform": platform.platform(),
-        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "packages": package_versions(*PACKAGES),
         "examples": examples,
         "seed": seed,
         "verdicts": [asdict(v) for v in verdicts],
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    write_json(path, content)
 
 
 def _devices(backend: str) -> list[str]:
@@ -135,10 +131,3 @@ def _number(error: float | None) -> str:
     if error is None:
         return ""
     return "exact" if error == 0 else f"{error:.3f}"
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

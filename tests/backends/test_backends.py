@@ -309,3 +309,28 @@ def test_a_missing_backend_skips_or_fails_as_the_environment_says(monkeypatch):
     monkeypatch.setenv("MIDAS_REQUIRED_BACKENDS", "numpy,jax")
     with pytest.raises(pytest.fail.Exception, match="required"):
         get_framework("jax")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.bool_])
+def test_to_the_host_and_back(framework, dtype):
+    values = np.array([[0, 1], [2, 3], [4, 0]]).astype(dtype)
+    with framework.scope(np.float64):
+        x = framework.array(values)
+        found = framework.backend.to_numpy(x)
+        assert type(found) is np.ndarray
+        np.testing.assert_array_equal(found, values)
+        back = framework.backend.from_numpy(values[::2].astype(np.float64), x)
+        assert mc.get_backend(back) is framework.backend
+        assert back.dtype == x.dtype
+        np.testing.assert_array_equal(framework.numpy(back), values[::2])
+
+
+def test_half_precision_comes_to_the_host_as_float32():
+    import torch
+
+    x = torch.tensor([0.5, 1.5], dtype=torch.bfloat16, requires_grad=True)
+    backend = mc.get_backend(x)
+    assert backend.to_numpy(x).dtype == np.float32
+    assert backend.from_numpy(np.ones(2), x).dtype == torch.bfloat16
+    half = np.ones(2, np.float16)
+    assert mc.get_backend(half).to_numpy(half).dtype == np.float32

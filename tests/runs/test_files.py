@@ -1,0 +1,71 @@
+"""JSON that any reader takes, whole or not at all."""
+
+import json
+import os
+
+import pytest
+
+from midas_core.runs.files import check_writable, package_versions, write_json, write_whole
+
+
+def test_what_is_not_finite_becomes_null(tmp_path):
+    path = tmp_path / "new" / "file.json"
+    write_json(path, {"loss": float("nan"), "values": (1.0, float("inf")), 3: [-float("inf")], "name": "é\udc80"})
+    assert json.loads(path.read_text()) == {"loss": None, "values": [1.0, None], "3": [None], "name": "é\udc80"}
+    assert "NaN" not in path.read_text()
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "file.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+
+    def full(*arguments):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="no space left"):
+        write_json(path, {"a": 2})
+    monkeypatch.undo()
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_readers_never_see_half_a_file(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_whole(path, b"old")
+    seen, replace = [], os.replace
+
+    def look(beside, target):
+        seen.append((path.read_bytes(), beside.read_bytes()))
+        replace(beside, target)
+
+    monkeypatch.setattr(os, "replace", look)
+    write_whole(path, b"new")
+    assert seen == [(b"old", b"new")]
+
+
+def test_a_symbolic_link_is_replaced_not_followed(tmp_path):
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_text("precious")
+    link.symlink_to(target)
+    write_whole(link, b"page")
+    assert target.read_text() == "precious"
+    assert link.read_text() == "page"
+    assert not link.is_symlink()
+
+
+def test_check_writable(tmp_path):
+    check_writable(tmp_path / "new" / "file.json")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "new"]
+    with pytest.raises(IsADirectoryError, match="expected a file, got a folder"):
+        check_writable(tmp_path / "new")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        check_writable(tmp_path / "file" / "inside.json")
+
+
+def test_versions():
+    found = package_versions("numpy", "no-such-package")
+    assert list(found) == ["python", "numpy"]
