@@ -29,6 +29,9 @@ except ImportError as error:
 assert message == "PyTorch is not installed: pip install 'midas-multimodal[torch]'", message
 
 command = Path(sys.executable).with_name("midas")
+result = subprocess.run([command, "--version"], capture_output=True, text=True)
+assert midas_core.__version__ in result.stdout, result
+
 result = subprocess.run([command, "demo"], capture_output=True, text=True)
 assert result.returncode == 2, result
 assert "pip install 'midas-multimodal[demo]'" in result.stderr, result

@@ -101,7 +101,7 @@ class Backend:
         raise NotImplementedError(f"the {self.name} backend draws no random numbers")
 
 
-def require(module: str, package: str, extra: str) -> Any:
+def require(module: str, package: str, *extras: str) -> Any:
     """Import ``module`` or say what to install.
 
     Parameters
@@ -110,8 +110,8 @@ def require(module: str, package: str, extra: str) -> Any:
         Import name.
     package : str
         What people call it.
-    extra : str
-        The extra of this distribution that installs it.
+    *extras : str
+        The extras of this distribution that install it, any of which will do.
 
     Returns
     -------
@@ -128,4 +128,5 @@ def require(module: str, package: str, extra: str) -> Any:
         # A module that is there but lacks a part of its own is another problem.
         if error.name != module.partition(".")[0] and error.name != module:
             raise
-        raise ImportError(f"{package} is not installed: pip install 'midas-multimodal[{extra}]'") from error
+        ways = " or ".join(f"pip install 'midas-multimodal[{extra}]'" for extra in extras)
+        raise ImportError(f"{package} is not installed: {ways}") from error

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from midas_core.backends.base import Array, Backend, require
 
-cupy = require("cupy", "CuPy", "cupy")
-xp = require("array_api_compat.cupy", "array-api-compat", "cupy")
+cupy = require("cupy", "CuPy", "cupy-cuda12x", "cupy-cuda13x")
+xp = require("array_api_compat.cupy", "array-api-compat", "cupy-cuda12x", "cupy-cuda13x")
 
 
 class CupyBackend(Backend):  # pragma: no cover - needs a GPU

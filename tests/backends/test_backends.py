@@ -95,7 +95,7 @@ print([m for m in {FRAMEWORKS!r} if m in sys.modules])"""
         ("torch", "PyTorch", "torch"),
         ("jax", "JAX", "jax"),
         ("tensorflow", "TensorFlow", "tensorflow"),
-        ("cupy", "CuPy", "cupy"),
+        ("cupy", "CuPy", "cupy-cuda12x]' or pip install 'midas-multimodal[cupy-cuda13x"),
         ("array_api_strict", "array-api-strict", "test"),
     ],
 )
