@@ -1,7 +1,7 @@
 """Write the tables of recorded results into a document.
 
-    python benchmarks/document.py benchmarks/results-cpu.json docs/speed.md   # of python -m benchmarks --json
-    python benchmarks/document.py runs/demo/results.json docs/demo.md         # of midas demo
+    python -m benchmarks.document benchmarks/results-cpu.json docs/speed.md   # of python -m benchmarks --json
+    python -m benchmarks.document runs/demo/results.json docs/demo.md         # of midas demo
 
 The tables go between the lines ``<!-- NAME -->`` and ``<!-- end -->``, NAME that of the results file, or of a task.
 """

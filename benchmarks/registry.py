@@ -28,6 +28,7 @@ class Section(NamedTuple):
 SECTIONS = {
     "step": Section("Step, forward and backward, (B, C, D), two modalities", "step"),
     "compile": Section("The same under torch.compile", "step", "measure_compiled"),
+    "options": Section("The step with other options, each beside the same losses with the same options", "options"),
     "core": Section("The core on given logits, forward and backward, against native PyTorch", "core"),
     "core-jax": Section(
         "The core on given logits, forward and backward, against native JAX",
@@ -37,7 +38,6 @@ SECTIONS = {
         devices=("cpu",),
     ),
     "memory": Section("Peak memory of a step above that of the joint and unimodal losses", "memory"),
-    "permutation": Section("Different-class permutation", "permutation"),
     "scaling": Section(
         "Growth of the cost of a step", "scaling", needs=(("matplotlib", "Matplotlib", "bench"),), devices=("cpu",)
     ),

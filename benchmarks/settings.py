@@ -51,4 +51,8 @@ class Settings:
     @property
     def effort(self) -> Effort:
         """How long to time."""
-        return QUICK if self.quick else FULL
+        return self.effort_of(FULL)
+
+    def effort_of(self, effort: Effort) -> Effort:
+        """Return the effort, or the least where the run is quick."""
+        return QUICK if self.quick else effort

@@ -71,7 +71,8 @@ class Effort:
     most: int
 
 
-FULL = Effort(block=0.01, budget=20.0, fewest=15, most=301)
+FULL = Effort(block=0.01, budget=10.0, fewest=15, most=301)
+SHORT = Effort(block=0.01, budget=5.0, fewest=15, most=151)
 QUICK = Effort(block=0.0, budget=0.0, fewest=2, most=2)
 
 

@@ -69,7 +69,6 @@ def inputs(size: Size, seed: int = 0) -> dict[str, Any]:
     batch, classes, width, modalities = size
     rng = np.random.default_rng(seed)
     labels = rng.integers(classes, size=batch)
-    numbers = mc.draw(labels, classes, 2, rng)
 
     def normal(*shape: int) -> np.ndarray[Any, Any]:
         return rng.normal(size=shape).astype(np.float32)
@@ -80,7 +79,7 @@ def inputs(size: Size, seed: int = 0) -> dict[str, Any]:
         "unimodal": [normal(batch, classes) for _ in range(modalities)],
         "mixed": normal(2, batch, classes),
         "labels": labels,
-        "permutation": mc.different_class_permutation(labels, numbers.samples, numbers.classes, numbers.rotation),
+        "permutation": rng.permutation(batch),
         "alpha": np.array([1.0] * (modalities - 1) + [1.5], np.float32),
         "step": np.array(3),
     }

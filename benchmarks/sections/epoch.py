@@ -16,8 +16,8 @@ from benchmarks.timing import QUICK, Effort, interleave
 from midas_core.adapters.torch import MidasLoss
 
 TARGET = 1.03
-CLASSES, BATCH, SAMPLES, PIXELS = 6, 64, 512, 64
-EFFORT = Effort(block=0.0, budget=240.0, fewest=7, most=25)
+CLASSES, BATCH, SAMPLES, PIXELS = 6, 64, 256, 64
+EFFORT = Effort(block=0.0, budget=120.0, fewest=7, most=25)
 
 
 def measure(settings: Settings) -> list[Result]:
