@@ -142,6 +142,7 @@ def midas_objective(
     variant: str = "paper",
     alpha_update: str = "sign",
     max_alpha: float | None = None,
+    warmup: Array | None = None,
     reduce: Reduce | None = None,
     backend: Backend | None = None,
 ) -> Objective:
@@ -179,6 +180,9 @@ def midas_objective(
         losses, ratios of raw confidences for alpha.
     alpha_update : {"sign", "difference"}
     max_alpha : float, optional
+    warmup : array, shape (), bool, optional
+        Whether this is a step of the warm-up, for a traced step, which cannot choose by ``mixed_logits=None``. Where it
+        holds, terms and state are what that gives, and no gradient reaches the fused logits, whatever they hold.
     reduce : callable, optional
         Where a batch is spread over several processes: takes a vector of sums over the batch to sums over all of them,
         so that all hold one alpha. Called once, for "official" twice.
@@ -224,6 +228,9 @@ def midas_objective(
         raise ValueError(f"variant: 'official' is defined for 2 modalities only, got {len(unimodal_logits)}")
     check_batch(fused_logits, unimodal_logits, mixed_logits, labels, sources, present, bk)
     targets = as_targets(labels)
+    if warmup is not None and mixed_logits is not None:
+        fused_logits = bk.where(warmup, bk.stop_gradient(fused_logits), fused_logits)
+        mixed_logits = bk.where(warmup, 0.0, mixed_logits)
     classes = source_classes(targets, sources, bk)
     mask = pair_mask(classes, backend=bk)
     if variant == "official":
@@ -293,7 +300,21 @@ def midas_objective(
         pairs.confidence,
         pairs.fused_confidence,
     )
-    return Objective(terms, pairs.state, soft_weights)
+    found = Objective(terms, pairs.state, soft_weights)
+    return found if warmup is None else _during_warmup(warmup, found, unimodal_loss, state, bk)
+
+
+def _during_warmup(warmup: Array, found: Objective, total: Array, state: MidasState, bk: Backend) -> Objective:
+    """Return what a step of the warm-up gives where ``warmup`` holds, else what was found."""
+    terms = found.terms
+    chosen = terms._replace(
+        total=bk.where(warmup, total, terms.total),
+        misaligned=bk.where(warmup, 0.0, terms.misaligned),
+        alpha=bk.where(warmup, bk.xp.astype(state.alpha, terms.alpha.dtype, copy=False), terms.alpha),
+        fused_confidence=bk.where(warmup, float("nan"), terms.fused_confidence),
+    )
+    after = [bk.where(warmup, old, new) for old, new in zip(state, found.state, strict=True)]
+    return Objective(chosen, MidasState(*after), bk.where(warmup, 0.0, found.soft_weights))
 
 
 def weigh_pairs(

@@ -36,7 +36,6 @@ ALLOWED = {
     "keras/misalign.py Misalign._weights": "the mask of the core applied to its weights",
     "keras/model.py MidasModel.compute_loss": "reduction over replicas",
     "keras/state.py _read": "a copy of a variable",
-    "keras/step.py step_terms": "warm-up or not, in a traced step",
     "recorder.py Recorder.keep": "a path",
     "torch/loss.py MidasLoss._warmup_terms": "a gradient of zero for the head, which a distributed wrapper waits for",
     "torch/follower.py TermMeans.add": "averages for the log",

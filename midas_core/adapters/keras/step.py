@@ -8,7 +8,6 @@ from typing import Any
 from midas_core.adapters.keras.backend import BACKEND, keras
 from midas_core.adapters.keras.heads import FusedHead, HeadRun
 from midas_core.adapters.keras.state import StateLayer
-from midas_core.alpha import MidasState
 from midas_core.backends import Array
 from midas_core.misalignment import draw_sources
 from midas_core.modalities import Modalities
@@ -49,41 +48,28 @@ def step_terms(
     if options.similarity is not None:
         similarities = similarity(features, sources, options.similarity, backend=BACKEND)
 
-    before = state.read()
-
-    def objective(fused: Array, mixed_logits: Array | None) -> tuple[MidasTerms, MidasState]:
-        found = midas_objective(
-            fused,
-            unimodal_logits,
-            mixed_logits,
-            targets,
-            sources,
-            similarities,
-            before,
-            present=present,
-            weight=options.weight,
-            **options.alpha_rule,
-            backend=BACKEND,
-        )
-        return found.terms, found.state
-
-    if options.warmup_epochs == 0:
-        terms, after = objective(run.logits, mixed_logits)
-    else:
-        # The epoch is a variable: a Python branch would be frozen into a traced step. The logits that are not
-        # looked at are zeros, so that whatever they hold, no NaN comes back through them.
-        warm = ops.less(ops.convert_to_tensor(state.epoch), options.warmup_epochs)
-        quiet = [ops.where(warm, ops.zeros_like(z), z) for z in (run.logits, mixed_logits)]
-        choices = zip(_flat(objective(run.logits, None)), _flat(objective(*quiet)), strict=True)
-        chosen = [ops.where(warm, a, b) for a, b in choices]
-        terms, after = MidasTerms(*chosen[:-2]), MidasState(*chosen[-2:])
+    # The epoch is a variable: a Python branch would be frozen into a traced step. In evaluation the loss is the full one
+    # in every epoch, so that it can be compared.
+    warmup = None
+    if training and options.warmup_epochs:
+        warmup = ops.less(ops.convert_to_tensor(state.epoch), options.warmup_epochs)
+    found = midas_objective(
+        run.logits,
+        unimodal_logits,
+        mixed_logits,
+        targets,
+        sources,
+        similarities,
+        state.read(),
+        present=present,
+        weight=options.weight,
+        warmup=warmup,
+        **options.alpha_rule,
+        backend=BACKEND,
+    )
     if training:
-        state.write(after)
-    return terms
-
-
-def _flat(found: tuple[MidasTerms, MidasState]) -> list[Array]:
-    return [*found[0], *found[1]]
+        state.write(found.state)
+    return found.terms
 
 
 def make_targets(options: MidasOptions, labels: Array, sample_weight: Array | None, like: Array) -> Array | Targets:

@@ -142,3 +142,12 @@ def test_compile_keeps_what_was_trained():
     compiled(model, loss=MidasLoss(initial_alpha=7.0))
     assert array(model.alpha).tolist() == alpha
     assert int(model.epoch) == 1
+
+
+def test_evaluation_shows_the_full_loss_also_during_warm_up():
+    x, y = make_data(24)
+    model, full = compiled(loss=MidasLoss(warmup_epochs=9, seed=1)), compiled(loss=MidasLoss(seed=1))
+    full.set_weights(model.get_weights())
+    found = model.test_on_batch(x, y)
+    np.testing.assert_allclose(found, full.test_on_batch(x, y), rtol=1e-5)
+    assert np.isfinite(found).all()
