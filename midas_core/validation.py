@@ -10,8 +10,13 @@ from midas_core.backends import Array, Backend
 
 
 def shape_text(x: Array) -> str:
-    """Return a shape as people write it, ``?`` for what is unknown while tracing."""
-    return "(" + ", ".join("?" if n is None else str(n) for n in x.shape) + ")"
+    """Return the shape of an array as Python writes it, ``?`` for what is unknown while tracing."""
+    return _text(x.shape)
+
+
+def _text(shape: Sequence[int | None]) -> str:
+    sizes = ["?" if n is None else str(n) for n in shape]
+    return f"({sizes[0]},)" if len(sizes) == 1 else f"({', '.join(sizes)})"
 
 
 def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
@@ -83,8 +88,7 @@ def check_shape(name: str, x: Array, expected: Sequence[int | None], symbols: st
     for want, have in zip(expected, shape, strict=False):
         fits = fits and (want is None or have is None or want == have)
     if not fits:
-        wanted = ", ".join("?" if n is None else str(n) for n in expected)
-        raise ValueError(f"{name}: expected shape {symbols} = ({wanted}), got {shape_text(x)}")
+        raise ValueError(f"{name}: expected shape {symbols} = {_text(expected)}, got {shape_text(x)}")
 
 
 def check_logits(name: str, x: Array, expected: Sequence[int | None], symbols: str, backend: Backend) -> None:

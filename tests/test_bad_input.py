@@ -61,7 +61,7 @@ def test_options_of_the_objective():
 
 
 def test_parts():
-    with pytest.raises(ValueError, match=r"classes: expected shape logits.shape\[:-1\] = \(4\), got \(3\)"):
+    with pytest.raises(ValueError, match=r"classes: expected shape logits.shape\[:-1\] = \(4,\), got \(3,\)"):
         mc.log_confidence(P.fused, P.labels[:3])
     with pytest.raises(ValueError, match=r"classes: expected shape shares\.shape"):
         mc.soft_labels(np.ones((2, 3)), np.zeros((2, 4), int), 3)
@@ -70,7 +70,7 @@ def test_parts():
     with pytest.raises(ValueError, match="features: expected 2 modalities, got 1"):
         mc.similarity(P.features[:1], SOURCES)
     numbers = mc.draw(P.labels, 3, 2, 0)
-    with pytest.raises(ValueError, match=r"permutation: expected shape \(B,\) = \(4\), got \(3\)"):
+    with pytest.raises(ValueError, match=r"permutation: expected shape \(B,\) = \(4,\), got \(3,\)"):
         mc.draw_sources(numbers, P.labels, 2, permutation=P.permutation[:3])
     with pytest.raises(TypeError, match="permutation: expected an integer dtype, got float64"):
         mc.draw_sources(numbers, P.labels, 2, permutation=P.permutation.astype(float))

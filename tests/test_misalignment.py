@@ -139,7 +139,7 @@ def test_errors():
     keys = np.zeros(3)
     with pytest.raises(TypeError, match="labels: expected class indices of an integer dtype, got float64"):
         mc.different_class_permutation(np.zeros(3), keys, keys, np.array(0.0))
-    with pytest.raises(ValueError, match=r"sample_keys: expected shape \(B,\) = \(2\), got \(3\)"):
+    with pytest.raises(ValueError, match=r"sample_keys: expected shape \(B,\) = \(2,\), got \(3,\)"):
         mc.different_class_permutation(np.array([0, 1]), keys, keys, np.array(0.0))
     with pytest.raises(ValueError, match="num_modalities: expected a whole number >= 2, got 1"):
         mc.source_matrix(np.array([0]), 1)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from midas_core.adapters.torch import MidasLoss
 from midas_core.runs import read_run
 from tests.report.run_folders import assert_complete, digits
 
@@ -97,3 +98,46 @@ def test_a_missing_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ImportError, match=r"pip install 'midas-multimodal\[transformers\]'"):
         importlib.import_module("midas_core.adapters.transformers")
+
+
+class TwoConfig(transformers.PretrainedConfig):
+    model_type = "midas-two"
+
+
+class Two(transformers.PreTrainedModel):
+    config_class = TwoConfig
+
+    def __init__(self, config, with_criterion=True):
+        super().__init__(config)
+        self.head = torch.nn.Linear(8, 3)
+        if with_criterion:
+            options = {"warmup_epochs": 2, "initial_alpha": 1.5, "class_weights": [1.0, 2.0, 3.0], "seed": 5}
+            self.criterion = MidasLoss(num_classes=3, feature_dims=(3, 5), **options)
+        self.post_init()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("saved", [True, False])
+def test_from_pretrained_leaves_no_state_uninitialised(tmp_path, monkeypatch, saved, dtype):
+    model = Two(TwoConfig(), with_criterion=saved)
+    expected = {"alpha": [1.5, 1.5], "step": 0, "epoch": 0, "class_weights": [1, 2, 3]}
+    if saved:
+        model.criterion.set_epoch(4)
+        for _ in range(3):
+            model.criterion([torch.randn(9, 3), torch.randn(9, 5)], torch.arange(9) % 3, head=model.head)
+        expected = {name: x.tolist() for name, x in model.criterion.named_buffers()}
+    model.save_pretrained(tmp_path)
+
+    real = torch.empty_like
+
+    def spoiled(x, **options):
+        # Memory as it is may hold anything.
+        y = real(x, **options)
+        return y if y.is_meta else y.fill_(-77)
+
+    monkeypatch.setattr(torch, "empty_like", spoiled)
+    loaded = Two.from_pretrained(tmp_path, dtype=dtype).criterion
+    assert {name: x.tolist() for name, x in loaded.named_buffers()} == expected
+    assert (loaded.alpha.dtype, loaded.unimodal_heads[0].weight.dtype) == (torch.float64, dtype)
+    assert loaded.get_extra_state().tolist() == [5, 3 if saved else 0]
+    assert all(x.abs().max() < 2 for x in loaded.parameters())

@@ -54,6 +54,8 @@ from midas_core.validation import check_flag, check_number, check_shape
     "label_smoothing",
     "multi_label",
     "head_input",
+    "warmup_epochs",
+    "initial_alpha",
 )
 class MidasLoss(StatefulModule):
     """The MIDAS objective as a criterion: L = L_align + L_uni + weight * L_mis (eq. 11).
@@ -140,8 +142,6 @@ class MidasLoss(StatefulModule):
     tensor(1)
     """
 
-    class_weights: Tensor | None
-
     def __init__(
         self,
         *,
@@ -186,11 +186,7 @@ class MidasLoss(StatefulModule):
         self.check = check_flag("check", check)
         self.modalities, self.unimodal_heads = make_heads(self.num_classes, feature_dims, unimodal_heads)
         options.check_fits(self.modalities.count, self.num_classes)
-        weights = options.class_weights
-        # An option as the others: the checkpoint leaves it to the constructor.
-        by_class = None if weights is None else torch.tensor(weights, dtype=torch.float64)
-        self.register_buffer("class_weights", by_class, persistent=False)
-        self.register_state(self.modalities.count, options.initial_alpha, options.warmup_epochs)
+        self.register_state(self.modalities.count)
 
     @property
     def _raw(self) -> bool:
@@ -272,7 +268,7 @@ class MidasLoss(StatefulModule):
         TypeError, ValueError
             If structure, names, shapes or dtypes do not fit.
         """
-        self._warn_without_epoch()
+        self._warn_without_epoch(stacklevel=6)
         if not callable(head):
             raise TypeError(f"head: expected a callable, got {type(head).__name__}")
         given = self.modalities.unpack(features, "features")
@@ -312,9 +308,14 @@ class MidasLoss(StatefulModule):
             check_shape("weight of the head", additive.weight, (self.num_classes, width), "(C, D)")
             linear = fusible_heads(additive, self.unimodal_heads, given, self.modalities, self.num_classes)
         compiled = torch.compiler.is_compiling()
-        if self._warming_up:
+        # True, False, or a tensor where the step is recorded.
+        warming_up = self._warming_up()
+        recorded = isinstance(warming_up, Tensor)
+        if warming_up is True:
             terms, state = self._warmup_terms(head, features, given, targets, pairs.sources, present)
-        elif additive and linear and not (asks_more or looks or compiled or self.options.reduction == "none"):
+        elif (
+            additive and linear and not (asks_more or looks or compiled or recorded or self.options.reduction == "none")
+        ):
             terms, state = self._fused_terms(additive, linear, given, labels, pairs)
         else:
             if additive and linear and compiled and self.num_classes <= FEW_CLASSES:
@@ -333,6 +334,7 @@ class MidasLoss(StatefulModule):
                 MidasState(self.alpha, self.step),
                 present=present,
                 weight=self.options.weight,
+                warmup=warming_up if recorded else None,
                 backend=BACKEND,
                 **self._options,
             )
@@ -340,7 +342,7 @@ class MidasLoss(StatefulModule):
             if looks:
                 check_terms(terms, self.modalities)
             terms = reduce_terms(terms, self.options.reduction, backend=BACKEND)
-        if self.training and not self._warming_up:
+        if self._moves and warming_up is not True:
             with torch.no_grad():
                 self.alpha.copy_(state.alpha)
                 self.step.copy_(state.step)
@@ -353,7 +355,7 @@ class MidasLoss(StatefulModule):
         return {
             **self.options.alpha_rule,
             # Ranks may evaluate different numbers of batches: only training waits for the others.
-            "reduce": sum_over_ranks if self.training and in_distributed_run() else None,
+            "reduce": sum_over_ranks if self._moves and in_distributed_run() else None,
         }
 
     def _logits(

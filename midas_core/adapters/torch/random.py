@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import get_worker_info
 
 from midas_core.backends.torch import BACKEND
 from midas_core.kernels.host import on_host, pairs
 from midas_core.misalignment import random_count
 from midas_core.options import check_seed
+from midas_core.validation import shape_text
 
 
 class Pairs(NamedTuple):
@@ -36,7 +38,9 @@ class Pairs(NamedTuple):
 class RandomModule(nn.Module):
     """A module with a random stream of its own, which ``state_dict`` carries.
 
-    In ``eval()`` the stream does not move: every call draws the same numbers.
+    The stream is a seed and the number of draws so far; each draw has a generator that is seeded by both. In ``eval()``
+    the stream does not move: every call draws the same numbers. In a worker of a ``DataLoader``, which gets a copy, the
+    worker's own seed goes in too: it differs between workers and between epochs.
 
     Parameters
     ----------
@@ -48,8 +52,8 @@ class RandomModule(nn.Module):
         super().__init__()
         seed = check_seed(seed)
         # Drawn on the CPU, for a model that is built on the meta device too.
-        self._seed = int(torch.randint(2**62, (), device="cpu")) if seed is None else seed
-        self._stream: torch.Generator | None = None
+        self._seed = int(torch.randint(2**31, (), device="cpu")) if seed is None else seed
+        self._draws = 0
 
     def draw_pairs(
         self,
@@ -66,7 +70,7 @@ class RandomModule(nn.Module):
             raise TypeError(f"generator: expected a torch.Generator, got {type(generator).__name__}")
         # torch.compile traces no generator: there the global one serves.
         if generator is None and not torch.compiler.is_compiling():
-            generator = self._generator(labels.device)
+            generator = self._next_generator(labels.device)
 
         with torch.no_grad():
             count = random_count(labels.shape[0], num_classes, num_modalities)
@@ -74,34 +78,39 @@ class RandomModule(nn.Module):
             pair = partial(pairs, num_classes=num_classes, num_modalities=num_modalities, variant=variant)
             return Pairs(*on_host(pair, labels, numbers, permutation))
 
-    def _generator(self, device: torch.device) -> torch.Generator:
-        if not self.training:
-            return torch.Generator(device).manual_seed(self._seed)
-        if self._stream is None or self._stream.device != device:
-            self._stream = torch.Generator(device).manual_seed(self._seed)
-        return self._stream
+    @property
+    def _moves(self) -> bool:
+        """Whether a call moves what the module remembers."""
+        return self.training
+
+    def _next_generator(self, device: torch.device) -> torch.Generator:
+        worker = get_worker_info()
+        place = (self._seed, self._draws if self.training else "evaluation", None if worker is None else worker.seed)
+        self._draws += self._moves
+        digest = blake2b(repr(place).encode(), digest_size=8).digest()
+        return torch.Generator(device).manual_seed(int.from_bytes(digest, "little"))
 
     def get_extra_state(self) -> Tensor:
-        """Return the seed and where the stream stands, as ``state_dict`` stores them: bytes, shape (L,), uint8.
+        """Return the seed and the number of draws, as ``state_dict`` stores them, shape (2,), int64.
 
-        A tensor, because safetensors, and with it the Trainer of Hugging Face, stores nothing else.
+        A tensor of constant size: safetensors, ``torch.distributed.checkpoint`` and averages of a model's state take
+        nothing else.
         """
-        stream = self._stream
-        known = {"seed": self._seed, "device": None if stream is None else str(stream.device)}
-        packed = torch.frombuffer(bytearray(json.dumps(known).encode() + b"\n"), dtype=torch.uint8)
-        return packed if stream is None else torch.cat([packed, stream.get_state()])
+        return torch.tensor([self._seed, self._draws], device="cpu")
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Go on where the stream stood. On another kind of device it starts anew from its seed."""
-        head, _, stream = state.cpu().numpy().tobytes().partition(b"\n")
-        known = json.loads(head)
-        self._seed = known["seed"]
-        self._stream = None
-        if known["device"] is not None and _present(known["device"]):
-            self._stream = torch.Generator(known["device"])
-            self._stream.set_state(torch.frombuffer(bytearray(stream), dtype=torch.uint8))
+        """Go on where the stream stood.
 
-
-def _present(device: str) -> bool:
-    kind = torch.device(device).type
-    return kind == "cpu" or (kind == "cuda" and torch.cuda.is_available())
+        Raises
+        ------
+        ValueError
+            If the state is no such tensor.
+        """
+        fits = isinstance(state, Tensor) and state.shape == (2,) and state.dtype == torch.int64
+        if not fits or min(numbers := state.tolist()) < 0:
+            got = f"{state.dtype} of shape {shape_text(state)}" if isinstance(state, Tensor) else type(state).__name__
+            raise ValueError(
+                "_extra_state: expected seed and number of draws, two whole numbers >= 0 in an int64 tensor of shape "
+                f"(2,), got {numbers if fits else got}"
+            )
+        self._seed, self._draws = numbers

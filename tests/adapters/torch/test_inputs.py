@@ -87,7 +87,7 @@ CALLS = [
     ({"labels": torch.zeros(4, 2)}, ValueError, r"labels: expected shape \(B, C\), one-hot = \(\?, 3\), got \(4, 2\)"),
     ({"labels": torch.zeros(4, 3, 1).int()}, ValueError, r"labels: expected shape \(B,\), got \(4, 3, 1\)"),
     ({"labels": LABELS[:0]}, ValueError, r"labels: expected one sample or more, got shape \(0,\)"),
-    ({"permutation": torch.arange(3)}, ValueError, r"permutation: expected shape \(B,\) = \(4\), got \(3\)"),
+    ({"permutation": torch.arange(3)}, ValueError, r"permutation: expected shape \(B,\) = \(4,\), got \(3,\)"),
     ({"labels": LABELS - 1}, ValueError, r"labels: expected whole numbers in 0 \.\.\. 2, got -1 in sample 0"),
     ({"labels": LABELS + 1}, ValueError, r"labels: expected whole numbers in 0 \.\.\. 2, got 3 in sample 2"),
     (

@@ -202,7 +202,7 @@ ERRORS = [
     (
         lambda: Misalign(num_classes=3)([torch.zeros(4, 2)] * 2, torch.arange(4), permutation=torch.arange(3)),
         ValueError,
-        r"permutation: expected shape \(B,\) = \(4\), got \(3\)",
+        r"permutation: expected shape \(B,\) = \(4,\), got \(3,\)",
     ),
     (
         lambda: Misalign(num_classes=3)([torch.zeros(4, 2)] * 2, torch.arange(4) % 3, permutation=torch.zeros(4)),

@@ -147,8 +147,8 @@ BAD_OPTIONS = [
 ]
 BAD_CALLS = [
     ({"sample_weight": [1.0] * 4}, TypeError, "sample_weight: expected a tensor, got list"),
-    ({"sample_weight": torch.ones(3)}, ValueError, r"sample_weight: expected shape \(B,\) = \(4\), got \(3\)"),
-    ({"present": HERE}, ValueError, r"present: expected shape \(B, M\) = \(4, 2\), got \(4\)"),
+    ({"sample_weight": torch.ones(3)}, ValueError, r"sample_weight: expected shape \(B,\) = \(4,\), got \(3,\)"),
+    ({"present": HERE}, ValueError, r"present: expected shape \(B, M\) = \(4, 2\), got \(4,\)"),
     ({"present": torch.ones(4, 2)}, TypeError, "present: expected dtype bool, got torch.float32"),
     (
         {"present": {"audio": HERE}},
@@ -179,7 +179,7 @@ def test_bad_calls(more, kind, message):
 
 def test_several_labels_come_in_rows():
     criterion = MidasLoss(num_classes=3, feature_dims=DIMS, multi_label=True)
-    with pytest.raises(ValueError, match=r"labels: expected shape \(B, C\) = \(\?, 3\), got \(4\)"):
+    with pytest.raises(ValueError, match=r"labels: expected shape \(B, C\) = \(\?, 3\), got \(4,\)"):
         criterion({"audio": F0, "video": F1}, LABELS, head=nn.Linear(8, 3))
 
 

@@ -208,6 +208,41 @@ def test_built_on_the_meta_device_and_filled_from_a_checkpoint():
     assert run(criterion, heads(8)["linear"], 2) == run(original, heads(8)["linear"], 2)
 
 
+WEIGHTS = [1.0, 2.0, 3.0, 0.5]
+INITIAL = {"alpha": [1.5, 1.5], "step": 0, "epoch": 0, "class_weights": WEIGHTS}
+
+
+def on_meta():
+    with torch.device("meta"):
+        return MidasLoss(num_classes=CLASSES, feature_dims=WIDTHS[:2], initial_alpha=1.5, class_weights=WEIGHTS)
+
+
+def spoiled(x, **options):
+    """Return what `torch.empty_like` may: any numbers."""
+    return torch.full_like(x, -77, **options)
+
+
+def test_state_after_to_empty(monkeypatch):
+    monkeypatch.setattr(torch, "empty_like", spoiled)
+    criterion = on_meta().to_empty(device="cpu")
+    assert {name: x.tolist() for name, x in criterion.named_buffers()} == INITIAL
+    assert {x.dtype for x in (criterion.alpha, criterion.class_weights)} == {torch.float64}
+    # Its weights are for a checkpoint, or reset_parameters() of each module, to fill.
+    assert (criterion.unimodal_heads[0].weight == -77).all()
+
+
+def test_reset_parameters_gives_the_state_before_the_first_step():
+    criterion = make(initial_alpha=1.5, class_weights=WEIGHTS)
+    criterion.set_epoch(3)
+    run(criterion, heads(8)["linear"], 2)
+    before = copy.deepcopy(criterion.unimodal_heads.state_dict())
+    for buffer in criterion.buffers():
+        buffer.mul_(3)
+    criterion.reset_parameters()
+    assert {name: x.tolist() for name, x in criterion.named_buffers()} == INITIAL
+    assert all(torch.equal(x, before[name]) for name, x in criterion.unimodal_heads.state_dict().items())
+
+
 def test_processes_share_all_of_the_state():
     criterion = make().share_memory()
     assert all(x.is_shared() for x in criterion.buffers())

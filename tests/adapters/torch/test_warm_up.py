@@ -1,0 +1,212 @@
+"""The warm-up follows the epoch buffer, however it came by its value; evaluation knows no warm-up."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+
+from midas_core.adapters.torch import MidasLoss  # noqa: E402
+from midas_core.adapters.torch.state import LastRead  # noqa: E402
+from tests.adapters.torch.test_loss import CLASSES, batch, heads, make  # noqa: E402
+
+HEAD = heads(8)["linear"]
+
+
+def over(epoch=2):
+    """Return a criterion whose warm-up is over."""
+    criterion = make(warmup_epochs=2)
+    criterion.set_epoch(epoch)
+    return criterion
+
+
+def is_warming_up(criterion):
+    features, labels = batch()
+    return criterion.terms(features, labels, head=HEAD).misaligned.item() == 0
+
+
+def by_copying(source):
+    target = over(epoch=0)
+    assert is_warming_up(target)
+    with torch.no_grad():
+        for mine, theirs in zip(target.state_dict().values(), source.state_dict().values(), strict=True):
+            mine.copy_(theirs)
+    return target
+
+
+def by_assigning(source):
+    target = over(epoch=0)
+    assert is_warming_up(target)
+    target.load_state_dict(copy.deepcopy(source.state_dict()), assign=True)
+    return target
+
+
+def by_swapping(source):
+    target = over(epoch=0)
+    assert is_warming_up(target)
+    for name, buffer in target.named_buffers():
+        torch.utils.swap_tensors(buffer, source.get_buffer(name).clone())
+    return target
+
+
+def by_setting(source):
+    target = over(epoch=0)
+    assert is_warming_up(target)
+    for name, buffer in source.named_buffers():
+        setattr(target, name, buffer.clone())
+    return target
+
+
+def by_averaging(source):
+    model = nn.ModuleList([over(epoch=0)])
+    average = torch.optim.swa_utils.AveragedModel(model)
+    model[0].load_state_dict(source.state_dict())
+    average.update_parameters(model)
+    return average.module[0]
+
+
+def on_meta(source):
+    with torch.device("meta"):
+        target = MidasLoss(num_classes=CLASSES, feature_dims=(3, 5), warmup_epochs=2)
+    target.load_state_dict(copy.deepcopy(source.state_dict()), assign=True)
+    return target
+
+
+def by_sharing(source):
+    target = over(epoch=0).share_memory()
+    assert is_warming_up(target)
+    # What another process writes leaves no trace in this one.
+    target.epoch.data.copy_(source.epoch)
+    return target
+
+
+WAYS = [by_copying, by_assigning, by_swapping, by_setting, by_averaging, on_meta, by_sharing]
+
+
+@pytest.mark.parametrize("way", [*WAYS, copy.deepcopy], ids=lambda way: way.__name__)
+def test_every_copy_has_the_loss_of_its_epoch(way):
+    assert not is_warming_up(way(over()))
+    assert is_warming_up(way(over(epoch=1)))
+
+
+def test_a_buffer_is_read_again_only_where_it_changed():
+    class Counted(LastRead):
+        reads = 0
+
+        def keep(self, buffer, value):
+            self.reads += 1
+            super().keep(buffer, value)
+
+    last, buffer = Counted(), torch.tensor(3)
+    assert [last.read(buffer) for _ in range(3)] == [3, 3, 3]
+    assert last.reads == 1
+    buffer.fill_(4)
+    assert last.read(buffer) == 4
+    torch.utils.swap_tensors(buffer, torch.tensor(5).fill_(5))
+    assert buffer._version == 1, "the version alone would not tell"
+    assert last.read(buffer) == 5
+    last.keep(buffer.fill_(6), 6)
+    assert (last.read(buffer), last.reads) == (6, 4)
+    twin, later = copy.deepcopy((last, buffer)), buffer.fill_(7)
+    assert twin[0].read(twin[1]) == 6
+    assert last.read(later) == 7
+    with torch.inference_mode():
+        buffer = torch.tensor(8)
+    assert last.read(buffer) == 8
+
+
+def test_a_criterion_made_in_inference_mode_can_be_told_its_epoch():
+    with torch.inference_mode():
+        criterion = MidasLoss(num_classes=CLASSES, feature_dims=(3, 5), warmup_epochs=2)
+    for epoch in (0, 2):
+        criterion.set_epoch(epoch)
+        assert (criterion._warming_up(), criterion.epoch) == (epoch == 0, epoch)
+
+
+@pytest.mark.parametrize("kind", ["linear", "two layers"])
+def test_evaluation_has_the_whole_objective_in_every_epoch(kind):
+    features, labels = batch()
+    losses = []
+    for epoch in (0, 1, 5):
+        criterion = over(epoch).eval()
+        terms = criterion.terms(features, labels, head=heads(8)[kind])
+        torch.testing.assert_close(terms.total, terms.aligned + terms.unimodal.sum() + terms.misaligned)
+        assert terms.misaligned > 0
+        losses.append(terms.total.item())
+    assert losses[1:] == losses[:1] * 2
+
+
+@pytest.mark.parametrize("kind", ["linear", "two layers"])
+def test_nothing_moves_where_no_gradient_is_recorded(kind):
+    features, labels = batch()
+    head = heads(8)[kind]
+    criterion, other = over(), over()
+    for _ in range(2):
+        with torch.no_grad():
+            before = copy.deepcopy(criterion.state_dict())
+            found = criterion(features, labels, head=head)
+        assert all(torch.equal(x, before[name]) for name, x in criterion.state_dict().items())
+        # The pairs are those of the next step: what is computed twice, for a checkpointed block, is computed alike.
+        assert criterion(features, labels, head=head) == found == other(features, labels, head=head)
+
+
+@pytest.mark.parametrize("variant", ["paper", "official"])
+@pytest.mark.parametrize("kind", ["linear", "two layers"])
+def test_a_traced_step_follows_the_buffer_without_another_trace(kind, variant):
+    features, labels = batch()
+    features = [x.requires_grad_() for x in features]
+    head = heads(8)[kind]
+    permutation = torch.arange(9).roll(2)
+    traces = []
+
+    def backend(graph, inputs):
+        traces.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    eager, traced = (make(warmup_epochs=2, variant=variant, initial_alpha=1.5) for _ in range(2))
+
+    def run(criterion):
+        return criterion.terms(features, labels, head=head, permutation=permutation)
+
+    compiled = torch.compile(run, backend=backend, fullgraph=True)
+    for epoch in (0, 1, 2, 3):
+        for criterion in (eager, traced):
+            criterion.set_epoch(epoch)
+        expected, found = run(eager), compiled(traced)
+        torch.testing.assert_close(tuple(found), tuple(expected), equal_nan=True)
+        leaves = [*features, *head.parameters()]
+        slopes = [
+            torch.autograd.grad(terms.total, [*leaves, *criterion.parameters()])
+            for terms, criterion in ((found, traced), (expected, eager))
+        ]
+        torch.testing.assert_close(*slopes)
+        torch.testing.assert_close(traced.alpha, eager.alpha)
+        assert torch.equal(traced.step, eager.step)
+    assert len(traces) == 1
+
+
+def test_a_fused_head_that_overflows_in_the_warm_up_of_a_traced_step():
+    features, labels = batch()
+    features = [x.requires_grad_() for x in features]
+    criterion = over(epoch=0)
+
+    def head(x):
+        return x[:, :CLASSES] * float("inf")
+
+    torch._dynamo.reset()
+    loss = torch.compile(criterion, backend="eager", fullgraph=True)(features, labels, head=head)
+    assert torch.isfinite(loss)
+    for slope in torch.autograd.grad(loss, list(criterion.parameters())):
+        assert torch.isfinite(slope).all()
+
+
+def test_a_forgotten_set_epoch_breaks_no_graph():
+    features, labels = batch()
+    torch._dynamo.reset()
+    compiled = torch.compile(make(warmup_epochs=2), backend="eager", fullgraph=True)
+    assert torch.isfinite(compiled(features, labels, head=HEAD))
