@@ -8,6 +8,7 @@ from midas_core.alpha import Imbalance, MidasState, current_alpha, imbalance, ne
 from midas_core.augmentation import MixedBatch, misalign
 from midas_core.backends import Backend, get_backend, load_backend
 from midas_core.confidence import log_confidence, normalized_confidence, soft_labels
+from midas_core.ensemble import ensemble_logits
 from midas_core.gradients import Gradients, midas_gradients
 from midas_core.misalignment import (
     Draw,
@@ -43,6 +44,7 @@ __all__ = [
     "different_class_permutation",
     "draw",
     "draw_sources",
+    "ensemble_logits",
     "get_backend",
     "hard_sample_weight",
     "imbalance",

@@ -25,6 +25,7 @@ class Namespace:
 
     exp = staticmethod(tf.exp)
     isfinite = staticmethod(tf.math.is_finite)
+    log = staticmethod(tf.math.log)
     matmul = staticmethod(tf.matmul)
     maximum = staticmethod(tf.maximum)
     minimum = staticmethod(tf.minimum)
