@@ -41,7 +41,7 @@ html_title = "midas_core"
 html_theme_options = {
     "navigation_with_keys": False,
     "show_toc_level": 2,
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 4,
 }
 # Built offline: nothing is fetched while building, and a page without network lacks only the typeset equations.
 html_copy_source = False
