@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import codecs
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+SPELLED = {"±": "+-", "…": "...", "✓": "+", "✗": "x"}
+"""What is written where a terminal has no such character; for any other, a question mark."""
 
 
 class Failure(click.ClickException):
@@ -16,9 +24,39 @@ class Failure(click.ClickException):
     exit_code = 2
 
 
-def make_console(width: int = 120) -> Console:
-    """Return a console for the terminal; where there is none, one of a fixed width, so that tables keep their rows."""
+@contextmanager
+def failing(*errors: type[Exception]) -> Iterator[None]:
+    """Turn such errors into a `Failure`; a reader that has gone away is none: the command ends quietly."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except errors as error:
+        raise Failure(printable(str(error))) from error
+
+
+def make_console(width: int = 120, *, stderr: bool = False) -> Console:
+    """Return a console for the terminal, or, where there is none and COLUMNS is not set, one of a fixed width."""
     from rich.console import Console
 
-    console = Console()
-    return console if console.is_terminal else Console(width=width)
+    console = Console(stderr=stderr)
+    fixed = not console.is_terminal and "COLUMNS" not in os.environ
+    return Console(stderr=stderr, width=width) if fixed else console
+
+
+def take_any_encoding() -> None:
+    """Let the terminal take every text: what it has no character for is spelled out."""
+    codecs.register_error("midas", _spell)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="midas")
+
+
+def printable(text: str) -> str:
+    """Return text without control characters, which could move the cursor or colour a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
+
+
+def _spell(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    return "".join(SPELLED.get(c, "?") for c in error.object[error.start : error.end]), error.end

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from midas_core.cli._common import Failure, make_console
+from midas_core.cli._common import Failure, failing, make_console
 
 DATA = (
     "digits",
@@ -74,7 +74,10 @@ av-digits   av-clean: spoken and written digits, 500 pairs
     help="What trains; keras on the backend that KERAS_BACKEND names, with the settings tuned for torch.",
 )
 @click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Processes that train.")
+@click.option("--resume", is_flag=True, help="Take over what an earlier call has finished in the output folder.")
+@click.pass_context
 def demo(
+    context: click.Context,
     data: str,
     root: Path | None,
     seeds: int | None,
@@ -85,6 +88,7 @@ def demo(
     json_file: Path | None,
     framework: str,
     workers: int,
+    resume: bool,
 ) -> None:
     """Train the usual ways and MIDAS on real data, and compare.
 
@@ -93,7 +97,7 @@ def demo(
     """
     from midas_core.backends import require
 
-    try:
+    with failing(ImportError):
         for module, package in (
             ("torch", "PyTorch"),
             ("sklearn", "scikit-learn"),
@@ -107,21 +111,19 @@ def demo(
             require("soundfile", "soundfile", "audio")
         if framework == "keras":
             import_module("midas_core.adapters.keras")
-    except ImportError as error:
-        raise Failure(str(error)) from error
-    if tune and framework != "torch":
-        raise click.UsageError("--tune goes with --framework torch")
+    if tune and (resume or framework != "torch"):
+        raise click.UsageError("--tune goes with --framework torch and without --resume")
     if data.startswith("av-") and root is None:
         raise click.UsageError(
             f"--data {data} needs --root FOLDER, with recordings/{{digit}}_{{speaker}}_{{index}}.wav in it"
         )
 
     from midas_core.data import DataError
-    from midas_core.demo.demo import Options, run_demo, run_tuning
+    from midas_core.demo.demo import DemoOptions, InterruptedDemoError, run_demo, run_tuning
     from midas_core.demo.settings import DEFAULT_SEEDS, QUICK_EPOCHS, QUICK_SEEDS
     from midas_core.demo.tasks import GROUPS
 
-    options = Options(
+    options = DemoOptions(
         data=GROUPS.get(data, (data,)),
         root=root,
         seeds=seeds or (QUICK_SEEDS if quick else DEFAULT_SEEDS),
@@ -130,10 +132,16 @@ def demo(
         output=output,
         json=json_file,
         framework=framework,
+        resume=resume,
     )
     try:
-        (run_tuning if tune else run_demo)(options, make_console())
-    except (DataError, OSError) as error:
-        raise Failure(str(error)) from error
+        with failing(DataError, OSError):
+            # The progress goes where no pipe takes it.
+            (run_tuning if tune else run_demo)(options, make_console(), make_console(stderr=True))
+    except InterruptedDemoError as stopped:
+        click.echo(str(stopped), err=True)
+        context.exit(130)
     except BrokenExecutor as error:
-        raise Failure("a worker process died, maybe for want of memory: try --workers 1") from error
+        raise Failure(
+            "a worker process died, maybe for want of memory: try --workers 1 --resume, which keeps what is finished"
+        ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from midas_core import __version__
+from midas_core.cli._common import take_any_encoding
 from midas_core.cli.demo import demo
 from midas_core.cli.report import report
 from midas_core.cli.verify import verify
@@ -14,6 +15,7 @@ from midas_core.cli.verify import verify
 @click.version_option(__version__, prog_name="midas")
 def main() -> None:
     """MIDAS for imbalanced multimodal learning."""
+    take_any_encoding()
 
 
 main.add_command(demo)

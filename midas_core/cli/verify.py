@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from midas_core.cli._common import Failure, make_console
+from midas_core.cli._common import Failure, failing, make_console
 
 BACKENDS = ("numpy", "array_api_strict", "torch", "jax", "tensorflow", "cupy")
 DEVICES = ("cpu", "gpu")
@@ -52,11 +52,9 @@ def verify(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Else TensorFlow says so at every start. Nothing here is anything that oneDNN computes.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    try:
+    with failing(ImportError):
         require("hypothesis", "Hypothesis", "verify")
         require("rich", "Rich", "verify")
-    except ImportError as error:
-        raise Failure(str(error)) from error
 
     from midas_core.runs.files import check_writable
     from midas_core.testing import PROPERTIES
@@ -66,7 +64,7 @@ def verify(
     if unknown:
         raise click.UsageError(f"--property: expected one of {', '.join(PROPERTIES)}, got {unknown[0]!r}")
     console = make_console()
-    try:
+    with failing(ImportError, OSError):
         if json_file is not None:
             check_writable(json_file)
         verdicts = run_verify(
@@ -81,8 +79,6 @@ def verify(
         )
         if json_file is not None:
             write_verdicts(verdicts, json_file, examples=examples, seed=seed)
-    except (ImportError, OSError) as error:
-        raise Failure(str(error)) from error
     if not any(v.agrees is not None for v in verdicts):
         raise Failure("nothing could be tried")
     context.exit(0 if all(v.agrees is not False for v in verdicts) else 1)

@@ -1,4 +1,4 @@
-"""What is measured: on aligned samples, on misaligned pairs, and on one modality at a time."""
+"""What a trained model is judged by: its diagnosis, or, of a single modality, accuracy and F1."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from midas_core.data import Split, Task
-from midas_core.demo.models import Model
 from midas_core.diagnostics import Diagnosis, diagnose
-from midas_core.diagnostics.pairs import Pairs, misaligned_accuracy, misaligned_pairs
+
+ROUNDS = 8
+"""Partners for each test sample."""
 
 
 class Scores(NamedTuple):
@@ -33,83 +34,71 @@ class Scores(NamedTuple):
     misaligned_accuracy: float | None
     accuracy_alone: tuple[float, ...]
 
-
-def mixed_logits(model: Model, features: Sequence[Tensor], pairs: Pairs) -> Tensor:
-    """Return the fused logits of the misaligned samples, shape (P, C)."""
-    sources = torch.from_numpy(pairs.sources)
-    mixed = [feature[rows] for feature, rows in zip(features, sources, strict=True)]
-    return model.head(torch.cat(mixed, dim=1))
-
-
-def zeroed(features: Sequence[Tensor], keep: int) -> Tensor:
-    """Return the concatenated features with all but modality ``keep`` set to zero."""
-    parts = [x if m == keep else torch.zeros_like(x) for m, x in enumerate(features)]
-    return torch.cat(parts, dim=1)
+    @staticmethod
+    def of(found: Diagnosis) -> Scores:
+        """Return the scores that a diagnosis holds."""
+        alone = tuple(each.accuracy_alone for each in found.modalities)
+        return Scores(found.accuracy, found.macro_f1, found.misaligned_accuracy, alone)
 
 
-def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """Return the share of samples whose class has the highest logit."""
-    return (logits.argmax(dim=1) == labels).double().mean().item()
+def encode(model: Any, split: Split) -> tuple[list[Tensor], Tensor]:
+    """Return the features of a split, without gradients, and its labels."""
+    with torch.no_grad():
+        return model.encode([torch.from_numpy(view) for view in split.views]), torch.from_numpy(split.labels)
 
 
-def diagnosis(model: Any, task: Task) -> Diagnosis:
-    """Return how a trained model uses its modalities, on the test data.
+def predict(model: Any, features: Sequence[Tensor]) -> Tensor:
+    """Return the predicted classes of aligned samples, shape (B,)."""
+    with torch.no_grad():
+        return model.head(torch.cat(list(features), dim=1)).argmax(dim=1)
+
+
+def diagnose_model(model: Any, task: Task, *, split: str = "test", probe: bool = False) -> Diagnosis:
+    """Return how a trained model uses its modalities.
 
     Parameters
     ----------
     model : object
-        With ``encode``, ``head`` and ``unimodal_heads``.
+        With ``encode`` and ``head``, and perhaps ``unimodal_heads``.
     task : Task
+    split : {"test", "validation"}
+        What it is measured on.
+    probe : bool
+        Whether to train linear probes, on the features of the training data.
 
     Returns
     -------
     Diagnosis
     """
-
-    def encoded(split: Split) -> tuple[list[Tensor], Tensor]:
-        with torch.no_grad():
-            return model.encode([torch.from_numpy(view) for view in split.views]), torch.from_numpy(split.labels)
-
     return diagnose(
         model.head,
-        *encoded(task.test),
-        training=encoded(task.training),
+        *encode(model, getattr(task, split)),
+        training=encode(model, task.training) if probe else None,
         num_classes=task.num_classes,
         modalities=task.modalities,
-        unimodal_heads=model.unimodal_heads,
-        rounds=8,  # the pairs of `score`
+        unimodal_heads=getattr(model, "unimodal_heads", None),
+        rounds=ROUNDS,
+        probe=probe,
     )
 
 
-def score(model: Model, split: Split, num_classes: int) -> Scores:
-    """Measure a trained model.
+def score_aligned(model: Any, split: Split) -> Scores:
+    """Return accuracy and F1 alone: all there is of a model of one modality.
 
     Parameters
     ----------
-    model : Model
+    model : object
+        With ``encode`` and ``head``.
     split : Split
-        With the views that the model was trained on.
-    num_classes : int
+        With the one view.
 
     Returns
     -------
     Scores
     """
-    from sklearn.metrics import f1_score
+    from sklearn.metrics import accuracy_score, f1_score
 
-    labels = torch.from_numpy(split.labels)
-    with torch.no_grad():
-        features = model.encode([torch.from_numpy(view) for view in split.views])
-        logits = model.head(torch.cat(features, dim=1))
-        count = len(features)
-        misaligned = None
-        if count > 1 and num_classes > 2:
-            pairs = misaligned_pairs(split.labels, num_classes, count)
-            misaligned = misaligned_accuracy(mixed_logits(model, features, pairs).numpy(), pairs.classes)
-        alone = tuple(accuracy(model.head(zeroed(features, m)), labels) for m in range(count if count > 1 else 0))
-    return Scores(
-        accuracy(logits, labels),
-        float(f1_score(split.labels, logits.argmax(dim=1).numpy(), average="macro")),
-        misaligned,
-        alone,
-    )
+    features, labels = encode(model, split)
+    predicted = predict(model, features)
+    f1 = f1_score(labels, predicted, average="macro", zero_division=0)
+    return Scores(float(accuracy_score(labels, predicted)), float(f1), None, ())

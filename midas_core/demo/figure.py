@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from midas_core.demo.training import Point, Run
+from midas_core.demo.training import MethodRun, Point
+from midas_core.diagnostics.plots import MODALITIES
 
-# Okabe and Ito's palette, which people with any colour vision can tell apart.
+# Of the palette of the modalities; these never share an axis with them.
 METHOD_COLORS = {
     "joint": "#000000",
     "joint + unimodal": "#E69F00",
@@ -23,18 +24,15 @@ METHOD_COLORS = {
 }
 Values = NDArray[np.float64]
 
-MODALITY_COLORS = ("#0072B2", "#CC79A7", "#009E73", "#E69F00", "#56B4E9")
-"""Of the modalities, in order."""
 
-
-def draw_figure(title: str, modalities: Sequence[str], runs: Sequence[Run], path: Path) -> None:
+def draw_figure(title: str, modalities: Sequence[str], runs: Sequence[MethodRun], path: Path) -> None:
     """Draw the curves of a task over training into a PNG: means over the seeds, with one standard deviation around.
 
     Parameters
     ----------
     title : str
     modalities : sequence of M names
-    runs : sequence of Run
+    runs : sequence of MethodRun
         Every method and seed.
     path : Path
     """
@@ -49,7 +47,7 @@ def draw_figure(title: str, modalities: Sequence[str], runs: Sequence[Run], path
     _by_method(training, histories, "training_accuracy", "Aligned accuracy, training (%)")
     epochs, values = _series(histories["MIDAS"], "alpha")
     for m, name in enumerate(modalities):
-        _curve(alpha, epochs, values[..., m], MODALITY_COLORS[m], name)
+        _curve(alpha, epochs, values[..., m], MODALITIES[m], name)
     alpha.set_title("Weight of the weak modality, alpha\nMIDAS", fontsize=11)
     alpha.set_ylim(0.98, max(1.12, alpha.get_ylim()[1]))
     alpha.legend(frameon=False, fontsize=9)
@@ -88,7 +86,7 @@ def _confidences(axis: Axes, histories: list[list[Point]], modalities: Sequence[
     epochs, unimodal = _series(histories, "unimodal_confidence")
     _, fused = _series(histories, "fused_confidence")
     for m, name in enumerate(modalities):
-        color = MODALITY_COLORS[m]
+        color = MODALITIES[m]
         _curve(axis, epochs, unimodal[..., m], color, f"{name}, unimodal", "--")
         _curve(axis, epochs, fused[..., m], color, f"{name}, multimodal")
     axis.set_title(f"Normalised confidence, validation\n{key}", fontsize=11)

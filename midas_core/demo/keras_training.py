@@ -14,7 +14,7 @@ from midas_core.adapters.keras import MidasLoss, MidasModel
 from midas_core.adapters.keras.backend import keras
 from midas_core.data import Task
 from midas_core.demo.methods import Method
-from midas_core.demo.training import Hyperparameters, Measure, Run, restrict, spacing
+from midas_core.demo.training import Hyperparameters, Measure, MethodRun, restrict, spacing
 
 
 @keras.saving.register_keras_serializable(package="midas_core")
@@ -71,12 +71,12 @@ def train(
     hyperparameters: Hyperparameters,
     *,
     report: Callable[[int], None] = lambda epochs: None,
-) -> tuple[KerasNetwork, Run]:
+) -> tuple[KerasNetwork, MethodRun]:
     """Train one method with one seed by ``fit``; arguments and results as `midas_core.demo.training.train`."""
     keras.utils.set_random_seed(seed)
     training, validation = restrict(task.training, method.only), restrict(task.validation, method.only)
     model, network = _build([x.shape[1] for x in training.views], task.num_classes, method, hyperparameters)
-    run = Run(method.key, seed, hyperparameters, seconds=0.0)
+    run = MethodRun(method.key, seed, hyperparameters, seconds=0.0)
     criterion = SimpleNamespace(unimodal_heads=network.unimodal_heads)
     measure = Measure(network, criterion, training, validation, task.num_classes)
     follow = _Follow(run, measure, criterion, hyperparameters.epochs, report)
@@ -96,7 +96,9 @@ def train(
 class _Follow(keras.callbacks.Callback):  # type: ignore[misc]
     """Measures now and then, and keeps the weights with the best validation accuracy; of equal ones the last."""
 
-    def __init__(self, run: Run, measure: Measure, criterion: Any, epochs: int, report: Callable[[int], None]) -> None:
+    def __init__(
+        self, run: MethodRun, measure: Measure, criterion: Any, epochs: int, report: Callable[[int], None]
+    ) -> None:
         super().__init__()
         self.run, self.measure, self.criterion, self.report = run, measure, criterion, report
         self.epochs, self.every = epochs, spacing(epochs)

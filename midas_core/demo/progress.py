@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from midas_core.demo.runner import Job, run_jobs
-from midas_core.demo.training import Run
+from midas_core.demo.runner import Finished, Job, run_jobs
 
 
-def follow_jobs(jobs: Sequence[Job], workers: int, console: Console) -> list[list[Run]]:
+def follow_jobs(jobs: Sequence[Job], workers: int, console: Console, finished: Finished) -> None:
     """Run jobs and show how far they are; see `midas_core.demo.runner.run_jobs`."""
     columns = (
         TextColumn("{task.description}"),
@@ -31,7 +30,7 @@ def follow_jobs(jobs: Sequence[Job], workers: int, console: Console) -> list[lis
             totals[_label(job)] += sum(h.epochs for h in job.methods.values())
         for label, total in totals.items():
             progress.update(bars[label], total=total)
-        return run_jobs(jobs, workers, lambda index, n: progress.advance(bars[_label(jobs[index])], n))
+        run_jobs(jobs, workers, lambda index, n: progress.advance(bars[_label(jobs[index])], n), finished)
 
 
 def _label(job: Job) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from midas_core.demo.results import TaskResults
 from midas_core.demo.runner import REPORTED
-from midas_core.demo.training import Run
+from midas_core.demo.training import MethodRun
 from midas_core.report import headlines, write_report
-from midas_core.runs import RunLogger, clear_run
+from midas_core.runs import RunLogger
 
 
 def report_task(result: TaskResults, folder: Path, framework: str) -> tuple[Path, list[str]]:
@@ -44,8 +45,7 @@ def report_task(result: TaskResults, folder: Path, framework: str) -> tuple[Path
     return page, headlines(folders)
 
 
-def _write(run: Run, result: TaskResults, folder: Path, framework: str, reference: dict[str, float]) -> None:
-    clear_run(folder)
+def _write(run: MethodRun, result: TaskResults, folder: Path, framework: str, reference: dict[str, float]) -> None:
     config = {
         "method": run.method,
         "data": f"{result.name}: {result.title}",
@@ -55,7 +55,8 @@ def _write(run: Run, result: TaskResults, folder: Path, framework: str, referenc
         **{f"{split} samples": size for split, size in result.sizes.items()},
         "best epoch": run.best_epoch,
     }
-    with RunLogger(folder, modalities=result.modalities, name=run.method, config=config, tensorboard=False) as log:
+    options: dict[str, Any] = {"config": config, "tensorboard": False, "overwrite": True}
+    with RunLogger(folder, modalities=result.modalities, name=run.method, **options) as log:
         for point in run.history:
             log.log(epoch=point.epoch, loss=point.loss, accuracy=point.training_accuracy, alpha=point.alpha)
             log.log(

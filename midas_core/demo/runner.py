@@ -6,8 +6,9 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from typing import Any
@@ -15,16 +16,19 @@ from typing import Any
 import torch
 
 from midas_core.data import Task
-from midas_core.demo.evaluation import diagnosis, score
+from midas_core.demo.evaluation import Scores, diagnose_model, score_aligned
 from midas_core.demo.methods import FUSED, LATE_FUSION, alone
 from midas_core.demo.models import LateFusion
-from midas_core.demo.training import Hyperparameters, Run, restrict, train
+from midas_core.demo.training import Hyperparameters, MethodRun, restrict, train
 
 REPORTED = ("joint", "MIDAS")
 """The methods that get a run folder."""
 
 Report = Callable[[int, int], None]
 """Told the index of a job and how many epochs it has done since the last time."""
+
+Finished = Callable[[int, list[MethodRun]], None]
+"""Told the index of a job that is done, and its runs."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,22 @@ class Job:
     framework: str = "torch"
     diagnose: bool = False
 
+    def find(self, runs: Sequence[MethodRun]) -> list[MethodRun] | None:
+        """Return those of ``runs`` that this job would do over again, None where one is missing."""
+        known = {run.method: run for run in runs if run.seed == self.seed}
+        wanted: dict[str, Hyperparameters | None] = dict(self.methods)
+        if self.test and list(self.methods) == [method.key for method in alone(self.task.modalities)]:
+            wanted[LATE_FUSION] = None
+        found = [known.get(key) for key in wanted]
+        for run, (key, hyperparameters) in zip(found, wanted.items(), strict=True):
+            if run is None or run.hyperparameters != hyperparameters or (self.test and run.test is None):
+                return None
+            if self.diagnose and key in REPORTED and run.diagnosis is None:
+                return None
+        return [run for run in found if run is not None]
 
-def execute(job: Job, report: Callable[[int], None]) -> list[Run]:
+
+def execute(job: Job, report: Callable[[int], None]) -> list[MethodRun]:
     """Train the methods of a job, one after the other.
 
     Parameters
@@ -67,7 +85,7 @@ def execute(job: Job, report: Callable[[int], None]) -> list[Run]:
 
     Returns
     -------
-    list of Run
+    list of MethodRun
     """
     task = job.task
     known = {method.key: method for method in (*alone(task.modalities), *FUSED)}
@@ -76,23 +94,26 @@ def execute(job: Job, report: Callable[[int], None]) -> list[Run]:
         from midas_core.demo.keras_training import train as train_one
     networks, runs = [], []
     for key, hyperparameters in job.methods.items():
-        network, run = train_one(task, known[key], job.seed, hyperparameters, report=report)
-        if job.test:
-            run.test = score(network, restrict(task.test, known[key].only), task.num_classes)
-        if job.diagnose and key in REPORTED:
-            run.diagnosis = diagnosis(network, task)
+        method = known[key]
+        network, run = train_one(task, method, job.seed, hyperparameters, report=report)
+        if job.test and method.only is None:
+            look_closely = job.diagnose and key in REPORTED
+            found = diagnose_model(network, task, probe=look_closely)
+            run.test, run.diagnosis = Scores.of(found), found if look_closely else None
+        elif job.test:
+            run.test = score_aligned(network, restrict(task.test, method.only))
         networks.append(network)
         runs.append(run)
     if job.test and list(job.methods) == [method.key for method in alone(task.modalities)]:
-        late = Run(LATE_FUSION, job.seed, None, seconds=sum(run.seconds for run in runs))
+        late = MethodRun(LATE_FUSION, job.seed, None, seconds=sum(run.seconds for run in runs))
         model = LateFusion(networks)
-        late.validation_accuracy = score(model, task.validation, task.num_classes).accuracy
-        late.test = score(model, task.test, task.num_classes)
+        late.validation_accuracy = score_aligned(model, task.validation).accuracy
+        late.test = Scores.of(diagnose_model(model, task))
         runs.append(late)
     return runs
 
 
-def run_jobs(jobs: Sequence[Job], workers: int, report: Report) -> list[list[Run]]:
+def run_jobs(jobs: Sequence[Job], workers: int, report: Report, finished: Finished) -> None:
     """Run jobs, ``workers`` at a time, each on one thread.
 
     Parameters
@@ -102,42 +123,39 @@ def run_jobs(jobs: Sequence[Job], workers: int, report: Report) -> list[list[Run
         1 runs them in this process.
     report : callable
         Called in this process.
-
-    Returns
-    -------
-    list of list of Run
-        In the order of the jobs.
+    finished : callable
+        Called in this process as soon as a job is done.
     """
     if workers == 1 or len(jobs) == 1:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            return [
-                execute(job, lambda epochs, index=index: report(index, epochs))  # type: ignore[misc]
-                for index, job in enumerate(jobs)
-            ]
+            for index, job in enumerate(jobs):
+                finished(index, execute(job, lambda epochs, index=index: report(index, epochs)))  # type: ignore[misc]
         finally:
             torch.set_num_threads(threads)
+        return
 
     # A fresh interpreter for each worker: PyTorch does not survive a fork in all cases.
     context = get_context("spawn")
-    progress = context.Queue()
-    with ProcessPoolExecutor(workers, context, _start, (progress,)) as pool:
+    progress, stop = context.Queue(), context.Event()
+    with ProcessPoolExecutor(workers, context, _start, (progress, stop)) as pool:
         try:
-            futures = [pool.submit(_work, index, job) for index, job in enumerate(jobs)]
-            _follow(futures, progress, report)
-            return [future.result() for future in futures]
+            with _deaf_to_interrupts():
+                futures = {pool.submit(_work, index, job): index for index, job in enumerate(jobs)}
+            _follow(futures, progress, report, finished)
         except BaseException:
+            stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def _follow(futures: Sequence[Future[list[Run]]], progress: Any, report: Report) -> None:
+def _follow(futures: Mapping[Future[list[MethodRun]], int], progress: Any, report: Report, finished: Finished) -> None:
     pending = set(futures)
     while pending:
         done, pending = wait(pending, timeout=0.2)
-        for future in done:
-            future.result()
+        for future in sorted(done, key=lambda each: futures[each]):
+            finished(futures[future], future.result())
         while True:
             try:
                 report(*progress.get_nowait())
@@ -145,15 +163,31 @@ def _follow(futures: Sequence[Future[list[Run]]], progress: Any, report: Report)
                 break
 
 
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Start processes that ignore Ctrl-C, which reaches all of them: this one has the last word."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class _StoppedError(Exception):
+    """The parent wants no more."""
+
+
 _progress: Any = None
+_stop: Any = None
 
 
-def _start(progress: Any) -> None:
-    global _progress
-    _progress = progress
+def _start(progress: Any, stop: Any) -> None:
+    global _progress, _stop
+    _progress, _stop = progress, stop
     torch.set_num_threads(1)
-    # Ctrl-C reaches every process; the parent has the last word.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -165,5 +199,10 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(index: int, job: Job) -> list[Run]:
-    return execute(job, lambda epochs: _progress.put((index, epochs)))
+def _work(index: int, job: Job) -> list[MethodRun]:
+    def report(epochs: int) -> None:
+        if _stop.is_set():
+            raise _StoppedError
+        _progress.put((index, epochs))
+
+    return execute(job, report)

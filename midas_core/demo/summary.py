@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from midas_core.demo.training import Point, Run
+from midas_core.demo.training import MethodRun, Point
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class Spread:
         return self.mean - half, self.mean + half
 
 
-def measures(run: Run, modalities: Sequence[str]) -> dict[str, float]:
+def measures(run: MethodRun, modalities: Sequence[str]) -> dict[str, float]:
     """Return what the table shows of a run, by column; shares in percent.
 
     Parameters
     ----------
-    run : Run
+    run : MethodRun
         With test scores.
     modalities : sequence of M names
 
@@ -66,12 +66,12 @@ def last_quarter(history: Sequence[Point]) -> float:
     return fmean(values[-size:]) - fmean(values[-2 * size : -size])
 
 
-def summarize(runs: Sequence[Run], modalities: Sequence[str]) -> dict[str, dict[str, Spread]]:
+def summarize(runs: Sequence[MethodRun], modalities: Sequence[str]) -> dict[str, dict[str, Spread]]:
     """Return mean and spread over the seeds, by method and column.
 
     Parameters
     ----------
-    runs : sequence of Run
+    runs : sequence of MethodRun
         Of one task, with test scores.
     modalities : sequence of M names
 

@@ -1,8 +1,8 @@
-"""The tables of the demo."""
+"""The tables of the demo, cut into as many as a narrow terminal needs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
@@ -10,6 +10,8 @@ from midas_core.demo.methods import FUSED
 from midas_core.demo.summary import Spread, best_alone, difference
 
 Summary = dict[str, dict[str, Spread]]
+Cells = dict[str, list[str]]
+"""The cells of a column, one for each row, by the title of the column."""
 
 HINTS = (
     "Mean ± standard deviation over the seeds, on test data, in percent. "
@@ -20,40 +22,72 @@ HINTS = (
 )
 
 
-def results_table(title: str, summary: Summary) -> Table:
-    """Return the table of a task: a row for each method, mean and spread in each column."""
+def results_tables(title: str, summary: Summary, width: int) -> list[Table]:
+    """Return the results of a task: a row for each method, mean and spread in each column.
+
+    Parameters
+    ----------
+    title : str
+    summary : dict
+    width : int
+        Of the terminal, in characters: where the columns do not fit, they go into several tables.
+
+    Returns
+    -------
+    list of Table
+    """
     columns = [c for c in summary[FUSED[0].key] if c not in ("last quarter", "seconds")]
     columns += ["last quarter", "seconds"]
-    table = Table(title=title, title_justify="left", title_style="bold", caption=HINTS, caption_justify="left")
-    table.add_column("method", no_wrap=True)
-    for column in columns:
-        table.add_column(column, justify="right")
     titles = {method.key: method.title for method in FUSED}
-    for method, row in summary.items():
-        cells = [_cell(row.get(column), column) for column in columns]
-        style = "bold" if method == "MIDAS" else None
-        table.add_row(titles.get(method, method), *cells, style=style)
-    return table
+    cells = {column: [_cell(row.get(column), column) for row in summary.values()] for column in columns}
+    names = [titles.get(method, method) for method in summary]
+    return _tables(title, names, [{column: found} for column, found in cells.items()], width)
 
 
-def difference_table(summary: Summary, modalities: Sequence[str]) -> Table:
-    """Return the paired differences of MIDAS to the other methods."""
-    table = Table(title="MIDAS minus ..., paired by seed, in points", title_justify="left", title_style="bold")
-    table.add_column("method", no_wrap=True)
-    columns = [c for c in ("accuracy", "misaligned") if c in summary["MIDAS"]]
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-        table.add_column("95 % interval", justify="right", no_wrap=True)
-        table.add_column("better", justify="right", no_wrap=True)
+def difference_tables(summary: Summary, modalities: Sequence[str], width: int) -> list[Table]:
+    """Return the paired differences of MIDAS to the other methods; arguments as for `results_tables`."""
     others = [*(method.key for method in FUSED if method.key != "MIDAS"), best_alone(summary, modalities)]
-    for other in others:
-        cells: list[str] = []
-        for column in columns:
-            found = difference(summary, "MIDAS", other, column)
-            cells += ["", "", ""] if found is None else _difference_cells(found)
-        name = other if other.startswith("joint") else f"{other} (best modality)"
-        table.add_row(name, *cells)
-    return table
+    names = [other if other.startswith("joint") else f"{other} (best)" for other in others]
+    groups = []
+    for column in (c for c in ("accuracy", "misaligned") if c in summary["MIDAS"]):
+        rows = [_difference_cells(difference(summary, "MIDAS", other, column)) for other in others]
+        heads = (column, "95 % interval", "better")
+        groups.append({head: [row[i] for row in rows] for i, head in enumerate(heads)})
+    return _tables("MIDAS minus ..., paired by seed, in points", names, groups, width)
+
+
+def _tables(title: str, names: Sequence[str], groups: Sequence[Cells], width: int) -> list[Table]:
+    """Return tables of the groups of columns, as many of them in each as fit; MIDAS in bold."""
+    found = []
+    for several in _fitting(names, groups, width):
+        table = Table(title=title, title_justify="left", title_style="bold")
+        table.add_column("method")
+        for group in several:
+            for column in group:
+                table.add_column(column, justify="right", min_width=max(map(len, group[column])))
+        for i, name in enumerate(names):
+            cells = [group[column][i] for group in several for column in group]
+            table.add_row(name, *cells, style="bold" if name == "MIDAS" else None)
+        found.append(table)
+    return found
+
+
+def _fitting(names: Sequence[str], groups: Sequence[Cells], width: int) -> Iterator[list[Cells]]:
+    """Yield groups of columns, together no wider than ``width``; one group at least."""
+    # A cell takes two spaces and a line; a heading may go over several lines, but breaks no word.
+    first = 4 + max(map(len, [*names, "method"]))
+    several: list[Cells] = []
+    used = first
+    for group in groups:
+        words = [[*cells, *column.split()] for column, cells in group.items()]
+        wide = sum(3 + max(map(len, each)) for each in words)
+        if several and used + wide > width:
+            yield several
+            several, used = [], first
+        several.append(group)
+        used += wide
+    if several:
+        yield several
 
 
 def _cell(value: Spread | None, column: str) -> str:
@@ -64,7 +98,9 @@ def _cell(value: Spread | None, column: str) -> str:
     return f"{value.mean:{sign}.1f}{spread}"
 
 
-def _difference_cells(found: Spread) -> list[str]:
+def _difference_cells(found: Spread | None) -> list[str]:
+    if found is None:
+        return ["", "", ""]
     better = f"{sum(x > 0 for x in found.values)} of {len(found.values)}"
     if len(found.values) < 2:
         return [f"{found.mean:+.1f}", "", better]

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from midas_core.data import Split, Task
-from midas_core.demo.evaluation import Scores, accuracy, mixed_logits
+from midas_core.demo.evaluation import Scores, predict
 from midas_core.demo.methods import Method
 from midas_core.demo.models import Network
-from midas_core.diagnostics import Diagnosis
-from midas_core.diagnostics.pairs import Pairs, fused_shares, misaligned_accuracy, misaligned_pairs, unimodal_shares
+from midas_core.diagnostics import Diagnosis, diagnose
 
 POINTS = 60
 """Measurements during training."""
@@ -71,7 +70,7 @@ class Point:
 
 
 @dataclass
-class Run:
+class MethodRun:
     """One method trained with one seed.
 
     Attributes
@@ -103,6 +102,32 @@ class Run:
     test: Scores | None = None
     diagnosis: Diagnosis | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return numbers, text, lists and dicts only."""
+        content = asdict(replace(self, test=None, diagnosis=None))
+        content["test"] = None if self.test is None else self.test._asdict()
+        content["diagnosis"] = None if self.diagnosis is None else self.diagnosis.to_dict()
+        return content
+
+    @staticmethod
+    def from_dict(content: Mapping[str, Any]) -> MethodRun:
+        """Return what `to_dict` was made of.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If something is missing or of another kind.
+        """
+        settings, test, found = (content[key] for key in ("hyperparameters", "test", "diagnosis"))
+        given = {
+            **content,
+            "hyperparameters": None if settings is None else Hyperparameters(**settings),
+            "history": [Point(**point) for point in content["history"]],
+            "test": None if test is None else Scores(**{**test, "accuracy_alone": tuple(test["accuracy_alone"])}),
+            "diagnosis": None if found is None else Diagnosis.from_dict(found),
+        }
+        return MethodRun(**given)
+
 
 def restrict(split: Split, only: int | None) -> Split:
     """Return the split with one of its views, or as it is."""
@@ -116,7 +141,7 @@ def train(
     hyperparameters: Hyperparameters,
     *,
     report: Callable[[int], None] = lambda epochs: None,
-) -> tuple[Network, Run]:
+) -> tuple[Network, MethodRun]:
     """Train one method with one seed, and go back to the checkpoint with the best validation accuracy.
 
     Of equal ones the last is taken. The seed sets the first weights and the order of the batches, the same for every
@@ -134,7 +159,7 @@ def train(
     Returns
     -------
     network : Network
-    run : Run
+    run : MethodRun
         Without test scores.
     """
     training, validation = restrict(task.training, method.only), restrict(task.validation, method.only)
@@ -149,7 +174,7 @@ def train(
     order = torch.Generator().manual_seed(seed)
 
     measure = Measure(network, criterion, training, validation, task.num_classes)
-    run = Run(method.key, seed, hyperparameters, seconds=0.0)
+    run = MethodRun(method.key, seed, hyperparameters, seconds=0.0)
     trained = nn.ModuleList([network, criterion])
     best: dict[str, Tensor] = {}
     every = spacing(epochs)
@@ -210,37 +235,41 @@ class Measure:
         self.validation = [torch.from_numpy(x) for x in validation.views]
         self.labels = torch.from_numpy(validation.labels)
         self.num_classes = num_classes
-        self.pairs: Pairs | None = None
-        if len(self.validation) > 1:
-            self.pairs = misaligned_pairs(validation.labels, num_classes, len(self.validation), rounds=2)
 
     @torch.no_grad()
     def __call__(self, epoch: int, loss: float) -> Point:
         """Return the point after ``epoch`` epochs, ``loss`` the mean training loss since the last one."""
         network = self.network
-        fitted = network.head(torch.cat(network.encode(self.training), dim=1))
+        fitted = _share(predict(network, network.encode(self.training)) == self.training_labels)
         features = network.encode(self.validation)
-        basics = (
+        if len(features) == 1:
+            return Point(epoch, loss, fitted, _share(predict(network, features) == self.labels))
+        found = diagnose(
+            network.head,
+            features,
+            self.labels,
+            num_classes=self.num_classes,
+            unimodal_heads=getattr(self.criterion, "unimodal_heads", None),
+            rounds=2,
+            probe=False,
+        )
+        alpha = getattr(self.criterion, "alpha", None)
+        return Point(
             epoch,
             loss,
-            accuracy(fitted, self.training_labels),
-            accuracy(network.head(torch.cat(features, dim=1)), self.labels),
-        )
-        if self.pairs is None:
-            return Point(*basics)
-        mixed = mixed_logits(network, features, self.pairs).numpy()
-        alpha = getattr(self.criterion, "alpha", None)
-        heads = getattr(self.criterion, "unimodal_heads", None)
-        confidences = None
-        if heads is not None:
-            logits = [head(x) for head, x in zip(heads, features, strict=True)]
-            rows = torch.arange(len(self.labels))
-            own = [z.log_softmax(dim=1)[rows, self.labels].numpy() for z in logits]
-            confidences = unimodal_shares(own, self.pairs.sources)
-        return Point(
-            *basics,
-            misaligned_accuracy=(misaligned_accuracy(mixed, self.pairs.classes) if self.num_classes > 2 else None),
+            fitted,
+            found.accuracy,
+            misaligned_accuracy=found.misaligned_accuracy,
             alpha=None if alpha is None else alpha.tolist(),
-            unimodal_confidence=confidences,
-            fused_confidence=fused_shares(mixed, self.pairs.classes),
+            unimodal_confidence=_known([each.confidence for each in found.modalities]),
+            fused_confidence=_known([each.fused_confidence for each in found.modalities]),
         )
+
+
+def _share(hits: Tensor) -> float:
+    return hits.double().mean().item()
+
+
+def _known(values: list[float | None]) -> list[float] | None:
+    known = [value for value in values if value is not None]
+    return known if len(known) == len(values) else None

@@ -14,7 +14,7 @@ from midas_core.demo.progress import follow_jobs
 from midas_core.demo.runner import Job
 from midas_core.demo.settings import LEARNING_RATES, TUNING_SEED
 from midas_core.demo.tasks import Make
-from midas_core.demo.training import Hyperparameters
+from midas_core.demo.training import Hyperparameters, MethodRun
 
 
 class Trial(NamedTuple):
@@ -64,9 +64,15 @@ def tune(
         Job(name, tasks[seed], seed, {key: Hyperparameters(rate, strength, epochs, batch_size)}, test=False)
         for key, rate, strength, seed in grid
     ]
+    found = dict.fromkeys(grid, 0.0)
+
+    def finished(index: int, runs: Sequence[MethodRun]) -> None:
+        found[grid[index]] = runs[0].validation_accuracy
+
+    follow_jobs(jobs, workers, console, finished)
     trials: dict[tuple[str, float, float], list[float]] = {}
-    for (key, rate, strength, _), runs in zip(grid, follow_jobs(jobs, workers, console), strict=True):
-        trials.setdefault((key, rate, strength), []).append(runs[0].validation_accuracy)
+    for (*setting, _), value in found.items():
+        trials.setdefault((*setting,), []).append(value)  # type: ignore[arg-type]
     return [Trial(*setting, values) for setting, values in trials.items()]
 
 

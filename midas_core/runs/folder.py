@@ -169,6 +169,8 @@ def clear_run(folder: str | os.PathLike[str]) -> None:
     """Remove the files of a run from a folder, and nothing else, so that another run can begin there."""
     for name in (INFO, METRICS, TABLE, DIAGNOSTICS):
         (Path(folder) / name).unlink(missing_ok=True)
+    for events in (Path(folder) / TENSORBOARD).glob("events.out.tfevents.*"):
+        events.unlink(missing_ok=True)
 
 
 def _read_info(path: Path) -> dict[str, Any]:

@@ -23,12 +23,13 @@ from midas_core.runs.folder import (
     TENSORBOARD,
     VERSION,
     RunError,
+    clear_run,
     read_metrics,
     read_run,
 )
 from midas_core.runs.names import as_python, flatten, term_metrics
 from midas_core.runs.tensorboard import open_tensorboard
-from midas_core.validation import check_number
+from midas_core.validation import check_flag, check_number
 
 PACKAGES = ("midas-multimodal", "numpy", "torch", "jax", "tensorflow", "keras", "scikit-learn")
 
@@ -51,6 +52,8 @@ class RunLogger:
         What to remember of the run: method, learning rate, weight ... Anything that JSON holds; the rest as text.
     resume : bool
         Whether to append to a run that is in the folder already. Where there is none, a new one begins.
+    overwrite : bool
+        Whether to remove a run that is in the folder already and begin another; files that are no part of it stay.
     tensorboard : bool, optional
         Whether to write for TensorBoard too, through ``torch.utils.tensorboard``. None does where PyTorch is imported
         and TensorBoard installed.
@@ -58,7 +61,8 @@ class RunLogger:
     Raises
     ------
     ValueError
-        If the folder holds a run and ``resume`` is False, or a run of other modalities.
+        If the folder holds a run and neither ``resume`` nor ``overwrite`` is True, or both are; with ``resume``, a run
+        of other modalities.
     ImportError
         If ``tensorboard=True`` and it is not installed.
 
@@ -83,8 +87,13 @@ class RunLogger:
         class_names: Sequence[str] | None = None,
         config: Mapping[str, Any] | None = None,
         resume: bool = False,
+        overwrite: bool = False,
         tensorboard: bool | None = None,
     ) -> None:
+        check_flag("resume", resume)
+        check_flag("overwrite", overwrite)
+        if resume and overwrite:
+            raise ValueError("overwrite: expected False with resume=True, which goes on with the run, got True")
         self.folder = Path(folder)
         self.modalities = _names("modalities", modalities)
         self._info: dict[str, Any] = {
@@ -99,6 +108,8 @@ class RunLogger:
             "versions": package_versions(*PACKAGES),
         }
         self.folder.mkdir(parents=True, exist_ok=True)
+        if overwrite:
+            clear_run(self.folder)
         resumed = (self.folder / INFO).exists()
         if resumed:
             self._check_resume(resume)
@@ -202,7 +213,8 @@ class RunLogger:
     def _check_resume(self, resume: bool) -> None:
         if not resume:
             raise ValueError(
-                f"folder: {self.folder} holds a run already; pass resume=True to go on with it, or another folder"
+                f"folder: {self.folder} holds a run already; pass resume=True to go on with it, overwrite=True to "
+                "replace it, or another folder"
             )
         try:
             known = read_run(self.folder)

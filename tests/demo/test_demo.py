@@ -1,6 +1,13 @@
 """The demo from end to end, and its parts."""
 
+import io
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
@@ -10,11 +17,13 @@ from midas_core.adapters.torch import MidasLoss
 from midas_core.cli.demo import TASKS as HELP
 from midas_core.cli.main import main
 from midas_core.data.digits import halves
+from midas_core.demo import runner
 from midas_core.demo.methods import FUSED, ModalityDropout, UnimodalLosses, alone
 from midas_core.demo.settings import DEFAULT_SEEDS, LEARNING_RATES, SETTINGS
 from midas_core.demo.summary import Spread, last_quarter
+from midas_core.demo.table import difference_tables, results_tables
 from midas_core.demo.tasks import GROUPS, TASKS
-from midas_core.demo.training import Hyperparameters, Point, train
+from midas_core.demo.training import Hyperparameters, MethodRun, Point, train
 from midas_core.demo.tune import Trial, best
 from midas_core.diagnostics import Diagnosis
 from midas_core.runs import read_run
@@ -242,3 +251,128 @@ def test_best_trial():
 def test_one_seed_and_one_epoch(tmp_path):
     output = invoke("--data", "halves", "--seeds", 1, "--epochs", 1, "--output", tmp_path)
     assert "±" not in output.split("Mean ±")[0]
+
+
+def columns(tables):
+    return [column.header for table in tables for column in table.columns]
+
+
+def test_narrow_terminals_show_every_column_whole():
+    from rich.console import Console
+
+    spread = Spread.of([88.25, 91.75])
+    summary = {
+        key: dict.fromkeys(["accuracy", "macro-F1", "misaligned", "left only", "last quarter", "seconds"], spread)
+        for key in ("left alone", "late fusion", *(method.key for method in FUSED))
+    }
+    for width in (60, 80, 200):
+        console = Console(width=width, file=io.StringIO())
+        for table in (*results_tables("title", summary, width), *difference_tables(summary, ["left"], width)):
+            console.print(table)
+        text = console.file.getvalue()
+        assert "…" not in text
+        assert len(re.findall(r"(?:│|\s)\+?90.0 ± 2.5", text)) == 6 * 6
+        for words in ("misaligned", "joint + modality dropout", "interval", "0 of 2"):
+            assert words in text
+    assert len(results_tables("title", summary, 200)) == len(difference_tables(summary, ["left"], 200)) == 1
+    wide, narrow = (columns(results_tables("title", summary, width)) for width in (200, 60))
+    assert [c for c in narrow if c != "method"] == wide[1:]
+
+
+def test_jobs_are_kept_as_they_end_and_resumed(tmp_path, monkeypatch):
+    arguments = ["demo", "--quick", "--data", "halves", "--seeds", "1", "--epochs", "1", "--output", str(tmp_path)]
+    executed, execute = [], runner.execute
+
+    def until_midas(job, report):
+        executed.append(list(job.methods))
+        if "MIDAS" in job.methods and len(executed) < 6:
+            raise KeyboardInterrupt
+        return execute(job, report)
+
+    monkeypatch.setattr(runner, "execute", until_midas)
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 130
+    assert "4 of 5 jobs of halves are in" in result.output
+    assert "--resume" in result.output
+    assert len(json.loads((tmp_path / "halves" / "finished.json").read_text())["runs"]) == 6
+    result = CliRunner().invoke(main, [*arguments, "--resume"])
+    assert result.exit_code == 0, result.output
+    assert executed[5:] == [["MIDAS"]]
+    (task,) = json.loads((tmp_path / "results.json").read_text())["tasks"]
+    assert [run["method"] for run in task["runs"]] == ["left alone", "right alone", *METHODS]
+    again = CliRunner().invoke(main, [*arguments, "--resume"])
+    assert len(executed) == 6
+    assert again.stdout == result.stdout
+    # With other settings they are trained again.
+    CliRunner().invoke(main, [*arguments, "--resume", "--epochs", "2"])
+    assert len(executed) == 11
+
+
+def test_a_closed_pipe_ends_quietly_after_everything_is_written(tmp_path):
+    code = "from midas_core.cli.main import main; main(prog_name='midas')"
+    arguments = ["demo", "--quick", "--data", "halves", "--seeds", "1", "--epochs", "1", "--output", str(tmp_path)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    process.stdout.close()
+    said = process.stderr.read()
+    process.wait()
+    assert "Traceback" not in said
+    assert "Error" not in said
+    for name in ("results.json", "halves.png", "halves/report.html", "halves/midas/diagnostics.json"):
+        assert (tmp_path / name).exists(), name
+    process.stderr.close()
+
+
+def test_interrupted_workers_say_nothing(tmp_path):
+    code = "from midas_core.cli.main import main\nif __name__ == '__main__': main(prog_name='midas')"
+    (tmp_path / "run.py").write_text(code)
+    arguments = ["--data", "halves", "--seeds", "3", "--workers", "2", "--output", str(tmp_path / "out")]
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "run.py"), "demo", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while process.poll() is None and not (tmp_path / "out" / "halves" / "finished.json").exists():
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert "--resume goes on" in said
+    assert json.loads((tmp_path / "out" / "halves" / "finished.json").read_text())["runs"]
+
+
+@pytest.mark.parametrize("option", ["--output", "--json"])
+def test_what_cannot_be_written_fails_before_the_work(tmp_path, monkeypatch, option):
+    monkeypatch.setattr(runner, "execute", lambda *arguments: pytest.fail("it began to train"))
+    target = tmp_path / ("halves.png" if option == "--output" else "folder")
+    target.mkdir()
+    value = tmp_path if option == "--output" else target
+    result = CliRunner().invoke(main, ["demo", "--quick", "--data", "halves", option, str(value)])
+    assert result.exit_code == 2
+    assert target.name in result.output
+
+
+def test_a_terminal_without_unicode(tmp_path):
+    code = "from midas_core.cli.main import main; main(prog_name='midas')"
+    arguments = ["demo", "--quick", "--data", "halves", "--seeds", "2", "--epochs", "1", "--output", str(tmp_path)]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": "60"}
+    result = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, env=environment, check=False)
+    assert result.returncode == 0, result.stderr
+    assert b"+-" in result.stdout
+    assert b"?" not in result.stdout
+
+
+def test_a_run_comes_back_from_its_dict():
+    task, (method,) = halves(0), [m for m in FUSED if m.key == "MIDAS"]
+    (run,) = runner.execute(runner.Job("halves", task, 0, {method.key: QUICK}, diagnose=True), lambda epochs: None)
+    content = json.loads(json.dumps(run.to_dict()))
+    again = MethodRun.from_dict(content)
+    assert again.to_dict()["history"] == run.to_dict()["history"]
+    assert (again.test, again.hyperparameters) == (run.test, run.hyperparameters)
+    assert again.diagnosis.modalities == run.diagnosis.modalities
+    with pytest.raises(KeyError):
+        MethodRun.from_dict({})

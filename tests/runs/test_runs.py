@@ -140,6 +140,25 @@ def test_resume_in_the_middle_of_an_epoch(tmp_path):
     assert [(row["step"], row["loss"]) for row in run.metrics] == [(0, 1), (1, 1), (2, 1), (3, 1), (4, 2)]
 
 
+def test_overwrite_begins_another_run(tmp_path):
+    write_epochs(tmp_path, range(3))
+    (tmp_path / "tensorboard").mkdir()
+    (tmp_path / "tensorboard" / "events.out.tfevents.1").write_text("old")
+    (tmp_path / "weights.pt").write_text("mine")
+    with RunLogger(tmp_path, modalities=["left", "right"], overwrite=True) as log:
+        log.log(epoch=0, loss=1.0)
+    run = read_run(tmp_path)
+    assert run.modalities == ("left", "right")
+    assert run.metrics == ({"epoch": 0, "loss": 1.0},)
+    assert (tmp_path / "metrics.csv").read_text().count("\n") == 2
+    assert not list((tmp_path / "tensorboard").iterdir())
+    assert (tmp_path / "weights.pt").read_text() == "mine"
+    with pytest.raises(ValueError, match="overwrite: expected False with resume=True"):
+        RunLogger(tmp_path, modalities=NAMES, overwrite=True, resume=True)
+    with pytest.raises(TypeError, match="overwrite: expected True or False"):
+        RunLogger(tmp_path, modalities=NAMES, overwrite="yes")
+
+
 def test_a_second_run_in_a_folder_is_refused(tmp_path):
     write_epochs(tmp_path, range(1))
     with pytest.raises(ValueError, match="holds a run already; pass resume=True"):
