@@ -12,7 +12,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 from hypothesis import HealthCheck, settings
 
-from midas_core.testing.frameworks import AUTOGRAD, NAMES, Framework
+from midas_core.testing.framework import Framework
+from midas_core.testing.frameworks import AUTOGRAD, NAMES
 from tests.frameworks import get_framework
 
 # No deadline: the first call of a shape compiles. The same examples in every run: a red build can be repeated.

@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from midas_core.testing.frameworks import Framework, load_framework
+from midas_core.testing.framework import Framework
+from midas_core.testing.frameworks import load_framework
 
 
 def get_framework(name: str) -> Framework:

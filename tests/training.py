@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import midas_core as mc
-from midas_core.testing.frameworks import Framework
+from midas_core.testing.framework import Framework
 
 
 def losses_of_training(framework: Framework, steps: int = 60, rate: float = 0.5) -> list[float]:

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from midas_core.cli._common import Failure, failing, make_console
 
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from midas_core.testing import PropertyResult
+
 BACKENDS = ("numpy", "array_api_strict", "torch", "jax", "tensorflow", "cupy")
 DEVICES = ("cpu", "gpu")
+COLUMNS = ("backend", "device", "property", "agrees", "largest error", "examples", "seconds")
+PACKAGES = ("numpy", "array-api-compat", "array-api-strict", "torch", "jax", "tensorflow", "tensorflow-cpu", "cupy")
+QUICK, THOROUGH = 100, 200
 
 
 @click.command()
@@ -25,7 +38,12 @@ DEVICES = ("cpu", "gpu")
 @click.option(
     "--property", "properties", multiple=True, metavar="NAME", help="Try this one; may be given again.  [default: all]"
 )
-@click.option("--examples", type=click.IntRange(min=1), default=200, show_default=True, help="Of each property.")
+@click.option("--thorough", is_flag=True, help="More examples, and options of every kind on JAX too: some ten minutes.")
+@click.option(
+    "--examples",
+    type=click.IntRange(min=1),
+    help=f"Of each property.  [default: {QUICK}, {THOROUGH} with --thorough]",
+)
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed tries the same examples."
 )
@@ -38,7 +56,8 @@ def verify(
     backends: tuple[str, ...],
     device: str | None,
     properties: tuple[str, ...],
-    examples: int,
+    thorough: bool,
+    examples: int | None,
     seed: int,
     json_file: Path | None,
 ) -> None:
@@ -58,27 +77,132 @@ def verify(
 
     from midas_core.runs.files import check_writable
     from midas_core.testing import PROPERTIES
-    from midas_core.testing.over_backends import run_verify, write_verdicts
 
     unknown = [name for name in properties if name not in PROPERTIES]
     if unknown:
         raise click.UsageError(f"--property: expected one of {', '.join(PROPERTIES)}, got {unknown[0]!r}")
-    console = make_console()
+    options = {"thorough": thorough, "examples": examples or (THOROUGH if thorough else QUICK), "seed": seed}
     with failing(ImportError, OSError):
         if json_file is not None:
             check_writable(json_file)
-        verdicts = run_verify(
+        results = _try_backends(
             backends or BACKENDS,
-            device=device,
-            properties=properties or tuple(PROPERTIES),
-            examples=examples,
-            seed=seed,
+            device,
+            properties or tuple(PROPERTIES),
+            options,
             # What is asked for by name has to be there.
             strict=bool(backends),
-            console=console,
+            console=make_console(),
         )
         if json_file is not None:
-            write_verdicts(verdicts, json_file, examples=examples, seed=seed)
-    if not any(v.agrees is not None for v in verdicts):
+            _write_results(results, json_file, options)
+    if all(each.agrees is None for each in results):
         raise Failure("nothing could be tried")
-    context.exit(0 if all(v.agrees is not False for v in verdicts) else 1)
+    context.exit(0 if all(each.agrees is not False for each in results) else 1)
+
+
+def _try_backends(
+    backends: Sequence[str],
+    device: str | None,
+    properties: Sequence[str],
+    options: dict[str, int],
+    *,
+    strict: bool,
+    console: Console,
+) -> list[PropertyResult]:
+    """Try the properties on every device of every backend; print a table for each, and what failed.
+
+    ``strict`` says whether a missing backend is an error.
+    """
+    from midas_core.testing import PropertyResult, load_framework, verify_backend
+
+    results: list[PropertyResult] = []
+    for backend in backends:
+        try:
+            places = [name for name in _devices(backend) if device in (None, _kind_of(name))]
+            if not places:
+                raise ImportError(f"{backend} finds no {device} here")
+        except ImportError as error:
+            if strict:
+                raise
+            results.append(PropertyResult(backend, "", "", None, None, 0, 0.0, str(error)))
+            console.print(_table_of(results[-1:]))
+            continue
+        for place in places:
+            framework = load_framework(backend, place)
+            with console.status(f"{backend} on {place}"):
+                found = list(verify_backend(framework, properties=properties, **options))
+            console.print(_table_of(found))
+            console.print(f"{backend} on {place}: {sum(each.seconds for each in found):.0f} s\n", highlight=False)
+            results += found
+    for failed in (each for each in results if each.agrees is False):
+        console.print(f"\n{failed.backend} on {failed.device}: {failed.property}", style="bold red")
+        # A message may hold brackets that are no markup.
+        console.print(failed.message, markup=False, highlight=False)
+        console.print(f"again: {_command_of(failed, options)}", markup=False, highlight=False)
+    return results
+
+
+def _kind_of(device: str) -> str:
+    """Return whether a device is a "gpu" or, as the rest, a "cpu"."""
+    return "gpu" if device.lower().startswith(("cuda", "gpu", "rocm", "metal", "mps")) else "cpu"
+
+
+def _command_of(result: PropertyResult, options: dict[str, int]) -> str:
+    """Return the command that tries a property once more."""
+    return (
+        f"midas verify --backend {result.backend} --device {_kind_of(result.device)} "
+        f"--property '{result.property}' --examples {options['examples']} --seed {options['seed']}"
+        f"{' --thorough' if options['thorough'] else ''}"
+    )
+
+
+def _table_of(results: Sequence[PropertyResult]) -> Table:
+    """Return a row for each result."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in COLUMNS:
+        # Fixed widths, so that the tables of all backends stand in line.
+        width = {"backend": 16, "device": 10, "property": 18}.get(column)
+        right = column in ("largest error", "examples", "seconds")
+        table.add_column(column, justify="right" if right else "left", min_width=width, no_wrap=width is not None)
+    table.add_column("")
+    for each in results:
+        agrees = {True: "yes", False: "NO", None: "not tried"}[each.agrees]
+        numbers = [_number(each.error), str(each.examples), f"{each.seconds:.1f}", ""]
+        cells = ["", "", "", each.message] if each.agrees is None else numbers
+        style = {True: "green", False: "bold red", None: "dim"}[each.agrees]
+        table.add_row(each.backend, each.device, each.property, agrees, *cells, style=style)
+    return table
+
+
+def _write_results(results: Sequence[PropertyResult], path: Path, options: dict[str, int]) -> None:
+    """Write the results, and with what they were found."""
+    import midas_core
+    from midas_core.runs.files import package_versions, write_json
+
+    content = {
+        "midas_core": midas_core.__version__,
+        "platform": platform.platform(),
+        "packages": package_versions(*PACKAGES),
+        **options,
+        "results": [asdict(each) for each in results],
+    }
+    write_json(path, content)
+
+
+def _devices(backend: str) -> list[str]:
+    import midas_core
+    from midas_core.testing.frameworks import KINDS
+
+    # Whether it is installed is found out first: its own import error says what to install.
+    midas_core.load_backend(backend)
+    found: list[str] = KINDS[backend].devices()
+    return found
+
+
+def _number(error: float | None) -> str:
+    if error is None:
+        return ""
+    return "exact" if error == 0 else f"{error:.3f}"

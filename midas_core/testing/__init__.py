@@ -7,19 +7,20 @@ from midas_core.backends import require
 
 require("hypothesis", "Hypothesis", "verify")
 
+from midas_core.testing.backends import PropertyResult, check_backend, verify_backend
 from midas_core.testing.checks import check_autograd, check_finite_differences, check_values
-from midas_core.testing.frameworks import Framework, load_framework
+from midas_core.testing.framework import Framework
+from midas_core.testing.frameworks import load_framework
 from midas_core.testing.heads import check_head
 from midas_core.testing.problems import Problem, make_problem, problems
 from midas_core.testing.properties import PROPERTIES, Property
-from midas_core.testing.verify import Verdict, check_backend, verify_backend
 
 __all__ = [
     "PROPERTIES",
     "Framework",
     "Problem",
     "Property",
-    "Verdict",
+    "PropertyResult",
     "check_autograd",
     "check_backend",
     "check_finite_differences",

@@ -1,105 +1,21 @@
-"""A framework as the checks see it: the way into it, out of it, and to its gradients."""
+"""The frameworks that this library has a backend for, as the checks see them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from midas_core.backends import Backend, load_backend
+from midas_core.backends import load_backend
+from midas_core.testing.framework import Framework, Gradients
+from midas_core.testing.problems import FEW_STRUCTURES
 
 NAMES = ("numpy", "array_api_strict", "torch", "jax", "tensorflow")
 """Those that need no GPU."""
 AUTOGRAD = ("torch", "jax", "tensorflow")
-
-Gradients = tuple[list[list[np.ndarray]], list[np.ndarray]]
-
-
-class Framework:
-    """A backend and how NumPy arrays come into it and out of it.
-
-    As it stands it serves a namespace whose ``asarray`` takes NumPy arrays and whose arrays ``numpy.asarray`` takes;
-    override what differs.
-
-    Parameters
-    ----------
-    backend : Backend
-        What is to be checked.
-    device : optional
-        Where its arrays are to lie; None for the default.
-
-    Attributes
-    ----------
-    name : str
-    device_name : str
-        For people to read.
-    shapes : sequence of (B, M, C), or None
-        The shapes of the problems that it is tried on, where every new one costs a compilation; None for any.
-    half : tuple of str
-        The half-precision dtypes that it has.
-    memory : dict, or None
-        What steps of the core gave, by the recipe of the problem, so that several properties need it once.
-    """
-
-    shapes: Sequence[tuple[int, int, int]] | None = None
-    half: tuple[str, ...] = ()
-    memory: dict[str, dict[str, np.ndarray]] | None = None
-
-    def __init__(self, backend: Backend, device: Any = None) -> None:
-        self.backend = backend
-        self.name = backend.name
-        self.device = device
-
-    def __repr__(self) -> str:
-        return self.name
-
-    @property
-    def device_name(self) -> str:
-        """Return the name of the device."""
-        return "default" if self.device is None else str(self.device)
-
-    def scope(self, dtype: Any) -> AbstractContextManager[Any]:
-        """Return the context in which arrays of this dtype exist."""
-        return nullcontext()
-
-    def array(self, x: Any) -> Any:
-        """Return a NumPy array as one of the framework's."""
-        return self.backend.xp.asarray(np.asarray(x))
-
-    def numpy(self, x: Any) -> np.ndarray:
-        """Return an array of the framework as a NumPy array; half precision as float32."""
-        return np.asarray(x)
-
-    def owns(self, x: Any) -> bool:
-        """Return whether ``x`` is an array of this framework."""
-        return isinstance(x, type(self.array(np.zeros(1, np.float32))))
-
-    def on_device(self, x: Any) -> bool:
-        """Return whether ``x`` lies where it should."""
-        return True
-
-    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call a function, compiled where compiling it once is quicker."""
-        return function(*arguments)
-
-    def rng(self, seed: int) -> Any:
-        """Return a source of random numbers as the backend's ``uniform`` takes it."""
-        return np.random.default_rng(seed)
-
-    @property
-    def differentiates(self) -> bool:
-        """Return whether there are gradients."""
-        return type(self).gradients is not Framework.gradients
-
-    def gradients(self, function: Callable[..., Any], arrays: list[Any]) -> Gradients:
-        """Differentiate ``function(*arrays) -> (scalars, others)``.
-
-        Returns the gradient of each scalar in each array, 0 where nothing flows, and the other arrays.
-        """
-        raise NotImplementedError(f"{self.name} has no autograd")
 
 
 class Numpy(Framework):
@@ -189,13 +105,13 @@ class Torch(Framework):
 
         return torch.Generator(self.device).manual_seed(seed)
 
-    def gradients(self, function: Callable[..., Any], arrays: list[Any]) -> Gradients:
+    def gradients(self, function: Callable[..., Any], arrays: list[Any], *constants: Any, key: Any = None) -> Gradients:
         """Use ``torch.autograd.grad``."""
         import torch
 
         arrays = [x.detach().requires_grad_() for x in arrays]
         found = []
-        scalars, others = function(*arrays)
+        scalars, others = function(*arrays, *constants)
         for value in scalars:
             if not value.requires_grad:
                 found.append([np.zeros(x.shape) for x in arrays])
@@ -213,8 +129,8 @@ class Jax(Framework):
     device : str, optional
         As in ``"cpu:0"``.
     compiled : bool
-        Whether each problem is compiled as a whole, quicker for a few; or runs operation by operation, each compiled
-        once for each shape, quicker for many.
+        Whether a problem is compiled as a whole, once for each of a few structures; or runs operation by operation,
+        each compiled once for each shape, with options of any kind.
     """
 
     shapes = ((1, 2, 2), (5, 3, 2), (6, 2, 4))
@@ -227,6 +143,12 @@ class Jax(Framework):
         kind, _, number = self.device.partition(":")
         self.place = jax.devices(kind)[int(number or 0)]
         self.compiled = compiled
+        self.known: dict[Any, Any] = {}
+
+    @property
+    def structures(self) -> Sequence[dict[str, Any]] | None:  # type: ignore[override]
+        """Return those of the problems that are compiled."""
+        return FEW_STRUCTURES if self.compiled else None
 
     @staticmethod
     def devices() -> list[str]:
@@ -264,11 +186,15 @@ class Jax(Framework):
         """Compare the devices."""
         return bool(x.devices() == {self.place})
 
-    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Compile, or not."""
+    def call(self, function: Callable[..., Any], *arguments: Any, key: Any = None) -> Any:
+        """Compile once for each key, or not at all."""
         import jax
 
-        return (jax.jit(function) if self.compiled else function)(*arguments)
+        if not self.compiled:
+            return function(*arguments)
+        if key is None:
+            return jax.jit(function)(*arguments)
+        return self.known.setdefault(key, jax.jit(function))(*arguments)
 
     def rng(self, seed: int) -> Any:
         """Return a key."""
@@ -276,17 +202,17 @@ class Jax(Framework):
 
         return jax.random.key(seed)
 
-    def gradients(self, function: Callable[..., Any], arrays: list[Any]) -> Gradients:
+    def gradients(self, function: Callable[..., Any], arrays: list[Any], *constants: Any, key: Any = None) -> Gradients:
         """Use ``jax.vjp``."""
         import jax
 
-        def slopes(*values: Any) -> Any:
-            scalars, pull, others = jax.vjp(function, *values, has_aux=True)
+        def slopes(values: list[Any], *constants: Any) -> Any:
+            scalars, pull, others = jax.vjp(lambda *x: function(*x, *constants), *values, has_aux=True)
             picks = jax.numpy.eye(len(scalars), dtype=scalars[0].dtype)
             found = [pull([x.astype(s.dtype) for x, s in zip(row, scalars, strict=True)]) for row in picks]
             return found, others
 
-        found, others = self.call(slopes, *arrays)
+        found, others = self.call(slopes, arrays, *constants, key=None if key is None else ("gradients", key))
         return [[np.asarray(g) for g in row] for row in found], [np.asarray(x) for x in others]
 
 
@@ -336,13 +262,13 @@ class Tensorflow(Framework):
 
         return tf.random.Generator.from_seed(seed)
 
-    def gradients(self, function: Callable[..., Any], arrays: list[Any]) -> Gradients:
+    def gradients(self, function: Callable[..., Any], arrays: list[Any], *constants: Any, key: Any = None) -> Gradients:
         """Use ``tf.GradientTape``."""
         import tensorflow as tf
 
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(arrays)
-            scalars, others = function(*arrays)
+            scalars, others = function(*arrays, *constants)
         found = [tape.gradient(x, arrays, unconnected_gradients=tf.UnconnectedGradients.ZERO) for x in scalars]
         return [[np.asarray(tf.convert_to_tensor(g)) for g in row] for row in found], [np.asarray(x) for x in others]
 

@@ -8,7 +8,7 @@ a sample may have several, a list with 0 or 1 for each class.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -397,20 +397,19 @@ def step(problem: Any, decision: Decision | None = None) -> Step:
     )
 
 
-def steps_within_rounding(problem: Any, tolerance: float) -> list[Step]:
-    """Return every outcome that a computation with this rounding error may reach.
+def steps_within_rounding(problem: Any, tolerance: float) -> Iterator[Step]:
+    """Yield every outcome that a computation with this rounding error may reach, the exact one first.
 
     Where two modalities are equally weak, or the gap is zero, a rounding error decides; all else is the same.
     """
     exact = step(problem)
-    outcomes = [exact]
+    yield exact
     for weak, margin in enumerate(exact.weak_margins):
         if margin <= tolerance:
             here = step(problem, Decision(weak, 0))
             close = abs(here.gap) <= tolerance * here.gap_scale
-            signs = (-1, 0, 1) if close else ((here.gap > 0) - (here.gap < 0),)
-            outcomes += [step(problem, Decision(weak, sign)) for sign in signs]
-    return outcomes
+            for sign in (-1, 0, 1) if close else ((here.gap > 0) - (here.gap < 0),):
+                yield step(problem, Decision(weak, sign))
 
 
 # Gradients of the sum of the totals.

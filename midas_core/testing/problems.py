@@ -18,6 +18,27 @@ from midas_core.testing import oracle
 
 # JAX compiles every operation anew for every shape, so that few are used: (B, M, C).
 FEW_SHAPES = ((1, 2, 2), (2, 2, 3), (5, 3, 2), (6, 2, 4), (7, 4, 3))
+FEW_STRUCTURES: tuple[dict[str, Any], ...] = (
+    {"batch": 6, "modalities": 2, "classes": 4, "dtype": "float32"},
+    {"batch": 6, "modalities": 2, "classes": 4, "dtype": "float32", "warmup": True},
+    {"batch": 5, "modalities": 3, "classes": 2, "similarity": "l2", "weight": 5.0, "max_alpha": 1.2},
+    {"batch": 6, "modalities": 2, "classes": 4, "variant": "official", "eta": 0.5, "max_alpha": 10.0},
+    {
+        **{"batch": 6, "modalities": 2, "classes": 4, "variant": "official", "dtype": "float32", "similarity": None},
+        **{"alpha_update": "difference", "weight": 0.0},
+    },
+    {"batch": 1, "modalities": 2, "classes": 2, "assigned": False, "alpha_update": "difference"},
+    {
+        **{"batch": 5, "modalities": 3, "classes": 2, "dtype": "float32", "alpha_update": "difference", "eta": 0.5},
+        **{"sample_weight": True, "class_weights": True, "label_smoothing": 0.1, "missing": 0.3},
+    },
+    {
+        **{"batch": 6, "modalities": 2, "classes": 4, "multi_label": True, "sample_weight": True},
+        **{"class_weights": True, "label_smoothing": 0.5, "missing": 0.6, "similarity": None},
+    },
+    {"batch": 6, "modalities": 2, "classes": 4, "dtype": "float32", "multi_label": True, "similarity": "l2"},
+)
+"""Arguments of `make_problem` for a compiled step: few, every option among them, so that each is compiled once."""
 SCALES = (0.0, 0.3, 3.0, 50.0, 1e4)
 
 
@@ -62,6 +83,14 @@ class Problem:
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """Print as `repr` does: Hypothesis would spell every field."""
         printer.text(self.recipe)
+
+    @property
+    def options(self) -> tuple[Any, ...]:
+        """Return what is no array: a compiled step depends on it."""
+        return (
+            *(self.similarity, self.weight, self.eta, self.variant, self.alpha_update, self.max_alpha),
+            self.label_smoothing,
+        )
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -219,12 +248,52 @@ def _recipe(arguments: dict[str, Any]) -> str:
 
 
 @st.composite
+def structures(
+    draw: st.DrawFn,
+    shapes: Sequence[tuple[int, int, int]] | None = None,
+    dtypes: Sequence[str] = ("float64", "float32"),
+    real: bool = True,
+) -> dict[str, Any]:
+    """Draw what a compiler sees of a problem: the arguments of `make_problem` that decide shapes, dtypes and options.
+
+    The parameters are those of `problems`.
+    """
+    if shapes is None:
+        batch, modalities, classes = draw(st.tuples(st.integers(1, 12), st.integers(2, 4), st.integers(2, 6)))
+    else:
+        batch, modalities, classes = draw(st.sampled_from(shapes))
+    official = modalities == 2 and draw(st.booleans())
+    kind = draw(st.sampled_from(("plain", "real", "multi-label") if real else ("plain",)))
+    real = kind != "plain"
+    return {
+        "batch": batch,
+        "modalities": modalities,
+        "classes": classes,
+        "dtype": draw(st.sampled_from(dtypes)),
+        "warmup": draw(st.sampled_from((False, False, False, True))),
+        "assigned": draw(st.booleans()),
+        "similarity": draw(st.sampled_from(("cosine", "l2", None))),
+        "weight": draw(st.sampled_from((0.0, 1.0, 5.0))),
+        "eta": draw(st.sampled_from((0.05, 0.5))),
+        "variant": "official" if official else "paper",
+        "alpha_update": draw(st.sampled_from(("sign", "difference"))),
+        "max_alpha": draw(st.sampled_from((None, 1.2, 10.0))),
+        "multi_label": kind == "multi-label",
+        "sample_weight": real and draw(st.booleans()),
+        "class_weights": real and draw(st.booleans()),
+        "label_smoothing": draw(st.sampled_from((None, 0.1, 0.5))) if real else None,
+        "missing": draw(st.sampled_from((0.0, 0.3, 0.6))) if real and not official else 0.0,
+    }
+
+
+@st.composite
 def problems(
     draw: st.DrawFn,
     shapes: Sequence[tuple[int, int, int]] | None = None,
     dtypes: Sequence[str] = ("float64", "float32"),
     scales: Sequence[float] = SCALES,
     real: bool = True,
+    among: Sequence[dict[str, Any]] | None = None,
 ) -> Problem:
     """Draw a problem, of any shape or of one of the given ones.
 
@@ -236,42 +305,27 @@ def problems(
         Of the logits.
     real : bool
         Whether some have weights, label smoothing, several labels, missing modalities.
+    among : sequence of dict, optional
+        The structures to draw from, those of ``dtypes``; then ``shapes`` and ``real`` have no say.
 
     Returns
     -------
     hypothesis.strategies.SearchStrategy
         Of `Problem`.
     """
-    if shapes is None:
-        shape = draw(st.tuples(st.integers(1, 12), st.integers(2, 4), st.integers(2, 6)))
+    if among is None:
+        structure = draw(structures(shapes, dtypes, real))
     else:
-        shape = draw(st.sampled_from(shapes))
-    official = shape[1] == 2 and draw(st.booleans())
-    kind = draw(st.sampled_from(("plain", "real", "multi-label") if real else ("plain",)))
-    real = kind != "plain"
+        structure = draw(st.sampled_from([each for each in among if each.get("dtype", "float64") in dtypes]))
     # The official ratio of mean confidences has no value once they underflow.
-    scales = [scale for scale in scales if not official or scale <= 3]
+    official = structure.get("variant") == "official"
     return make_problem(
         draw(st.integers(0, 2**32 - 1)),
-        *shape,
-        scale=draw(st.sampled_from(scales)),
-        dtype=draw(st.sampled_from(dtypes)),
+        scale=draw(st.sampled_from([scale for scale in scales if not official or scale <= 3])),
         label_kind=draw(st.sampled_from(("any", "any", "one class", "one large class"))),
         zero_features=draw(st.booleans()),
-        warmup=draw(st.sampled_from((False, False, False, True))),
         first_step=draw(st.booleans()),
         alpha=draw(st.sampled_from((1.0, 1.05, 1.5, 4.0))),
         drawn_pairs=draw(st.booleans()),
-        assigned=draw(st.booleans()),
-        similarity=draw(st.sampled_from(("cosine", "l2", None))),
-        weight=draw(st.sampled_from((0.0, 1.0, 5.0))),
-        eta=draw(st.sampled_from((0.05, 0.5))),
-        variant="official" if official else "paper",
-        alpha_update=draw(st.sampled_from(("sign", "difference"))),
-        max_alpha=draw(st.sampled_from((None, 1.2, 10.0))),
-        multi_label=kind == "multi-label",
-        sample_weight=real and draw(st.booleans()),
-        class_weights=real and draw(st.booleans()),
-        label_smoothing=draw(st.sampled_from((None, 0.1, 0.5))) if real else None,
-        missing=draw(st.sampled_from((0.0, 0.3, 0.6))) if real and not official else 0.0,
+        **structure,
     )

@@ -20,7 +20,7 @@ from midas_core.testing.checks import (
     compare_to_oracle,
     require_that,
 )
-from midas_core.testing.frameworks import Framework
+from midas_core.testing.framework import Framework
 from midas_core.testing.problems import Problem, make_problem, problems
 
 
@@ -53,15 +53,15 @@ ALPHA = ("alpha", "next_alpha", "next_step")
 
 
 def _problems(framework: Framework) -> st.SearchStrategy[Problem]:
-    return problems(framework.shapes)
+    return problems(framework.shapes, among=framework.structures)
 
 
 def _in_double(framework: Framework) -> st.SearchStrategy[Problem]:
-    return problems(framework.shapes, dtypes=("float64",))
+    return problems(framework.shapes, dtypes=("float64",), among=framework.structures)
 
 
 def _moderate(framework: Framework) -> st.SearchStrategy[Problem]:
-    return problems(framework.shapes, scales=(0.0, 0.3, 3.0))
+    return problems(framework.shapes, scales=(0.0, 0.3, 3.0), among=framework.structures)
 
 
 def _pairings(framework: Framework) -> st.SearchStrategy[Pairing]:
@@ -139,7 +139,8 @@ def _half(framework: Framework) -> st.SearchStrategy[Problem]:
     dtypes = [d for d in framework.half if d != "bfloat16" or find_spec("ml_dtypes")]
     if not dtypes:
         raise NotTried(f"{framework.name} has no half precision")
-    return st.builds(in_half_precision, problems(framework.shapes, dtypes=("float32",)), st.sampled_from(dtypes))
+    single = problems(framework.shapes, dtypes=("float32",), among=framework.structures)
+    return st.builds(in_half_precision, single, st.sampled_from(dtypes))
 
 
 def _check_half(framework: Framework, p: Problem) -> float:

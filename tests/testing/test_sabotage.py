@@ -301,9 +301,9 @@ def test_one_line_of_a_test_suite_says_what_is_wrong_and_how_to_make_it_again():
     broken = with_namespace(get_framework("numpy"), argmin=np.argmax)
     with pytest.raises(AssertionError, match=r"(?s)numpy: alpha: .*times the allowed error.*make_problem\("):
         check_backend(broken, properties=["alpha"], examples=30)
-    verdicts = [next(verify_backend(broken, properties=["alpha"], examples=30, seed=3)) for _ in range(2)]
-    assert verdicts[0].message == verdicts[1].message, "the same seed finds the same case"
-    assert verdicts[0].agrees is False
+    results = [next(verify_backend(broken, properties=["alpha"], examples=30, seed=3)) for _ in range(2)]
+    assert results[0].message == results[1].message, "the same seed finds the same case"
+    assert results[0].agrees is False
 
 
 def test_half_precision_that_stays_half(monkeypatch):

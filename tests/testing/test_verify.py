@@ -14,8 +14,9 @@ from click.testing import CliRunner
 
 from midas_core import Backend
 from midas_core.cli.main import main
-from midas_core.testing import PROPERTIES, Framework, check_backend, check_head, make_problem, oracle
+from midas_core.testing import PROPERTIES, Framework, check_backend, check_head, make_problem, oracle, verify_backend
 from midas_core.testing.frameworks import KINDS, NAMES
+from midas_core.testing.problems import FEW_STRUCTURES
 from tests.frameworks import get_framework
 
 DOCS = Path(__file__).parents[2] / "docs" / "verify.md"
@@ -26,7 +27,7 @@ def run(*arguments):
 
 
 def test_table_and_json(tmp_path):
-    path = tmp_path / "verdicts.json"
+    path = tmp_path / "results.json"
     result = run("--backend", "numpy", "--examples", 5, "--json", path)
     assert result.exit_code == 0, result.output
     for name in PROPERTIES:
@@ -34,13 +35,15 @@ def test_table_and_json(tmp_path):
     content = json.loads(path.read_text())
     assert content["examples"] == 5
     assert content["packages"]["numpy"] == np.__version__
-    verdicts = {v["property"]: v for v in content["verdicts"]}
-    assert list(verdicts) == list(PROPERTIES)
-    assert verdicts["losses"]["agrees"] is True
-    assert verdicts["losses"]["error"] < 1
-    assert verdicts["losses"]["examples"] >= 5
-    assert verdicts["autograd"]["agrees"] is None
-    assert verdicts["autograd"]["message"] == "numpy has no autograd"
+    assert content["thorough"] is False
+    results = {each["property"]: each for each in content["results"]}
+    assert list(results) == list(PROPERTIES)
+    assert results["losses"]["agrees"] is True
+    assert results["losses"]["error"] < 1
+    assert results["losses"]["examples"] >= 5
+    assert results["autograd"]["agrees"] is None
+    assert results["autograd"]["message"] == "numpy has no autograd"
+    assert re.search(r"numpy on cpu: \d+ s", result.output)
 
 
 def test_what_disagrees_ends_with_status_one_and_the_command_that_shows_it_again(monkeypatch):
@@ -115,10 +118,58 @@ print([m for m in sys.modules if m.partition(".")[0] in ("midas_core", "numpy")]
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_backend(name):
-    # JAX compiles each example; test_agreement.py tries the rest, and `midas verify` gives 200 to each.
+    # JAX compiles each structure; test_agreement.py tries the rest, and `midas verify` gives 100 to each.
     few = name == "jax"
     properties = ("pairs", "draws", "half precision", "not finite") if few else None
     check_backend(get_framework(name), examples=3 if few else 12, properties=properties, seed=1)
+
+
+def test_compiled_once_for_each_structure():
+    framework = get_framework("jax")
+    traces = []
+
+    def step(x):
+        traces.append(x)
+        return x + 1
+
+    for number in (1.0, 2.0):
+        assert framework.numpy(framework.call(step, framework.array(number), key="step")) == number + 1
+        (slopes,), _ = framework.gradients(
+            lambda x, y: (traces.append(x), ([x * y], []))[1],
+            [framework.array(number)],
+            framework.array(2.0),
+            key="step",
+        )
+        assert slopes[0] == 2
+    assert len(traces) == 2
+
+
+def test_thorough_draws_any_structure_for_jax():
+    framework = get_framework("jax")
+    for thorough in (False, True):
+        list(verify_backend(framework, properties=["draws"], examples=1, thorough=thorough))
+        assert (framework.structures is None) == thorough
+    with pytest.raises(TypeError, match="thorough: expected True or False"):
+        list(verify_backend(framework, thorough=1))
+
+
+def test_the_few_structures_hold_every_option():
+    found = [make_problem(0, **each) for each in FEW_STRUCTURES]
+    values = {
+        "similarity": {"cosine", "l2", None},
+        "variant": {"paper", "official"},
+        "alpha_update": {"sign", "difference"},
+        "weight": {0.0, 1.0, 5.0},
+        "eta": {0.05, 0.5},
+        "max_alpha": {None, 1.2, 10.0},
+        "label_smoothing": {None, 0.1, 0.5},
+    }
+    for name, expected in values.items():
+        assert {getattr(p, name) for p in found} == expected, name
+    for name in ("mixed", "assignment", "sample_weight", "class_weights", "present"):
+        assert {getattr(p, name) is None for p in found} == {True, False}, name
+    assert {p.labels.ndim for p in found} == {1, 2}
+    assert {p.dtype.name for p in found} == {"float32", "float64"}
 
 
 def test_the_backend_of_somebody_else():

@@ -9,16 +9,14 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from midas_core.testing.frameworks import Framework, Jax, load_framework
+from midas_core.testing.framework import Framework
+from midas_core.testing.frameworks import Jax, load_framework
 from midas_core.testing.properties import PROPERTIES, NotTried, Property
-from midas_core.validation import check_number
-
-MANY = 60
-"""From so many examples on it is quicker to let JAX compile each operation than each problem."""
+from midas_core.validation import check_flag, check_number
 
 
 @dataclass(frozen=True)
-class Verdict:
+class PropertyResult:
     """What became of one property on one backend.
 
     Attributes
@@ -46,8 +44,13 @@ class Verdict:
 
 
 def verify_backend(
-    backend: str | Framework, *, properties: Iterable[str] | None = None, examples: int = 200, seed: int = 0
-) -> Iterator[Verdict]:
+    backend: str | Framework,
+    *,
+    properties: Iterable[str] | None = None,
+    examples: int = 100,
+    seed: int = 0,
+    thorough: bool = False,
+) -> Iterator[PropertyResult]:
     """Try every property on a backend.
 
     Parameters
@@ -60,10 +63,12 @@ def verify_backend(
         How many cases of each property.
     seed : int
         The same seed tries the same cases.
+    thorough : bool
+        Whether JAX, which compiles, meets options of every kind; else a few combinations, each compiled once.
 
     Yields
     ------
-    Verdict
+    PropertyResult
         As soon as it is known.
 
     Raises
@@ -82,7 +87,7 @@ def verify_backend(
     check_number("seed", seed, minimum=0, whole=True)
     framework = load_framework(backend) if isinstance(backend, str) else backend
     if isinstance(framework, Jax):
-        framework.compiled = examples < MANY
+        framework.compiled = not check_flag("thorough", thorough)
     chosen = list(PROPERTIES if properties is None else properties)
     unknown = [name for name in chosen if name not in PROPERTIES]
     if unknown:
@@ -90,13 +95,18 @@ def verify_backend(
     framework.memory = {}
     try:
         for name in chosen:
-            yield _verdict(framework, PROPERTIES[name], examples, seed)
+            yield _try(framework, PROPERTIES[name], examples, seed)
     finally:
         framework.memory = None
 
 
 def check_backend(
-    backend: str | Framework, *, properties: Iterable[str] | None = None, examples: int = 200, seed: int = 0
+    backend: str | Framework,
+    *,
+    properties: Iterable[str] | None = None,
+    examples: int = 100,
+    seed: int = 0,
+    thorough: bool = False,
 ) -> None:
     """Raise unless every property holds on a backend: one line of a test suite.
 
@@ -111,21 +121,21 @@ def check_backend(
     --------
     >>> check_backend("numpy", examples=5)
     """
-    verdicts = list(verify_backend(backend, properties=properties, examples=examples, seed=seed))
-    failed = [v for v in verdicts if v.agrees is False]
+    results = list(verify_backend(backend, properties=properties, examples=examples, seed=seed, thorough=thorough))
+    failed = [v for v in results if v.agrees is False]
     if failed:
         raise AssertionError("\n\n".join(f"{v.backend}: {v.property}: {v.message}" for v in failed))
-    if not any(v.agrees for v in verdicts):
+    if not any(v.agrees for v in results):
         raise AssertionError(f"{backend}: no property could be tried")
 
 
-def _verdict(framework: Framework, prop: Property, examples: int, number: int) -> Verdict:
+def _try(framework: Framework, prop: Property, examples: int, number: int) -> PropertyResult:
     start, tried, worst = time.perf_counter(), 0, 0.0
     own = (framework.name, framework.device_name, prop.name)
     try:
         cases = prop.cases(framework)
     except NotTried as reason:
-        return Verdict(*own, None, None, 0, 0.0, str(reason))
+        return PropertyResult(*own, None, None, 0, 0.0, str(reason))
 
     @seed(number)
     @settings(
@@ -149,5 +159,5 @@ def _verdict(framework: Framework, prop: Property, examples: int, number: int) -
     except Exception as error:  # A backend may break in any way: each is a verdict.
         notes = "\n".join(getattr(error, "__notes__", []))
         message = f"{type(error).__name__}: {error}\n{notes}"
-        return Verdict(*own, False, None, tried, time.perf_counter() - start, message)
-    return Verdict(*own, True, worst, tried, time.perf_counter() - start)
+        return PropertyResult(*own, False, None, tried, time.perf_counter() - start, message)
+    return PropertyResult(*own, True, worst, tried, time.perf_counter() - start)
