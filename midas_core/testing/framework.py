@@ -69,7 +69,7 @@ class Framework:
 
     def numpy(self, x: Any) -> np.ndarray:
         """Return an array of the framework as a NumPy array; half precision as float32."""
-        return np.asarray(x)
+        return self.backend.to_numpy(x)
 
     def owns(self, x: Any) -> bool:
         """Return whether ``x`` is an array of this framework."""

@@ -89,12 +89,6 @@ class Torch(Framework):
             return torch.tensor(x.astype("float32"), device=self.device).bfloat16()
         return torch.tensor(x, device=self.device)
 
-    def numpy(self, x: Any) -> np.ndarray:
-        """Detach, and copy to the CPU."""
-        x = x.detach().cpu()
-        found: np.ndarray = (x.float() if x.dtype.itemsize == 2 and x.is_floating_point() else x).numpy()
-        return found
-
     def on_device(self, x: Any) -> bool:
         """Compare the devices."""
         return str(x.device) == str(self.device)
@@ -177,11 +171,6 @@ class Jax(Framework):
             x = x.astype(np.int32)
         return jax.device_put(x, self.place)
 
-    def numpy(self, x: Any) -> np.ndarray:
-        """Copy to the CPU."""
-        found = np.asarray(x)
-        return found.astype(np.float32) if found.dtype.name in self.half else found
-
     def on_device(self, x: Any) -> bool:
         """Compare the devices."""
         return bool(x.devices() == {self.place})
@@ -247,11 +236,6 @@ class Tensorflow(Framework):
         with tf.device(self.device):
             return tf.constant(np.asarray(x))
 
-    def numpy(self, x: Any) -> np.ndarray:
-        """Copy to the CPU."""
-        found = np.asarray(x)
-        return found.astype(np.float32) if found.dtype.name in self.half else found
-
     def on_device(self, x: Any) -> bool:
         """Compare the devices, but for whole numbers, which TensorFlow keeps on the CPU at will."""
         return not x.dtype.is_floating or x.device.endswith(self.device)
@@ -306,13 +290,6 @@ class Cupy(Framework):  # pragma: no cover - needs a GPU
 
         place: AbstractContextManager[Any] = cupy.cuda.Device(int(self.device.partition(":")[2]))
         return place
-
-    def numpy(self, x: Any) -> np.ndarray:
-        """Copy to the CPU."""
-        import cupy
-
-        found: np.ndarray = cupy.asnumpy(x)
-        return found
 
     def on_device(self, x: Any) -> bool:
         """Compare the devices."""
