@@ -31,8 +31,16 @@ def _vecdot(x: Array, y: Array) -> Array:
     return torch.sum(x * y, dim=-1)
 
 
+def under_autocast(x: Array) -> bool:
+    """Return whether autocast is on for the device of a tensor; on the meta device there is none."""
+    kind = x.device.type
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+
+
 def _matmul(x: Array, y: Array) -> Array:
-    # Autocast would round what is counted.
+    if not under_autocast(x):
+        return torch.matmul(x, y)
+    # It would round what is counted.
     with torch.autocast(x.device.type, enabled=False):
         return torch.matmul(x, y)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from midas_core.adapters.torch.inputs import check_logits
+from midas_core.backends.torch import under_autocast
 from midas_core.kernels.plan import Linear
 from midas_core.misalignment import VIEWS
 from midas_core.modalities import Modalities
@@ -35,7 +36,7 @@ def fusible_heads(
     head: Linear, unimodal_heads: Iterable[nn.Module], features: list[Tensor], modalities: Modalities, num_classes: int
 ) -> list[Linear] | None:
     """Return the unimodal heads where all is linear and in one full precision, as the fused step wants it, or None."""
-    if torch.is_autocast_enabled(features[0].device.type):
+    if under_autocast(features[0]):
         return None
     unimodal = [additive_parameters(each) for each in unimodal_heads]
     found = [each for each in unimodal if each is not None]

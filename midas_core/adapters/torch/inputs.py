@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from midas_core.backends.torch import BACKEND
+from midas_core.backends.torch import BACKEND, under_autocast
 from midas_core.missing import check_present
 from midas_core.modalities import Modalities
 from midas_core.validation import check_floating, check_labels, check_number, check_shape
@@ -99,7 +99,7 @@ def check_widths(heads: Iterable[nn.Module], features: list[Tensor], modalities:
             expected = (feature.shape[0], head.in_features)
             name = f"features of {modalities.title(m)}"
             check_shape(name, feature, expected, "(B, D)")
-            if feature.dtype != head.weight.dtype and not torch.is_autocast_enabled(feature.device.type):
+            if feature.dtype != head.weight.dtype and not under_autocast(feature):
                 raise TypeError(f"{name}: expected the dtype of its head, {head.weight.dtype}, got {feature.dtype}")
 
 

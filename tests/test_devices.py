@@ -1,0 +1,121 @@
+"""A step on a device that the host cannot look into. No GPU is needed: PyTorch's meta device, a device that pretends to
+be one (`tests.pretend_device`), and what JAX hands to XLA stand in for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.frameworks import get_framework
+from tests.test_tracing import CLASSES, inputs, step
+
+pytest.importorskip("torch")
+
+import torch
+
+import midas_core as mc
+from benchmarks.problem import Problem, Size
+from benchmarks.steps import midas_loss, training_step
+from benchmarks.ways import WAYS
+
+SIZE = Size(16, 5, 8)
+
+
+def size_of(way):
+    return SIZE._replace(modalities=way.modalities)
+
+
+@pytest.mark.parametrize("name", list(WAYS))
+def test_a_step_needs_no_values(name):
+    problem = Problem(size_of(WAYS[name]), "meta", way=WAYS[name])
+    # The meta device has no generator of its own.
+    problem.beside["generator"] = torch.Generator()
+    for _ in range(2):
+        training_step(problem, midas_loss(problem))()
+    assert all(x.grad.device.type == "meta" for x in problem.leaves)
+    assert problem.criterion.alpha.device.type == "meta"
+
+
+@cache
+def pretended():
+    from torch.utils import backend_registration
+
+    if not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
+        pytest.skip("this PyTorch takes no device written in Python")
+    # The device is there for the rest of a process.
+    command = [sys.executable, "-W", "ignore", "-m", "tests.devices_worker"]
+    root = Path(__file__).parents[1]
+    path = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
+    ran = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": path}, cwd=root, capture_output=True, text=True, timeout=300
+    )
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
+
+
+FORBIDDEN = ("item", "mask", "nonzero", "copy to the host", "copy to the device", "two devices")
+
+
+@pytest.mark.parametrize("name", FORBIDDEN)
+def test_the_pretended_device_refuses_what_waits(name):
+    assert "RefusedError" in pretended()[name]["error"]
+
+
+# Counted with PyTorch 2.13, and some room for other versions. The joint and unimodal losses take 30.
+LAUNCHES = {
+    "plain": 200,
+    "official": 200,
+    "no similarity": 180,
+    "warm-up": 150,
+    "six modalities": 310,
+    "all options": 430,
+}
+MOST = 320
+
+
+@pytest.mark.parametrize("name", [*WAYS, "weighed terms", "evaluation", "Misalign"])
+def test_a_step_waits_for_no_gpu_and_gives_what_the_host_gives(name):
+    found = pretended()[name]
+    assert "error" not in found, found["error"]
+    assert 0 < found["operations"] <= LAUNCHES.get(name, MOST)
+
+
+def test_what_xla_gets_of_a_step_in_jax_calls_nothing_on_the_host():
+    framework = get_framework("jax")
+    import jax
+
+    backend = framework.backend
+
+    def loss(features, arrays, key):
+        numbers = mc.draw(arrays["labels"], CLASSES, 3, key)._asdict()
+        found = step(backend, 3, "paper", {**arrays, "features": features, "numbers": numbers})
+        return found[1].sum(), found
+
+    arrays = inputs(7, 3, framework.array)
+    features = arrays.pop("features")
+    lowered = jax.jit(jax.grad(loss, has_aux=True)).lower(features, arrays, jax.random.key(0))
+    text = lowered.as_text() + lowered.compile().as_text()
+    assert "sort" in text
+    for word in ("callback", "infeed", "outfeed", "SendToHost", "RecvFromHost", "host_compute"):
+        assert word not in text
+
+
+def test_a_half_precision_step_needs_no_values():
+    problem = Problem(SIZE, "meta", torch.bfloat16)
+    problem.beside["generator"] = torch.Generator()
+    training_step(problem, midas_loss(problem))()
+    assert all(x.grad.dtype == torch.bfloat16 for x in problem.leaves)
+
+
+def test_labels_of_another_device_are_named():
+    problem = Problem(SIZE, "meta")
+    problem.labels = torch.zeros(SIZE.batch, dtype=torch.int64)
+    with pytest.raises(ValueError, match="features of modality 0: expected the device of labels, cpu, got meta"):
+        midas_loss(problem)()
