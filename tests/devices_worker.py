@@ -45,6 +45,9 @@ def moved(p: Problem) -> Problem:
     p.labels, p.beside = to_device(p.labels), to_device(p.beside)
     p.head, p.criterion = _module(p.head), _module(p.criterion)
     p.device = str(DEVICE)
+    # At the start of an epoch: what is read but once, since its buffer came here, is read now.
+    with Pretending():
+        p.criterion.set_epoch(0)
     return p
 
 
