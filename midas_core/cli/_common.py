@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from midas_core.runs.names import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -32,7 +34,7 @@ def failing(*errors: type[Exception]) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except errors as error:
-        raise Failure(printable(str(error))) from error
+        raise Failure(printable(str(error), 2000)) from error
 
 
 def make_console(width: int = 120, *, stderr: bool = False) -> Console:
@@ -50,11 +52,6 @@ def take_any_encoding() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="midas")
-
-
-def printable(text: str) -> str:
-    """Return text without control characters, which could move the cursor or colour a terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
 
 
 def _spell(error: UnicodeError) -> tuple[str, int]:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from midas_core.backends import Array, get_backend, require
 from midas_core.diagnostics.calibration import calibration_error, reliability_bins
 from midas_core.diagnostics.evaluate import Model
-from midas_core.diagnostics.measures import Kept, class_scores, modality_scores
+from midas_core.diagnostics.measures import Kept, class_scores, modality_scores, probe_all
 from midas_core.diagnostics.pairs import mean
+from midas_core.diagnostics.probe import late_fusion_accuracy
 from midas_core.diagnostics.reservoir import Part, Pool
 from midas_core.diagnostics.results import Diagnosis
 from midas_core.diagnostics.shapley import MOST
@@ -209,8 +210,9 @@ class Diagnostics:
         kept = Kept(self._model, labels, features, self.num_classes, self._absent, rounds, self._seed)
         names = [str(x) for x in (self._structure.names or range(self._structure.count))]
         training = self._training.samples() if self._training.seen else None
-        scores = modality_scores(kept, names, probe=self._probe and not quick, training=training)
-        probed = any(each.probe_accuracy is not None for each in scores)
+        probed = self._probe and not quick
+        probes = probe_all(kept, self.num_classes, training) if probed else [None] * len(names)
+        scores = modality_scores(kept, names, probes)
         return Diagnosis(
             samples=len(truth),
             accuracy=float(accuracy_score(truth, predicted)),
@@ -224,9 +226,10 @@ class Diagnostics:
             chance=float(np.bincount(labels).max() / len(labels)),
             empty_accuracy=mean(kept.correct[0]),
             absent=self._absent,
-            probe=None if not probed else "cross-validation" if training is None else "training",
+            probe=None if all(x is None for x in probes) else "cross-validation" if training is None else "training",
             modalities=scores,
             classes=class_scores(kept, self.class_names),
+            late_fusion_accuracy=late_fusion_accuracy(probes, labels),
             sample_shapley=kept.sample_shapley.T,
             sample_indices=indices,
         )

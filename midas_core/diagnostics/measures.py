@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from midas_core.diagnostics.arrays import Floats
 from midas_core.diagnostics.evaluate import Model
 from midas_core.diagnostics.pairs import cosine, in_top, mean, misaligned_pairs, shares, unimodal_shares
-from midas_core.diagnostics.probe import probe_accuracy
+from midas_core.diagnostics.probe import accuracy_of, probe_probabilities
 from midas_core.diagnostics.results import ClassScores, ModalityScores
 from midas_core.diagnostics.shapley import coalitions, shapley_values
 
@@ -112,24 +112,29 @@ class Kept:
                 self.confidence = unimodal_shares([x[rows, self.labels] for x in logs], self.pairs.sources)
 
 
-def modality_scores(
-    kept: Kept, names: Sequence[str], *, probe: bool, training: tuple[NDArray[Any], ...] | None = None
-) -> tuple[ModalityScores, ...]:
-    """Return the scores of each modality; the probes learn from ``training``, labels and M features, where given."""
+def probe_all(kept: Kept, num_classes: int, training: tuple[NDArray[Any], ...] | None = None) -> list[Floats | None]:
+    """Return what a probe of each modality says; it learns from ``training``, labels and M features, where given."""
+    found: list[Floats | None] = []
+    for m, x in enumerate(kept.features):
+        given = None if training is None else (training[m + 1], training[0])
+        floating = np.issubdtype(x.dtype, np.floating)
+        found.append(probe_probabilities(x, kept.labels, num_classes, given) if floating else None)
+    return found
+
+
+def modality_scores(kept: Kept, names: Sequence[str], probes: Sequence[Floats | None]) -> tuple[ModalityScores, ...]:
+    """Return the scores of each modality."""
     found = []
     for m, name in enumerate(names):
-        x, cosines = kept.features[m], kept.cosines[m]
+        cosines, learnt = kept.cosines[m], probes[m]
         known = cosines is not None and len(cosines) > 0
-        learnt = None
-        if probe and np.issubdtype(x.dtype, np.floating):
-            learnt = probe_accuracy(x, kept.labels, None if training is None else (training[m + 1], training[0]))
         found.append(
             ModalityScores(
                 name,
                 accuracy_alone=mean(kept.alone(m)),
                 accuracy_without=mean(kept.without(m)),
                 shapley=mean(kept.sample_shapley[m]),
-                probe_accuracy=learnt,
+                probe_accuracy=None if learnt is None else accuracy_of(learnt, kept.labels),
                 unimodal_accuracy=kept.unimodal_accuracy[m],
                 pair_confidence=kept.pair_confidence[m],
                 followed=kept.followed[m],

@@ -10,6 +10,7 @@ import numpy as np
 
 from midas_core.diagnostics.arrays import Floats, Ints
 from midas_core.diagnostics.calibration import Bin
+from midas_core.runs.names import printable
 
 ARRAYS = ("sample_shapley", "sample_indices")
 
@@ -132,6 +133,9 @@ class Diagnosis:
         What the probes learnt from: "training" samples, or "cross-validation" on the kept ones.
     modalities : tuple of M `ModalityScores`
     classes : tuple of C `ClassScores`
+    late_fusion_accuracy : float or None
+        Of the averaged probabilities of the probes: what the features of all modalities could do without learning from
+        each other. None without probes.
     sample_shapley : array, shape (kept, M), float64
         Shapley values of each kept sample being right; their mean is that of the set. Not in `to_dict`.
     sample_indices : array, shape (kept,), int64
@@ -153,6 +157,7 @@ class Diagnosis:
     probe: str | None
     modalities: tuple[ModalityScores, ...]
     classes: tuple[ClassScores, ...]
+    late_fusion_accuracy: float | None = None
     sample_shapley: Floats = field(default_factory=lambda: np.zeros((0, 0)), compare=False, repr=False)
     sample_indices: Ints = field(default_factory=lambda: np.zeros(0, np.int64), compare=False, repr=False)
 
@@ -183,23 +188,23 @@ class Diagnosis:
         """
         try:
             found = Diagnosis(
-                samples=int(content["samples"]),
+                samples=_count(content["samples"]),
                 accuracy=_number(content["accuracy"]),
                 macro_f1=_number(content["macro_f1"]),
                 batch_f1=_number(content["batch_f1"]),
                 calibration_error=_number(content["calibration_error"]),
                 reliability=tuple(
                     Bin(
-                        float(x["low"]),
-                        float(x["high"]),
-                        int(x["count"]),
+                        _number(x["low"]),
+                        _number(x["high"]),
+                        _count(x["count"]),
                         _number(x["confidence"]),
                         _number(x["accuracy"]),
                     )
                     for x in content["reliability"]
                 ),
-                kept=int(content["kept"]),
-                pairs=int(content["pairs"]),
+                kept=_count(content["kept"]),
+                pairs=_count(content["pairs"]),
                 misaligned_accuracy=_optional(content["misaligned_accuracy"]),
                 chance=_number(content["chance"]),
                 empty_accuracy=_number(content["empty_accuracy"]),
@@ -208,16 +213,17 @@ class Diagnosis:
                 modalities=tuple(_modality(x) for x in content["modalities"]),
                 classes=tuple(
                     ClassScores(
-                        str(x["name"]),
-                        int(x["count"]),
+                        printable(str(x["name"])),
+                        _count(x["count"]),
                         _number(x["recall"]),
                         tuple(map(_number, x["recall_alone"])),
                         tuple(map(_number, x["shapley"])),
                     )
                     for x in content["classes"]
                 ),
+                late_fusion_accuracy=_optional(content.get("late_fusion_accuracy")),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ValueError(f"diagnosis: expected what Diagnosis.to_dict returns, got {error!r}") from None
         counts = {len(each.recall_alone) for each in found.classes} | {len(each.shapley) for each in found.classes}
         if not found.modalities or not counts <= {len(found.modalities)}:
@@ -282,11 +288,17 @@ class Diagnosis:
 
 def _modality(content: Mapping[str, Any]) -> ModalityScores:
     alone, without, shapley = (_number(content[key]) for key in ("accuracy_alone", "accuracy_without", "shapley"))
-    similarity = tuple(int(x) for x in content.get("similarity") or ())
-    scores = ModalityScores(str(content["name"]), alone, without, shapley, similarity=similarity)
+    similarity = tuple(_count(x) for x in content.get("similarity") or ())
+    scores = ModalityScores(printable(str(content["name"])), alone, without, shapley, similarity=similarity)
     names = [each.name for each in fields(ModalityScores)[4:] if each.name != "similarity"]
     optional: dict[str, Any] = {key: _optional(content.get(key)) for key in names}
     return replace(scores, **optional)
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 2**53:
+        raise ValueError(f"{str(value)[:20]} is no count")
+    return int(value)
 
 
 def _number(value: Any) -> float:

@@ -34,7 +34,6 @@ def write_json(path: Path, content: Any) -> None:
     Parameters
     ----------
     path : Path
-        A symbolic link is replaced, not followed.
     content : dict or list
         Numbers, text, lists and dicts; what is not finite becomes null.
     """
@@ -44,8 +43,16 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all: readers find the old one or the new one."""
+    """Write a file as a whole or not at all: readers find the old one or the new one.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, or something other than a file is there: a folder, a pipe, a symbolic link, which would
+        lead elsewhere.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _refuse_other_than_files(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         beside.write_bytes(content)
@@ -62,11 +69,47 @@ def check_writable(path: Path) -> None:
     Its folder is made. Nothing is left behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: expected a file, got a folder")
+    _refuse_other_than_files(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.touch()
     beside.unlink()
+
+
+def read_text(path: Path, most: int) -> str:
+    """Return the text of a file.
+
+    Raises
+    ------
+    OSError
+        If it is no file (a pipe would wait for ever), or has more than ``most`` bytes.
+    """
+    if not path.is_file():
+        raise OSError("expected a file")
+    if path.stat().st_size > most:
+        raise OSError(f"expected at most {most:,} bytes, got {path.stat().st_size:,}")
+    # A write that was cut off may end inside a character.
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def parse_json(text: str) -> Any:
+    """Return what a JSON text holds.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _refuse_other_than_files(path: Path) -> None:
+    if path.is_symlink():
+        raise OSError(f"{path}: expected a file, got a symbolic link")
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path}: expected a file, got {'a folder' if path.is_dir() else 'something else'}")
 
 
 def package_versions(*packages: str) -> dict[str, str]:

@@ -9,12 +9,13 @@ tensorboard/      the same metrics for TensorBoard, where it is installed
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from midas_core.runs.files import parse_json, read_text
+from midas_core.runs.names import printable
 
 FORMAT, VERSION = "midas-run", 1
 INFO, METRICS, TABLE, DIAGNOSTICS, TENSORBOARD = (
@@ -24,6 +25,9 @@ INFO, METRICS, TABLE, DIAGNOSTICS, TENSORBOARD = (
     "diagnostics.json",
     "tensorboard",
 )
+MOST_BYTES, MOST_MODALITIES, MOST_PROBLEMS, LARGEST = 2**27, 64, 20, 1e300
+"""What is read of one file, of one run, and told of one file; the largest number."""
+
 RESUMED = "resumed"
 """The key of the line that says that training went on from a checkpoint."""
 
@@ -86,7 +90,7 @@ class Run:
         epochs, values : list of float
             Empty where it never was.
         """
-        rows = epochs_of(self.metrics)
+        rows = epochs_of([row for row in self.metrics if name in row])
         found = [(position, value) for position, row in rows.items() if (value := row.get(name)) is not None]
         return [position for position, _ in found], [value for _, value in found]
 
@@ -137,7 +141,7 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     diagnostics: dict[str, dict[str, Any]] = {}
     if (path / DIAGNOSTICS).exists():
         try:
-            found = json.loads((path / DIAGNOSTICS).read_text(encoding="utf-8"))
+            found = parse_json(read_text(path / DIAGNOSTICS, MOST_BYTES))
         except (ValueError, OSError) as error:
             problems.append(f"{DIAGNOSTICS} could not be read: {error}")
         else:
@@ -152,13 +156,13 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
             problems.append(f"{key} in {INFO} could not be read: expected a {kind.__name__}, left out")
     return Run(
         path,
-        str(info.get("name") or path.resolve().name),
-        tuple(map(str, info["modalities"])),
-        tuple(map(str, names)) if isinstance(names, list) else None,
+        printable(str(info.get("name") or path.resolve().name)),
+        tuple(printable(str(x)) for x in info["modalities"]),
+        tuple(printable(str(x)) for x in names) if isinstance(names, list) else None,
         config if isinstance(config, dict) else {},
         about if isinstance(about, dict) else {},
-        str(info.get("created") or ""),
-        None if info.get("finished") is None else str(info["finished"]),
+        printable(str(info.get("created") or "")),
+        None if info.get("finished") is None else printable(str(info["finished"])),
         tuple(metrics),
         diagnostics,
         tuple(problems),
@@ -179,17 +183,19 @@ def _read_info(path: Path) -> dict[str, Any]:
         found = "no such folder" if not path.exists() else "it is not there"
         raise RunError(f"{path}: expected a run folder with {INFO} in it, but {found}")
     try:
-        info = json.loads(file.read_text(encoding="utf-8"))
+        info = parse_json(read_text(file, MOST_BYTES))
     except (ValueError, OSError) as error:
         raise RunError(f"{file}: expected a JSON file, got: {error}") from None
     if not isinstance(info, dict) or info.get("format") != FORMAT:
         raise RunError(f"{file}: expected an object of format {FORMAT!r}, got {str(info)[:80]}")
     version = info.get("version")
     if not isinstance(version, int) or version > VERSION:
-        raise RunError(f"{file}: written in version {version!r} of the format, this release reads up to {VERSION}")
+        raise RunError(
+            f"{file}: written in version {str(version)[:20]} of the format, this release reads up to {VERSION}"
+        )
     modalities = info.get("modalities")
-    if not isinstance(modalities, list) or not modalities:
-        raise RunError(f"{file}: expected the names of the modalities, got {modalities!r}")
+    if not isinstance(modalities, list) or not 0 < len(modalities) <= MOST_MODALITIES:
+        raise RunError(f"{file}: expected the names of 1 to {MOST_MODALITIES} modalities, got {str(modalities)[:80]}")
     return info
 
 
@@ -198,44 +204,68 @@ def read_metrics(file: Path, problems: list[str]) -> list[Row]:
     if not file.exists():
         return []
     rows: list[Row] = []
+    damaged: list[str] = []
     resumed = False
-    # A write that was cut off may end inside a character.
-    lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
+    try:
+        lines = read_text(file, MOST_BYTES).split("\n")
+    except OSError as error:
+        problems.append(f"{file.name} could not be read: {error}")
+        return []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             if not isinstance(row, dict):
                 raise ValueError("not an object")
         except ValueError:
             what = "is cut off" if number == len(lines) else "is damaged"
-            problems.append(f"line {number} of {file.name} {what}: skipped")
+            damaged.append(f"line {number} of {file.name} {what}: skipped")
             continue
         if RESUMED in row:
             resumed = True
             continue
+        row = {key: _value(value) for key, value in row.items()}
         if resumed:
-            rows = [earlier for earlier in rows if _before(earlier, row)]
+            _forget(rows, row)
             resumed = False
-        rows.append({key: _value(value) for key, value in row.items()})
+        rows.append(row)
+    problems += damaged[:MOST_PROBLEMS]
+    if len(damaged) > MOST_PROBLEMS:
+        problems.append(f"and {len(damaged) - MOST_PROBLEMS} more lines of {file.name}")
     return rows
 
 
 def _value(value: Any) -> float | None:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """Return a number that a figure can hold, else None."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if abs(value) <= LARGEST else None  # NaN is not
 
 
-def _before(earlier: Row, row: Mapping[str, Any]) -> bool:
-    """Whether a line was written before the point from which training went on."""
-    for key in POSITION:
-        a, b = earlier.get(key), row.get(key)
-        if a is not None and b is not None:
-            if a != b:
-                return bool(a < b)
-        elif key == "step" and earlier.get("epoch") is not None and row.get("epoch") is not None:
-            return False  # of the same epoch, which is done again
-    return not any(earlier.get(key) is not None and earlier.get(key) == row.get(key) for key in POSITION)
+def _forget(rows: list[Row], row: Row) -> None:
+    """Remove what was written after the point from which training went on with ``row``."""
+    keep = len(rows)
+    for i in reversed(range(len(rows))):
+        before = _before(rows[i], row)
+        if before:
+            break
+        if before is not None:
+            keep = i
+    del rows[keep:]
+
+
+def _before(earlier: Row, row: Row) -> bool | None:
+    """Return whether a line stands for an earlier point of the training; None where they share no position."""
+    if earlier.get("epoch") is not None and row.get("epoch") is not None:
+        if earlier["epoch"] != row["epoch"]:
+            return bool(earlier["epoch"] < row["epoch"])  # type: ignore[operator]
+        # Of the same epoch, which is done again unless the steps tell more.
+        if earlier.get("step") is None or row.get("step") is None:
+            return False
+    if earlier.get("step") is None or row.get("step") is None:
+        return None
+    return bool(earlier["step"] < row["step"])  # type: ignore[operator]
 
 
 def _mean(values: list[float | None]) -> float | None:

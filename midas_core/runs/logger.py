@@ -27,7 +27,7 @@ from midas_core.runs.folder import (
     read_metrics,
     read_run,
 )
-from midas_core.runs.names import as_python, flatten, term_metrics
+from midas_core.runs.names import as_python, flatten, printable, term_metrics
 from midas_core.runs.tensorboard import open_tensorboard
 from midas_core.validation import check_flag, check_number
 
@@ -275,6 +275,8 @@ def _names(argument: str, given: Sequence[str]) -> tuple[str, ...]:
     names = tuple(map(str, given))
     if not names or len(set(names)) < len(names):
         raise ValueError(f"{argument}: expected different names, got {list(names)}")
+    if any(printable(name) != name for name in names):
+        raise ValueError(f"{argument}: expected names of at most 200 printable characters, got {list(names)!a}")
     return names
 
 

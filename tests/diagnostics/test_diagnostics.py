@@ -19,7 +19,7 @@ from midas_core.diagnostics import (
     shapley_values,
     unimodal_shares,
 )
-from midas_core.diagnostics.probe import probe_accuracy
+from midas_core.diagnostics.probe import accuracy_of, late_fusion_accuracy, probe_probabilities
 from midas_core.diagnostics.reservoir import Pool
 
 CLASSES = 4
@@ -323,6 +323,25 @@ def test_bins_hold_every_sample_once():
     bins = reliability_bins(np.array([0.0, 0.1, 0.11, 1.0]), np.array([True, False, True, True]))
     assert [b.count for b in bins] == [2, 1, 0, 0, 0, 0, 0, 0, 0, 1]
     assert bins[0].accuracy == 0.5
+
+
+def probe_accuracy(features, labels, training=None, **options):
+    found = probe_probabilities(features, labels, 4, training, **options)
+    return None if found is None else accuracy_of(found, labels)
+
+
+def test_late_fusion_averages_the_probes():
+    labels = np.array([0, 1, 2])
+    sure, doubtful = np.eye(3), np.full((3, 3), 1 / 3)
+    wrong = np.array([[0.0, 0.6, 0.4], [0.0, 0.6, 0.4], [0.0, 0.6, 0.4]])
+    assert late_fusion_accuracy([sure, doubtful], labels) == 1.0
+    assert late_fusion_accuracy([doubtful, wrong], labels) == pytest.approx(1 / 3)
+    assert late_fusion_accuracy([sure, wrong], labels) == 1.0
+    assert late_fusion_accuracy([sure, None], labels) is None
+    # What took no part counts for nothing.
+    hole = np.where(np.arange(3)[:, None] == 0, np.nan, sure)
+    assert late_fusion_accuracy([hole, wrong], labels) == 1.0
+    assert accuracy_of(np.full((3, 3), np.nan), labels) is None
 
 
 def test_the_probe_finds_what_a_feature_knows():

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from midas_core.runs.files import check_writable, package_versions, write_json, write_whole
+from midas_core.runs.files import check_writable, package_versions, parse_json, read_text, write_json, write_whole
 
 
 def test_what_is_not_finite_becomes_null(tmp_path):
@@ -46,21 +46,33 @@ def test_readers_never_see_half_a_file(tmp_path, monkeypatch):
     assert seen == [(b"old", b"new")]
 
 
-def test_a_symbolic_link_is_replaced_not_followed(tmp_path):
-    target, link = tmp_path / "target", tmp_path / "link"
+def test_only_files_are_written_over(tmp_path):
+    target, link, pipe = tmp_path / "target", tmp_path / "link", tmp_path / "pipe"
     target.write_text("precious")
     link.symlink_to(target)
-    write_whole(link, b"page")
+    os.mkfifo(pipe)
+    for path, said in ((link, "a symbolic link"), (pipe, "something else"), (tmp_path, "a folder")):
+        for function in (lambda path: write_whole(path, b"page"), check_writable):
+            with pytest.raises(OSError, match=f"expected a file, got {said}"):
+                function(path)
     assert target.read_text() == "precious"
-    assert link.read_text() == "page"
-    assert not link.is_symlink()
+
+
+def test_reading_takes_files_of_a_size(tmp_path):
+    (tmp_path / "file").write_bytes(b"caf\xc3")
+    assert read_text(tmp_path / "file", 5) == "caf\ufffd"
+    with pytest.raises(OSError, match="expected at most 3 bytes, got 4"):
+        read_text(tmp_path / "file", 3)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="expected a file"):
+        read_text(tmp_path / "pipe", 3)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        parse_json("[" * 10**6)
 
 
 def test_check_writable(tmp_path):
     check_writable(tmp_path / "new" / "file.json")
     assert list(tmp_path.rglob("*")) == [tmp_path / "new"]
-    with pytest.raises(IsADirectoryError, match="expected a file, got a folder"):
-        check_writable(tmp_path / "new")
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         check_writable(tmp_path / "file" / "inside.json")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import sys
 from types import ModuleType
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from midas_core.adapters.torch import MidasLoss
-from midas_core.runs import RunError, RunLogger, metric_names, read_run
+from midas_core.runs import RunError, RunLogger, folder, metric_names, read_run
 
 NAMES = ["audio", "video"]
 
@@ -157,6 +158,84 @@ def test_overwrite_begins_another_run(tmp_path):
         RunLogger(tmp_path, modalities=NAMES, overwrite=True, resume=True)
     with pytest.raises(TypeError, match="overwrite: expected True or False"):
         RunLogger(tmp_path, modalities=NAMES, overwrite="yes")
+
+
+def test_series_by_epoch_and_by_step_in_one_run(tmp_path):
+    with RunLogger(tmp_path, modalities=NAMES) as log:
+        for step in range(4):
+            log.log(step=step, loss=float(step))
+        log.log(epoch=0, val_accuracy=0.5)
+        log.log(epoch=1, val_accuracy=0.75)
+    run = read_run(tmp_path)
+    assert run.series("loss") == ([0, 1, 2, 3], [0.0, 1.0, 2.0, 3.0])
+    assert run.series("val_accuracy") == ([0, 1], [0.5, 0.75])
+
+
+def test_a_resumed_run_forgets_lines_by_epoch_beside_lines_by_step(tmp_path):
+    def log_from(epoch):
+        with RunLogger(tmp_path, modalities=NAMES, resume=True) as log:
+            for each in range(epoch, 3):
+                log.log(step=2 * each, loss=1.0)
+                log.log(step=2 * each + 1, loss=1.0)
+                log.log(epoch=each, val_accuracy=float(epoch))
+
+    log_from(0)
+    log_from(1)
+    run = read_run(tmp_path)
+    assert run.series("val_accuracy") == ([0, 1, 2], [0.0, 1.0, 1.0])
+    assert run.series("loss")[0] == list(range(6))
+    assert len(run.metrics) == 9
+
+
+def test_a_mean_over_a_value_that_is_not_finite_is_none(tmp_path):
+    with RunLogger(tmp_path, modalities=NAMES) as log:
+        log.log(epoch=0, step=0, loss=1.0)
+        log.log(epoch=0, step=1, loss=float("inf"))
+        log.log(epoch=1, step=2, loss=1.0)
+    assert read_run(tmp_path).series("loss") == ([1], [1.0])
+
+
+def test_hostile_files_are_told_and_left_out(tmp_path):
+    write_epochs(tmp_path, range(2))
+    file = tmp_path / "metrics.jsonl"
+    absurd = ["1e999", "-1e999", "1" + "0" * 400, "1" + "0" * 5000, "NaN", "true", '"x"', "[1]"]
+    lines = [f'{{"epoch": 2, "loss": {value}}}\n' for value in absurd]
+    file.write_text(file.read_text() + "".join(lines) + '{"epoch": 1e999, "loss": 1}\n' + "[" * 10**5 + "\n" * 100)
+    run = read_run(tmp_path)
+    assert run.series("loss") == ([0, 1], [10.0, 9.0])
+    file.write_text("{\n" * 50)
+    assert len(read_run(tmp_path).problems) == 21
+    assert "and 30 more lines" in read_run(tmp_path).problems[-1]
+    for name in ("metrics.jsonl", "diagnostics.json"):
+        (tmp_path / name).unlink(missing_ok=True)
+        os.mkfifo(tmp_path / name)
+    assert [problem.split(":")[0] for problem in read_run(tmp_path).problems] == [
+        "metrics.jsonl could not be read",
+        "diagnostics.json could not be read",
+    ]
+    (tmp_path / "diagnostics.json").unlink()
+    (tmp_path / "diagnostics.json").write_text('{"test":' * 10**5)
+    assert "nested too deeply" in read_run(tmp_path).problems[-1]
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path, monkeypatch):
+    write_epochs(tmp_path, range(2))
+    monkeypatch.setattr(folder, "MOST_BYTES", 50)
+    with pytest.raises(RunError, match="at most 50 bytes"):
+        read_run(tmp_path)
+    assert folder.read_metrics(tmp_path / "metrics.jsonl", []) == []
+
+
+def test_names_are_printable(tmp_path):
+    with pytest.raises(ValueError, match="printable characters"):
+        RunLogger(tmp_path, modalities=["a\x1b[31m", "b"])
+    write_epochs(tmp_path, range(1), name="a\x1b]0;title\x07")
+    assert read_run(tmp_path).name == "a\\x1b]0;title\\x07"
+    content = json.loads((tmp_path / "run.json").read_text())
+    for modalities, said in (([], "got \\[\\]"), (["x"] * 65, "expected the names of 1 to 64")):
+        (tmp_path / "run.json").write_text(json.dumps({**content, "modalities": modalities}))
+        with pytest.raises(RunError, match=said):
+            read_run(tmp_path)
 
 
 def test_a_second_run_in_a_folder_is_refused(tmp_path):
