@@ -149,8 +149,10 @@ def test_the_oldest_versions_that_are_tested_are_those_that_are_stated():
     root = PACKAGE.parent
     pins = dict(re.findall(r"^([\w-]+)==([\d.]+)$", (root / "constraints-oldest.txt").read_text(), re.MULTILINE))
     stated = dict(re.findall(r'"([\w-]+)>=([\d.]+)', (root / "pyproject.toml").read_text()))
-    of_a_dependency = {"jaxlib", "ml_dtypes"}
+    of_a_dependency = {"jaxlib", "ml_dtypes", "pyparsing"}
+    # The build for a CPU is small enough for CI in one version alone.
+    in_one_version = {"torch"}
     for name, pin in pins.items():
-        if name not in of_a_dependency:
+        if name not in of_a_dependency | in_one_version:
             # The last fix of the oldest minor version will do.
             assert f"{pin}.".startswith(f"{stated[name]}."), name
