@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import inspect
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).parents[1] / "docs" / "api.md"
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "api.md"
 SECTION = re.compile(r"^\.\. currentmodule:: (\S+)$(.*?)^```$", re.MULTILINE | re.DOTALL)
 LISTED = {module: re.findall(r"^   (\w+)$", body, re.MULTILINE) for module, body in SECTION.findall(PAGE.read_text())}
 
@@ -45,6 +49,48 @@ def test_every_public_name_has_a_docstring_of_its_own(module):
             assert item.__doc__.partition("\n")[0].rstrip().endswith((".", "?")), (
                 f"{module}.{name}: {item.__doc__[:60]}"
             )
+
+
+CHECKS = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["numpydoc_validation"]["checks"])
+
+
+def fields_of(item):
+    """Return the fields of a named tuple or a dataclass, which its section Attributes documents."""
+    if dataclasses.is_dataclass(item):
+        return {field.name for field in dataclasses.fields(item)}
+    return set(getattr(item, "_fields", ()))
+
+
+def own_methods(item):
+    """Yield the public methods of a class that no framework prescribes."""
+    for name, member in vars(item).items():
+        prescribed = any(hasattr(base, name) for base in item.__mro__[1:] if not base.__module__.startswith("midas_core"))
+        if inspect.isroutine(member) and not name.startswith("_") and not prescribed:
+            yield name
+
+
+@pytest.mark.parametrize("module", LISTED)
+def test_docstrings_have_the_form_of_numpydoc(module):
+    validate = pytest.importorskip("numpydoc.validate").validate
+    import_public(module)
+    found = []
+    for name in LISTED[module]:
+        item = getattr(importlib.import_module(module), name)
+        if not callable(item):
+            continue
+        methods = [f"{name}.{method}" for method in own_methods(item)] if inspect.isclass(item) else []
+        for path in (name, *methods):
+            checks = CHECKS - {"EX01"} if path in methods or inspect.isclass(item) else CHECKS
+            documented = validate(f"{module}.{path}")
+            for code, message in documented["errors"]:
+                if code == "PR01" and path == name and fields_of(item):
+                    missing = [f for f in fields_of(item) if not re.search(rf"\b{f}\b.* : ", item.__doc__)]
+                    message = f"fields {missing} not documented"
+                    if not missing:
+                        continue
+                if code in checks:
+                    found.append(f"{module}.{path}: {code} {message}")
+    assert not found, "\n".join(found)
 
 
 def test_every_package_with_public_names_is_listed():
