@@ -63,8 +63,9 @@ def fields_of(item):
 
 def own_methods(item):
     """Yield the public methods of a class that no framework prescribes."""
+    foreign = [base for base in item.__mro__[1:] if not base.__module__.startswith("midas_core")]
     for name, member in vars(item).items():
-        prescribed = any(hasattr(base, name) for base in item.__mro__[1:] if not base.__module__.startswith("midas_core"))
+        prescribed = any(hasattr(base, name) for base in foreign)
         if inspect.isroutine(member) and not name.startswith("_") and not prescribed:
             yield name
 

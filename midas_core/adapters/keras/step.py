@@ -48,8 +48,8 @@ def step_terms(
     if options.similarity is not None:
         similarities = similarity(features, sources, options.similarity, backend=BACKEND)
 
-    # The epoch is a variable: a Python branch would be frozen into a traced step. In evaluation the loss is the full one
-    # in every epoch, so that it can be compared.
+    # The epoch is a variable: a Python branch would be frozen into a traced step. In evaluation the loss is the full
+    # one in every epoch, so that it can be compared.
     warmup = None
     if training and options.warmup_epochs:
         warmup = ops.less(ops.convert_to_tensor(state.epoch), options.warmup_epochs)
