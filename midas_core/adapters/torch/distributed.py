@@ -1,11 +1,13 @@
-"""One alpha for all ranks of a distributed run."""
+"""Several ranks: one alpha for all, and what they have to agree on."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 
 def in_distributed_run() -> bool:
@@ -13,7 +15,39 @@ def in_distributed_run() -> bool:
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
-_last: list[torch.Tensor] = []
+def waits_for_others() -> bool:
+    """Return whether every other rank takes this step too, so that a sum over the ranks comes to an end."""
+    if not in_distributed_run():
+        return False
+    if torch.compiler.is_compiling():
+        return True
+    # Under Join the ranks without data answer what the wrapper asks of them, nothing else. The wrapper then takes the
+    # buffers, alpha among them, from one rank that still has data.
+    wrapper = DistributedDataParallel._get_active_ddp_module()
+    return wrapper is None or not wrapper._join_config.enable
+
+
+def is_sharded(x: Tensor) -> bool:
+    """Return whether each rank holds a part of a tensor."""
+    # A DTensor; to import its class takes seconds, and it is there where such a tensor is.
+    return hasattr(x, "device_mesh")
+
+
+def check_whole(name: str, module: Any) -> None:
+    """Raise ``ValueError`` where the parameters of a module are sharded, and no hook of its own gathers them."""
+    if not isinstance(module, nn.Module) or not any(map(is_sharded, module.parameters())):
+        return
+    from torch.distributed.fsdp import FSDPModule
+
+    if not any(isinstance(part, FSDPModule) for part in module.modules()):
+        raise ValueError(
+            f"{name}: expected whole parameters, got parts of them (fully_shard): call the criterion in the forward of "
+            "the wrapped module; to call terms() of a criterion that is wrapped itself, first "
+            "torch.distributed.fsdp.register_fsdp_forward_method(criterion, 'terms')"
+        )
+
+
+_last: list[Tensor] = []
 
 
 def sum_over_ranks(sums: Any) -> Any:
@@ -24,3 +58,18 @@ def sum_over_ranks(sums: Any) -> Any:
     # waits for the thread when the group is destroyed: with gloo a run could hang at its very end.
     _last[:] = [own]
     return sums
+
+
+def squared_norms(parameters: Iterable[Tensor]) -> Tensor:
+    """Return the squared norm of each of P parameters, shape (P,), float64."""
+    # Plain sums would not do: a cross-entropy leaves the sum of a linear head as it is.
+    return torch.stack([(p.double() ** 2).sum() for p in parameters]).nan_to_num()
+
+
+def differ_between_ranks(numbers: Tensor) -> bool:
+    """Return whether numbers >= 0 differ between the ranks by more than rounding. Waits for all of them."""
+    both = torch.stack([numbers, -numbers])
+    distributed.all_reduce(both, op=distributed.ReduceOp.MAX)
+    _last[:] = [both]
+    most, least = both[0], -both[1]
+    return bool((most - least > 1e-6 * most).any())

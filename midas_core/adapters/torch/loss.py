@@ -9,7 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from midas_core.adapters.torch.distributed import in_distributed_run, sum_over_ranks
+from midas_core.adapters.torch.distributed import (
+    check_whole,
+    in_distributed_run,
+    sum_over_ranks,
+    waits_for_others,
+)
+from midas_core.adapters.torch.head_check import HeadCheck
 from midas_core.adapters.torch.heads import (
     additive_parameters,
     both_logits,
@@ -28,7 +34,7 @@ from midas_core.adapters.torch.inputs import (
     presence,
 )
 from midas_core.adapters.torch.random import Pairs
-from midas_core.adapters.torch.state import StatefulModule
+from midas_core.adapters.torch.state import StatefulModule, is_recorded
 from midas_core.adapters.torch.values import check_terms, check_values
 from midas_core.alpha import MidasState
 from midas_core.backends.torch import BACKEND
@@ -187,6 +193,7 @@ class MidasLoss(StatefulModule):
         self.modalities, self.unimodal_heads = make_heads(self.num_classes, feature_dims, unimodal_heads)
         options.check_fits(self.modalities.count, self.num_classes)
         self.register_state(self.modalities.count)
+        self._head_check = HeadCheck()
 
     @property
     def _raw(self) -> bool:
@@ -271,6 +278,9 @@ class MidasLoss(StatefulModule):
         self._warn_without_epoch(stacklevel=6)
         if not callable(head):
             raise TypeError(f"head: expected a callable, got {type(head).__name__}")
+        if in_distributed_run():
+            check_whole("unimodal_heads", self.unimodal_heads)
+            check_whole("head", head)
         given = self.modalities.unpack(features, "features")
         labels = check_batch(given, labels, self.modalities, self.num_classes, self.options.multi_label, self._raw)
         targets: Tensor | Targets = labels
@@ -346,6 +356,9 @@ class MidasLoss(StatefulModule):
             with torch.no_grad():
                 self.alpha.copy_(state.alpha)
                 self.step.copy_(state.step)
+        if self._moves and not is_recorded(labels.device):
+            common = warming_up is not True and waits_for_others()
+            self._head_check.see(self.unimodal_heads, common=common, stacklevel=6)
         if self._terms_hooks:
             self._tell(Step(self, self.modalities.pack(given, features), labels, head, terms, present))
         return terms
@@ -355,7 +368,7 @@ class MidasLoss(StatefulModule):
         return {
             **self.options.alpha_rule,
             # Ranks may evaluate different numbers of batches: only training waits for the others.
-            "reduce": sum_over_ranks if self._moves and in_distributed_run() else None,
+            "reduce": sum_over_ranks if self._moves and waits_for_others() else None,
         }
 
     def _logits(

@@ -9,8 +9,8 @@ import torch
 from midas_core.adapters.torch import MidasLoss
 
 
-def launch(folder, ranks, variant):
-    arguments = [sys.executable, "-m", "tests.adapters.torch.distributed_worker", str(folder), variant, str(ranks)]
+def launch(folder, ranks, *arguments, worker="distributed_worker"):
+    arguments = [sys.executable, "-m", f"tests.adapters.torch.{worker}", str(folder), *arguments, str(ranks)]
     workers = [subprocess.Popen([*arguments, str(rank)], stderr=subprocess.PIPE, text=True) for rank in range(ranks)]
     errors = [worker.communicate(timeout=180)[1] for worker in workers]
     assert all(worker.returncode == 0 for worker in workers), errors
@@ -48,3 +48,47 @@ def test_ranks_hold_one_alpha(tmp_path, ranks, variant):
         )
         torch.testing.assert_close(criterion.alpha, found[0]["alphas"][step], rtol=0, atol=1e-12)
     assert (found[0]["alphas"] > 1).any(), "alpha never moved: the test shows nothing"
+
+
+@pytest.fixture(scope="module")
+def wrapped(tmp_path_factory):
+    """Run what `wrapped_worker` does on two ranks."""
+    return launch(tmp_path_factory.mktemp("wrapped"), 2, worker="wrapped_worker")
+
+
+def test_heads_that_drift_apart_are_told(wrapped):
+    one, other = (found["beside"] for found in wrapped)
+    assert (one["heads"] - other["heads"]).abs().max() > 1e-3, "nothing to tell"
+    for found in (one, other):
+        (said,) = found["warnings"]
+        assert "the unimodal heads of the ranks differ" in said
+
+
+def test_a_criterion_inside_the_wrapper_is_the_same_on_all_ranks(wrapped):
+    one, other = (found["inside"] for found in wrapped)
+    torch.testing.assert_close(one["heads"], other["heads"], rtol=0, atol=0)
+    assert one["warnings"] == []
+
+
+def test_ranks_with_uneven_inputs_come_to_an_end(wrapped):
+    assert all(found["uneven"]["step"] == 5 for found in wrapped)
+
+
+def test_a_rank_that_validates_alone_waits_for_nobody(wrapped):
+    assert all(found["alone"]["step"] == 4 for found in wrapped)
+    assert torch.equal(*(found["alone"]["alpha"] for found in wrapped))
+
+
+@pytest.mark.parametrize("way", ["FSDP2", "FSDP2, resharded", "FSDP2, criterion by itself"])
+def test_a_sharded_criterion_does_what_one_in_ddp_does(wrapped, way):
+    for found in wrapped:
+        losses, alpha = found["sharded"][way]
+        expected, expected_alpha = found["sharded"]["DDP"]
+        torch.testing.assert_close(losses, expected, rtol=1e-5, atol=1e-6)
+        assert torch.equal(alpha, expected_alpha)
+
+
+def test_terms_of_a_sharded_criterion_say_what_to_do(wrapped):
+    for found in wrapped:
+        assert "unimodal_heads: expected whole parameters, got parts of them" in found["sharded"]["error"]
+        assert "register_fsdp_forward_method(criterion, 'terms')" in found["sharded"]["error"]

@@ -1,0 +1,56 @@
+"""Tells once that the unimodal heads do not learn, or that each rank has its own."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from midas_core.adapters.torch.distributed import differ_between_ranks, is_sharded, squared_norms
+
+RANKS_AT = (1, 5, 50)
+"""The steps that compare the ranks, of those in which they wait for one another anyway."""
+
+LEARNT_BY = 100
+"""The step by which the heads have to have changed: gradients may be added up over some before."""
+
+
+class HeadCheck:
+    """Watches the parameters of the unimodal heads. It looks in four steps of a run; the others cost a count."""
+
+    def __init__(self) -> None:
+        self._steps = self._common = 0
+        self._first: Tensor | None = None
+
+    def see(self, heads: nn.Module, *, common: bool, stacklevel: int) -> None:
+        """Take in a training step; ``common`` where all ranks take it."""
+        self._steps += 1
+        self._common += common
+        compare = common and self._common in RANKS_AT
+        if not compare and self._steps not in (1, LEARNT_BY):
+            return
+        # Of what is sharded or partitioned, each rank holds a part.
+        known = [p.detach() for p in heads.parameters() if p.requires_grad and p.numel() and not is_sharded(p)]
+        if not known:
+            return
+        with torch.no_grad():
+            norms = squared_norms(known)
+        if compare and differ_between_ranks(norms):
+            self._common = max(RANKS_AT)
+            warnings.warn(
+                "the unimodal heads of the ranks differ: nobody averages their gradients. Hold the criterion inside "
+                "the module that is wrapped (its forward calls it and returns the loss), or wrap it by itself.",
+                stacklevel=stacklevel,
+            )
+        if self._steps == 1:
+            self._first = norms
+        elif self._steps == LEARNT_BY and self._first is not None and self._first.shape == norms.shape:
+            pending = any(p.grad is not None for p in heads.parameters())
+            if pending and torch.equal(self._first, norms):
+                warnings.warn(
+                    f"the unimodal heads have not changed in {LEARNT_BY} steps: give criterion.parameters() to the "
+                    "optimizer too.",
+                    stacklevel=stacklevel,
+                )
+            self._first = None
