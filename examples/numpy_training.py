@@ -13,7 +13,7 @@ fused = [np.zeros((D, C)) for _ in range(M)]  # the fused head, one block for ea
 state = midas.MidasState(np.ones(M), np.array(0))
 
 for step in range(101):
-    numbers = midas.draw(labels, C, M, rng)
+    numbers = midas.draw(labels, M, rng)
     sources = midas.draw_sources(numbers, labels, M)
     mixed = midas.mix(features, sources)
     logits = (

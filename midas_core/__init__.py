@@ -10,21 +10,12 @@ from midas_core.backends import Backend, get_backend, load_backend
 from midas_core.confidence import log_confidence, normalized_confidence, soft_labels
 from midas_core.ensemble import ensemble_logits
 from midas_core.gradients import Gradients, midas_gradients
-from midas_core.misalignment import (
-    Draw,
-    different_class_permutation,
-    draw,
-    draw_sources,
-    mix,
-    pair_classes,
-    pair_mask,
-    plain_permutation,
-    source_matrix,
-)
+from midas_core.misalignment import Draw, draw, draw_partners, draw_sources, mix, plain_permutation, source_matrix
 from midas_core.missing import complete_pairs, zero_missing
 from midas_core.objective import MidasTerms, Objective, PairWeights, midas_objective, reduce_terms, weigh_pairs
+from midas_core.pairs import Pairs, draw_pairs, label_ids, make_pairs, pair_classes, pair_mask
 from midas_core.similarity import hard_sample_weight, similarity
-from midas_core.targets import Targets, label_ids
+from midas_core.targets import Targets
 
 __version__ = "0.1.0"
 
@@ -38,11 +29,13 @@ __all__ = [
     "MixedBatch",
     "Objective",
     "PairWeights",
+    "Pairs",
     "Targets",
     "complete_pairs",
     "current_alpha",
-    "different_class_permutation",
     "draw",
+    "draw_pairs",
+    "draw_partners",
     "draw_sources",
     "ensemble_logits",
     "get_backend",
@@ -51,6 +44,7 @@ __all__ = [
     "label_ids",
     "load_backend",
     "log_confidence",
+    "make_pairs",
     "midas_gradients",
     "midas_objective",
     "misalign",

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from midas_core.backends import Array, Backend, get_backend
 from midas_core.confidence import log_confidence, normalized_confidence, soft_labels
-from midas_core.misalignment import mix, pair_classes, pair_mask, take_rows
+from midas_core.misalignment import mix, take_rows
 from midas_core.missing import complete_pairs, zero_missing
 from midas_core.options import SIMILARITIES, VARIANTS
+from midas_core.pairs import Pairs, as_pairs, source_matrix_of
 from midas_core.similarity import hard_sample_weight
 from midas_core.similarity import similarity as measure
-from midas_core.targets import label_ids
 from midas_core.validation import check_choice, check_labels, check_modalities, check_shape
 
 
@@ -37,7 +37,7 @@ class MixedBatch(NamedTuple):
 def misalign(
     features: Sequence[Array],
     labels: Array,
-    sources: Array,
+    sources: Array | Pairs,
     num_classes: int,
     *,
     unimodal_logits: Sequence[Array] | None = None,
@@ -53,8 +53,8 @@ def misalign(
     features : sequence of M arrays, shapes (B, ...)
         Features or raw inputs.
     labels : array, shape (B,), integer; or (B, C), of 0 and 1, for several labels
-    sources : array, shape (M, V, B), integer
-        From `draw_sources`.
+    sources : array, shape (M, V, B), integer; or `Pairs`
+        From `source_matrix` or `draw_pairs`.
     num_classes : int
         C.
     unimodal_logits : sequence of M arrays, shape (B, C), optional
@@ -65,7 +65,7 @@ def misalign(
     similarity : {"cosine", "l2", None}
         Of the hard-sample weight; None leaves it out, as raw inputs need it.
     variant : {"paper", "official"}
-        Whether a sample whose partner is of the same class weighs nothing.
+        Whether a sample whose partner is of the same class weighs nothing; `Pairs` know it already.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def misalign(
     xp = bk.xp
     check_choice("similarity", similarity, SIMILARITIES)
     check_choice("variant", variant, VARIANTS)
-    check_modalities("features", features, sources.shape[0])
+    check_modalities("features", features, source_matrix_of(sources).shape[0])
     several = len(labels.shape) == 2
     if several:
         check_shape("labels", labels, (None, num_classes), "(B, C)")
@@ -99,7 +99,7 @@ def misalign(
         features = zero_missing(features, present, backend=bk)
     count = len(features)
 
-    classes = pair_classes(label_ids(labels, backend=bk) if several else labels, sources, backend=bk)
+    sources, classes, mask = as_pairs(labels, sources, variant, bk)
     whose = classes
     if several:
         whose = xp.stack([take_rows(labels, sources[m, ...], bk) for m in range(count)])
@@ -120,9 +120,8 @@ def misalign(
     if similarity is not None:
         found = measure(features, sources, similarity, backend=bk)
         weights = xp.astype(hard_sample_weight(found), weights.dtype, copy=False)
-    if variant == "paper":
-        weights = bk.where(pair_mask(classes, backend=bk), weights, 0.0)
     if present is not None:
-        weights = bk.where(complete_pairs(present, sources, backend=bk), weights, 0.0)
+        mask = mask & complete_pairs(present, sources, backend=bk)
+    weights = bk.where(mask, weights, 0.0)
     flat = [xp.reshape(x, (-1, *x.shape[2:])) for x in mix(features, sources, backend=bk)]
     return MixedBatch(flat, xp.reshape(soft, (-1, num_classes)), xp.reshape(weights, (-1,)))

@@ -19,7 +19,7 @@ def log_likelihoods(
     targets : Targets
     bk : Backend
     parts : pair of arrays, shape (M, V, B), integer
-        ``sources`` and `source_classes`, for mixed samples.
+        Source matrix and classes of the `Pairs`, for mixed samples.
 
     Returns
     -------

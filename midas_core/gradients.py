@@ -11,6 +11,7 @@ from midas_core.cross_entropy import label_weights, probabilities, target_rows
 from midas_core.misalignment import VIEWS, take_rows
 from midas_core.missing import complete_pairs, unimodal_scale, zero_missing
 from midas_core.options import VARIANTS
+from midas_core.pairs import Pairs, source_matrix_of
 from midas_core.targets import Targets, as_targets, check_batch
 from midas_core.validation import check_choice
 
@@ -35,7 +36,7 @@ def midas_gradients(
     unimodal_logits: Sequence[Array],
     mixed_logits: Array | None,
     labels: Array | Targets,
-    sources: Array,
+    sources: Array | Pairs,
     soft_weights: Array,
     *,
     present: Array | None = None,
@@ -82,6 +83,7 @@ def midas_gradients(
     bk = backend or get_backend(fused_logits)
     xp = bk.xp
     check_choice("variant", variant, VARIANTS)
+    sources = source_matrix_of(sources)
     check_batch(fused_logits, unimodal_logits, mixed_logits, labels, sources, present, bk)
     targets = as_targets(labels)
     rows = target_rows(targets, in_full_precision(fused_logits, backend=bk), bk)

@@ -9,11 +9,12 @@ from midas_core.alpha import MidasState, Reduce, current_alpha, finite_pairs, im
 from midas_core.backends import Array, Backend, get_backend
 from midas_core.confidence import normalized_confidence
 from midas_core.cross_entropy import label_weights, log_likelihoods
-from midas_core.misalignment import VIEWS, mix, pair_mask
+from midas_core.misalignment import VIEWS, mix
 from midas_core.missing import complete_pairs, unimodal_scale, zero_missing
 from midas_core.options import REDUCTIONS, VARIANTS
+from midas_core.pairs import Pairs, as_pairs, source_matrix_of
 from midas_core.similarity import hard_sample_weight
-from midas_core.targets import Targets, as_targets, check_batch, source_classes
+from midas_core.targets import Targets, as_targets, check_batch
 from midas_core.validation import check_choice
 
 
@@ -132,7 +133,7 @@ def midas_objective(
     unimodal_logits: Sequence[Array],
     mixed_logits: Array | None,
     labels: Array | Targets,
-    sources: Array,
+    sources: Array | Pairs,
     similarities: Array | None,
     state: MidasState,
     *,
@@ -162,8 +163,8 @@ def midas_objective(
         and the state stays.
     labels : array, shape (B,), integer; or `Targets`
         `Targets` add weights, label smoothing, several labels for each sample.
-    sources : array, shape (M, V, B), integer
-        From `midas_core.source_matrix`.
+    sources : array, shape (M, V, B), integer; or `Pairs`
+        From `midas_core.source_matrix` or `midas_core.draw_pairs`; `Pairs` spare the search for classes and mask.
     similarities : array, shape (V, B), or None
         From `midas_core.similarity`; None leaves out the hard-sample weight.
     state : MidasState
@@ -226,19 +227,14 @@ def midas_objective(
     check_choice("variant", variant, VARIANTS)
     if variant == "official" and len(unimodal_logits) != 2:
         raise ValueError(f"variant: 'official' is defined for 2 modalities only, got {len(unimodal_logits)}")
-    check_batch(fused_logits, unimodal_logits, mixed_logits, labels, sources, present, bk)
+    check_batch(fused_logits, unimodal_logits, mixed_logits, labels, source_matrix_of(sources), present, bk)
+    if variant == "official" and present is not None:
+        raise ValueError("present: expected None with variant 'official', which knows no missing modality, got a mask")
     targets = as_targets(labels)
     if warmup is not None and mixed_logits is not None:
         fused_logits = bk.where(warmup, bk.stop_gradient(fused_logits), fused_logits)
         mixed_logits = bk.where(warmup, 0.0, mixed_logits)
-    classes = source_classes(targets, sources, bk)
-    mask = pair_mask(classes, backend=bk)
-    if variant == "official":
-        if present is not None:
-            raise ValueError(
-                "present: expected None with variant 'official', which knows no missing modality, got a mask"
-            )
-        mask = xp.ones_like(mask)
+    sources, classes, mask = as_pairs(targets.labels, sources, variant, bk)
     if present is not None:
         whole = complete_pairs(present, sources, backend=bk)
         mask = mask & whole

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from midas_core.backends import Array, Backend, get_backend
-from midas_core.misalignment import VIEWS, pair_classes
+from midas_core.backends import Array, Backend
+from midas_core.misalignment import VIEWS
 from midas_core.missing import check_present
 from midas_core.validation import (
     check_fraction,
@@ -60,55 +60,9 @@ class Targets(NamedTuple):
         return len(self.labels.shape) == 2
 
 
-def label_ids(labels: Array, *, backend: Backend | None = None) -> Array:
-    """Return one whole number for each label vector: the same exactly where the vectors are the same.
-
-    Multi-label samples are of different classes where their label vectors differ. These numbers take the place of
-    class indices in `draw`, `draw_sources` and `pair_classes`, with B for the number of classes.
-
-    Parameters
-    ----------
-    labels : array, shape (B, C), of 0 and 1
-
-    Returns
-    -------
-    array, shape (B,), integer
-        In 0 ... B - 1: the last sample that has the same vector.
-
-    Raises
-    ------
-    ValueError
-        If the labels have another shape.
-
-    Notes
-    -----
-    One matrix product, (B, C) by (C, B), and no shape that depends on values.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> label_ids(np.array([[1, 0], [1, 1], [1, 0]]))
-    array([2, 1, 2])
-    """
-    bk = backend or get_backend(labels)
-    xp = bk.xp
-    check_shape("labels", labels, (None, None), "(B, C)")
-    y = xp.astype(labels, xp.float32)
-    size = xp.sum(y * y, axis=-1)
-    # Squared distance; for 0 and 1 the number of classes in which two vectors differ, exact in float32.
-    apart = size[:, None] + size[None, :] - 2 * xp.matmul(y, xp.permute_dims(y, (1, 0)))
-    return xp.max(bk.where(apart < 0.5, bk.arange(bk.length(y), y)[None, :], 0), axis=-1)
-
-
 def as_targets(labels: Array | Targets) -> Targets:
     """Return what is given as `Targets`."""
     return labels if isinstance(labels, Targets) else Targets(labels)
-
-
-def source_classes(targets: Targets, sources: Array, bk: Backend) -> Array:
-    """Return what tells the classes of the parts of each mixed sample apart, shape (M, V, B), integer."""
-    labels = label_ids(targets.labels, backend=bk) if targets.multi_label else targets.labels
-    return pair_classes(labels, sources, backend=bk)
 
 
 def check_batch(

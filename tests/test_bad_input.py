@@ -9,7 +9,7 @@ import midas_core as mc
 from midas_core.testing.problems import make_problem
 
 P = make_problem(0, 4, 2, 3)
-SOURCES = mc.source_matrix(P.permutation, 2)
+SOURCES = mc.source_matrix(P.partners, 2)
 GOOD = {
     "fused_logits": P.fused,
     "unimodal_logits": P.unimodal,
@@ -53,7 +53,7 @@ def test_options_of_the_objective():
     with pytest.raises(ValueError, match=r"alpha_update: expected one of \['sign', 'difference'\], got 'signs'"):
         mc.midas_objective(*GOOD.values(), None, state, alpha_update="signs")
     three = make_problem(0, 4, 3, 3)
-    sources = mc.source_matrix(three.permutation, 3)
+    sources = mc.source_matrix(three.partners, 3)
     with pytest.raises(ValueError, match="variant: 'official' is defined for 2 modalities only, got 3"):
         mc.midas_objective(
             three.fused, three.unimodal, three.mixed, three.labels, sources, None, state, variant="official"
@@ -69,8 +69,8 @@ def test_parts():
         mc.similarity(P.features, SOURCES, "dot")
     with pytest.raises(ValueError, match="features: expected 2 modalities, got 1"):
         mc.similarity(P.features[:1], SOURCES)
-    numbers = mc.draw(P.labels, 3, 2, 0)
+    numbers = mc.draw(P.labels, 2, 0)
     with pytest.raises(ValueError, match=r"permutation: expected shape \(B,\) = \(4,\), got \(3,\)"):
-        mc.draw_sources(numbers, P.labels, 2, permutation=P.permutation[:3])
+        mc.draw_sources(numbers, P.labels, 2, permutation=P.partners[0, :3])
     with pytest.raises(TypeError, match="permutation: expected an integer dtype, got float64"):
-        mc.draw_sources(numbers, P.labels, 2, permutation=P.permutation.astype(float))
+        mc.draw_sources(numbers, P.labels, 2, permutation=P.partners[0].astype(float))

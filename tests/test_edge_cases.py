@@ -46,7 +46,7 @@ def test_one_class_in_all(framework):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_confidences_that_all_underflow_share_equally(framework, dtype):
     p = make_problem(0, 4, 2, 3, dtype=dtype)
-    p = replace(p, labels=np.array([0, 1, 2, 0]), permutation=np.array([1, 2, 3, 0]))
+    p = replace(p, labels=np.array([0, 1, 2, 0]), partners=np.array([[1, 2, 3, 0]]))
     wrong = np.where(np.arange(3) == ((p.labels + 1) % 3)[:, None], 2000, 0).astype(dtype)
     p = replace(p, unimodal=[wrong, wrong / 2], mixed=np.stack([wrong, wrong]))
     found = check_values(framework, p)
@@ -125,7 +125,7 @@ def test_a_nan_stays_with_the_samples_that_it_takes_part_in(framework, variant, 
     p = make_problem(0, 6, 2, 3, variant=variant, alpha_update=alpha_update, label_kind="any")
     clean = results_of(framework, p)
     bad = 2
-    sources = mc.source_matrix(p.permutation, 2)
+    sources = mc.source_matrix(p.partners, 2)
     touched = (sources == bad).any(axis=0)  # (V, B)
     spoiled = replace(
         p,
@@ -162,7 +162,7 @@ def test_alpha_is_what_the_clean_samples_make_it(framework):
     broken[:, 1] = np.nan
     found = results_of(framework, replace(p, mixed=broken))
     keep = np.arange(6) != 1
-    sources = mc.source_matrix(p.permutation, 2)
+    sources = mc.source_matrix(p.partners, 2)
     mask = mc.pair_mask(mc.pair_classes(p.labels, sources))[:, keep]
     log_c = np.stack([mc.log_confidence(z, p.labels) for z in p.unimodal])
     shares = mc.normalized_confidence(np.stack([row[s] for row, s in zip(log_c, sources, strict=True)]))[..., keep]

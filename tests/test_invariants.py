@@ -30,7 +30,7 @@ def close(found, expected, p):
 @settings(max_examples=100)
 @given(p=DOUBLE)
 def test_soft_labels_sum_to_one_and_live_on_the_classes_that_take_part(p):
-    sources = mc.source_matrix(p.permutation, len(p.unimodal), p.assignment)
+    sources = mc.source_matrix(p.partners, len(p.unimodal), p.assignment)
     log_c = np.stack([mc.log_confidence(z, p.labels) for z in p.unimodal])
     shares = mc.normalized_confidence(np.stack([row[s] for row, s in zip(log_c, sources, strict=True)]))
     np.testing.assert_allclose(shares.sum(axis=0), 1, rtol=1e-12)
@@ -65,7 +65,7 @@ def test_the_order_of_the_modalities_does_not_matter(p, seed):
     p = replace(p, variant="paper")
     out = run(p)
     order = np.random.default_rng(seed).permutation(len(p.unimodal))
-    sources = mc.source_matrix(p.permutation, len(p.unimodal), p.assignment)[order]
+    sources = mc.source_matrix(p.partners, len(p.unimodal), p.assignment)[order]
     features, unimodal = ([x[m] for m in order] for x in (p.features, p.unimodal))
     similarities = None if p.similarity is None else mc.similarity(features, sources, p.similarity)
     state = mc.MidasState(p.alpha[order], np.array(p.step))
@@ -94,7 +94,7 @@ def test_the_order_of_the_samples_does_not_matter(p, seed):
         fused=p.fused[order],
         unimodal=[z[order] for z in p.unimodal],
         mixed=None if p.mixed is None else p.mixed[:, order],
-        permutation=place[p.permutation[order]],
+        partners=place[p.partners[:, order]],
         assignment=None if p.assignment is None else p.assignment[:, order],
     )
     again = run(moved)
@@ -166,7 +166,7 @@ def test_the_hard_sample_weight_lies_between_one_and_two():
     for kind in ("cosine", "l2"):
         for seed in range(20):
             p = make_problem(seed, similarity=kind, zero_features=seed % 2 == 0)
-            s = mc.similarity(p.features, mc.source_matrix(p.permutation, 2), kind)
+            s = mc.similarity(p.features, mc.source_matrix(p.partners, 2), kind)
             weights = mc.hard_sample_weight(s)
             assert (weights >= 1 - 1e-12).all()
             assert (weights <= 2 + 1e-12).all()
@@ -174,7 +174,7 @@ def test_the_hard_sample_weight_lies_between_one_and_two():
 
 def test_a_scale_of_the_features_does_not_change_the_similarity():
     p = make_problem(0)
-    sources = mc.source_matrix(p.permutation, 2)
+    sources = mc.source_matrix(p.partners, 2)
     for kind in ("cosine", "l2"):
         one = mc.similarity(p.features, sources, kind)
         for scale in (1e-150, 1e150):

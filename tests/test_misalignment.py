@@ -1,4 +1,4 @@
-"""Who is paired with whom."""
+"""Who is mixed with whom."""
 
 from __future__ import annotations
 
@@ -8,45 +8,109 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import chisquare
 
 import midas_core as mc
+from midas_core.misalignment import draw_partners, random_count, split_draw
 from midas_core.testing import oracle
 
 JUST_BELOW_ONE = np.float32(1 - 2.0**-24)
+LABELS = {
+    "balanced": np.repeat(np.arange(4), 4),
+    "unbalanced": np.array([0] * 9 + [1] * 4 + [2] * 2 + [3]),
+    "two classes": np.array([0, 1] * 6),
+}
 
 
-def pair(labels, rng, num_classes=None):
-    numbers = mc.draw(labels, num_classes or int(labels.max()) + 1, 2, rng)
-    return mc.different_class_permutation(labels, numbers.samples, numbers.classes, numbers.rotation)
+def partners_of(labels, modalities, rng):
+    return draw_partners(labels, mc.draw(labels, modalities, rng).partners)
 
 
 @settings(max_examples=300)
-@given(labels=st.lists(st.integers(0, 6), min_size=1, max_size=40), seed=st.integers(0, 2**32 - 1))
-def test_pairs_are_a_permutation_of_different_classes_wherever_possible(labels, seed):
-    permutation = pair(np.array(labels), np.random.default_rng(seed), 7)
-    assert oracle.is_valid_pairing(labels, permutation.tolist())
+@given(
+    labels=st.lists(st.integers(0, 6), min_size=1, max_size=40),
+    modalities=st.integers(2, 5),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_partners_are_distinct_and_the_first_of_another_class_wherever_possible(labels, modalities, seed):
+    labels = np.array(labels)
+    partners = partners_of(labels, modalities, np.random.default_rng(seed))
+    assert partners.shape == (modalities - 1, len(labels))
+    if len(set(labels)) > 1:
+        assert (labels[partners[0]] != labels).all()
+    for i, column in enumerate(partners.T):
+        assert len({i, *column}) == min(modalities, len(labels))
 
 
 @pytest.mark.parametrize("labels", [[0], [3, 3, 3], [0, 1], [0, 0, 1], [0, 0, 0, 1, 1, 1], [2, 2, 2, 0, 1]])
-def test_small_batches(labels):
+def test_the_mask_leaves_out_a_batch_of_one_class_and_nothing_else(labels):
+    labels = np.array(labels)
     for seed in range(20):
-        permutation = pair(np.array(labels), np.random.default_rng(seed))
-        assert oracle.is_valid_pairing(labels, permutation.tolist())
-        mask = mc.pair_mask(mc.pair_classes(np.array(labels), mc.source_matrix(permutation, 2)))
-        assert (~mask).sum() == 2 * oracle.fewest_same_class(labels)
+        pairs = mc.draw_pairs(mc.draw(labels, 2, seed), labels, 2)
+        assert (pairs.mask == (len(set(labels)) > 1)).all()
 
 
-def test_every_partner_of_another_class_comes_up_about_equally_often():
-    labels = np.array([0, 0, 1, 1, 2, 2])
-    rng = np.random.default_rng(0)
-    counts = np.zeros((6, 6))
-    for _ in range(6000):
-        counts[np.arange(6), pair(labels, rng)] += 1
-    expected = 6000 / 4
+@pytest.mark.parametrize("modalities", [2, 3, 6])
+@pytest.mark.parametrize("kind", LABELS)
+def test_the_first_partner_is_uniform_over_the_samples_of_other_classes(kind, modalities):
+    labels, rng, rounds = LABELS[kind], np.random.default_rng(0), 2000
+    counts = np.zeros((len(labels),) * 2)
+    for _ in range(rounds):
+        np.add.at(counts, (np.arange(len(labels)), partners_of(labels, modalities, rng)[0]), 1)
     other = labels[:, None] != labels
     assert not counts[~other].any()
-    # The count of a cell has a standard deviation of about 34 in 1500.
-    np.testing.assert_allclose(counts[other], expected, rtol=0.12)
+    expected = other * rounds / other.sum(axis=1, keepdims=True)
+    # By pairs of samples, and summed up by pairs of classes; each sample uses one degree of freedom.
+    assert chisquare(counts[other], expected[other], ddof=len(labels) - 1).pvalue > 0.001
+    classes = np.eye(labels.max() + 1)[labels]
+    by_class, expected = (classes.T @ x @ classes for x in (counts, expected))
+    seen = expected > 0
+    if seen.sum() > len(seen):
+        assert chisquare(by_class[seen], expected[seen], ddof=len(seen) - 1).pvalue > 0.001
+
+
+@pytest.mark.parametrize("modalities", [3, 6])
+@pytest.mark.parametrize("kind", LABELS)
+def test_further_partners_are_uniform_over_the_samples_that_do_not_take_part(kind, modalities):
+    labels, rng, rounds = LABELS[kind], np.random.default_rng(1), 4000
+    counts, expected = np.zeros((2, modalities - 2, len(labels), len(labels)))
+    for _ in range(rounds):
+        partners = partners_of(labels, modalities, rng)
+        free = np.ones((len(labels),) * 2) - np.eye(len(labels))
+        for k, row in enumerate(partners):
+            if k:
+                counts[k - 1][np.arange(len(labels)), row] += 1
+                expected[k - 1] += free / free.sum(axis=1, keepdims=True)
+            free[np.arange(len(labels)), row] = 0
+    # What is free is given by who takes part: the conditional frequencies fit where every cell does.
+    possible = expected > 5
+    deviations = (counts - expected)[possible] / np.sqrt(expected[possible])
+    assert not counts[expected == 0].any()
+    assert abs(deviations).max() < 5
+    assert (deviations**2).mean() == pytest.approx(1, abs=0.35)
+
+
+def test_draws_of_different_samples_are_independent():
+    labels, rng = np.repeat(np.arange(3), 2), np.random.default_rng(0)
+    counts = np.zeros((6, 6))
+    for _ in range(3000):
+        first, second = partners_of(labels, 2, rng)[0, :2]
+        counts[first, second] += 1
+    assert chisquare(counts[2:, 2:].ravel()).pvalue > 0.001
+
+
+def test_every_class_meets_many_others_in_one_batch():
+    labels, rng = np.repeat(np.arange(10), 6), np.random.default_rng(0)
+    met = [len(set(labels[partners_of(labels, 2, rng)[0][labels == c]])) for c in range(10) for _ in range(50)]
+    # 9 (1 - (8 / 9)^6) = 4.6 of the nine others.
+    assert np.mean(met) == pytest.approx(9 * (1 - (8 / 9) ** 6), abs=0.2)
+
+
+def test_two_balanced_classes_and_three_modalities_have_three_sources():
+    labels = np.array([0, 1] * 8)
+    for seed in range(20):
+        sources = mc.draw_pairs(mc.draw(labels, 3, seed), labels, 3).sources
+        assert all(len(set(column)) == 3 for v in range(2) for column in sources[:, v].T)
 
 
 def test_plain_permutation_takes_any_partner():
@@ -61,9 +125,8 @@ def test_plain_permutation_takes_any_partner():
 def test_two_classes_or_more_take_part(modalities):
     rng = np.random.default_rng(1)
     for _ in range(50):
-        labels = rng.permutation(np.repeat(np.arange(4), 3))
-        sources = mc.draw_sources(mc.draw(labels, 4, modalities, rng), labels, modalities)
-        assert mc.pair_mask(mc.pair_classes(labels, sources)).all()
+        labels = rng.permutation(np.repeat(np.arange(4), [7, 3, 1, 1]))
+        assert mc.draw_pairs(mc.draw(labels, modalities, rng), labels, modalities).mask.all()
 
 
 @pytest.mark.parametrize("modalities", [3, 4])
@@ -72,7 +135,7 @@ def test_every_assignment_of_the_participants_comes_up(modalities):
     cycle = np.roll(labels, 1)
     seen = set()
     for seed in range(30):
-        numbers = mc.draw(labels, 6, modalities, seed)
+        numbers = mc.draw(labels, modalities, seed)
         sources = mc.draw_sources(numbers, labels, modalities, permutation=cycle)
         # In one long cycle all participants are different samples: each supplies one modality.
         participants = (labels[:, None] - np.arange(modalities)) % 6
@@ -84,66 +147,94 @@ def test_every_assignment_of_the_participants_comes_up(modalities):
 
 
 @settings(max_examples=40)
-@given(seed=st.integers(0, 2**32 - 1), modalities=st.integers(2, 4), ties=st.booleans())
-def test_the_same_numbers_give_the_same_pairs_on_all_backends(framework, seed, modalities, ties):
+@given(seed=st.integers(0, 2**32 - 1), modalities=st.integers(2, 4), variant=st.sampled_from(("paper", "official")))
+def test_the_same_numbers_give_the_same_pairs_on_all_backends(framework, seed, modalities, variant):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 3, 9)
-    numbers = mc.draw(labels, 3, modalities, rng)
-    if ties:
-        numbers = numbers._replace(samples=np.round(numbers.samples, 1), classes=np.round(numbers.classes))
-    expected = mc.draw_sources(numbers, labels, modalities)
+    numbers = mc.draw(labels, modalities, rng)
     own = mc.Draw(*(None if x is None else framework.array(x) for x in numbers))
-    found = mc.draw_sources(own, framework.array(labels), modalities, backend=framework.backend)
-    np.testing.assert_array_equal(framework.numpy(found), expected)
-    plain = mc.draw_sources(own, framework.array(labels), modalities, variant="official")
-    np.testing.assert_array_equal(
-        framework.numpy(plain), mc.draw_sources(numbers, labels, modalities, variant="official")
-    )
+    expected = mc.draw_pairs(numbers, labels, modalities, variant=variant)
+    found = mc.draw_pairs(own, framework.array(labels), modalities, variant=variant, backend=framework.backend)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(framework.numpy(a), b)
 
 
-def test_rounding_never_mixes_two_classes(framework):
-    # Many classes and keys next to 1: the worst case of a rank plus a key in float32.
-    classes, batch = 50_000, 2_000
-    labels = np.sort(np.random.default_rng(0).integers(0, classes, batch // 2)).repeat(2)
-    keys = np.where(np.arange(batch) % 3 == 0, JUST_BELOW_ONE, 0).astype(np.float32)
-    class_keys = np.linspace(0, JUST_BELOW_ONE, classes, dtype=np.float32)
-    for rotation in (0.0, 0.5, JUST_BELOW_ONE):
-        numbers = [framework.array(x) for x in (labels, keys, class_keys, np.float32(rotation))]
-        permutation = framework.numpy(mc.different_class_permutation(*numbers, backend=framework.backend))
-        assert oracle.is_valid_pairing(labels.tolist(), permutation.tolist())
+@pytest.mark.parametrize("labels", [[0], [1, 1], [0, 1], [0, 0, 1], [0] * 9 + [1] * 31])
+def test_no_number_is_out_of_range(framework, labels):
+    labels = np.array(labels)
+    # Taken to half precision, a number next to one is one.
+    half = [("float16", 1.0), ("float16", 0.0)] if "float16" in framework.half else []
+    for dtype, value in (("float32", JUST_BELOW_ONE), ("float32", 0.0), ("float32", 1.0), *half):
+        numbers = np.full((3, len(labels)), value, dtype)
+        with framework.scope("float32"):
+            found = draw_partners(framework.array(labels), framework.array(numbers), backend=framework.backend)
+            found = framework.numpy(found)
+        assert found.min() >= 0
+        assert found.max() < len(labels)
+        if len(set(labels)) > 1:
+            assert (labels[found[0]] != labels).all()
+
+
+def test_a_million_labels():
+    labels = np.random.default_rng(0).integers(0, 50_000, 1_000_000)
+    partners = partners_of(labels, 2, np.random.default_rng(1))[0]
+    assert (labels[partners] != labels).all()
+    # As many are met as of independent draws: 24 bits leave nobody out.
+    assert len(np.unique(partners)) == pytest.approx((1 - math.exp(-1)) * 1e6, rel=0.01)
 
 
 def test_labels_may_be_of_any_integer_dtype(framework):
-    labels = np.array([0, 0, 1, 2])
-    numbers = [x for x in mc.draw(labels, 3, 2, np.random.default_rng(0)) if x is not None]
-    expected = mc.different_class_permutation(labels, *numbers)
-    for dtype in ("int32", "uint8"):
-        given_ = [framework.array(x) for x in (labels.astype(dtype), *numbers)]
-        np.testing.assert_array_equal(framework.numpy(mc.different_class_permutation(*given_)), expected)
+    labels = np.array([0, 0, 1, 255])
+    numbers = mc.draw(labels, 3, np.random.default_rng(0)).partners
+    expected = draw_partners(labels, numbers)
+    for dtype in ("int32", "uint8", "int64"):
+        given_ = [framework.array(x) for x in (labels.astype(dtype), numbers)]
+        np.testing.assert_array_equal(framework.numpy(draw_partners(*given_)), expected)
+
+
+@pytest.mark.parametrize("modalities", [2, 3, 4])
+def test_a_flat_vector_holds_the_numbers_of_a_step(framework, modalities):
+    labels = np.arange(5)
+    flat = np.arange(random_count(5, modalities), dtype=np.float32)
+    bk = framework.backend
+    found = [
+        framework.numpy(x)
+        for x in split_draw(framework.array(flat), framework.array(labels), modalities, backend=bk)
+        if x is not None
+    ]
+    assert [x.shape for x in found] == [(modalities - 1, 5), (modalities, 5)][: len(found)]
+    np.testing.assert_array_equal(np.concatenate([x.ravel() for x in found]), flat)
 
 
 def test_mix_gathers_every_modality_by_its_own_row(framework):
     rng = np.random.default_rng(0)
     features = [rng.normal(size=(4, 2)), rng.normal(size=(4, 3, 2)), rng.normal(size=(4, 1))]
-    permutation, assignment = np.array([1, 2, 3, 0]), np.argsort(rng.random((3, 4)), axis=0)
+    partners, assignment = np.array([[1, 2, 3, 0], [2, 2, 1, 1]]), np.argsort(rng.random((3, 4)), axis=0)
     with framework.scope("float64"):
-        sources = mc.source_matrix(framework.array(permutation), 3, framework.array(assignment))
+        sources = mc.source_matrix(framework.array(partners), 3, framework.array(assignment))
         mixed = [framework.numpy(x) for x in mc.mix([framework.array(f) for f in features], sources)]
-    rows = oracle.source_matrix(permutation.tolist(), 3, assignment.tolist())
+    rows = oracle.source_matrix(partners.tolist(), 3, assignment.tolist())
     for m in range(3):
         for v in range(2):
             np.testing.assert_array_equal(mixed[m][v], features[m][rows[m][v]])
 
 
+def test_a_permutation_is_followed_from_partner_to_partner():
+    pi = np.array([1, 2, 3, 0])
+    np.testing.assert_array_equal(mc.source_matrix(pi, 3), mc.source_matrix(np.stack([pi, pi[pi]]), 3))
+
+
 def test_errors():
-    keys = np.zeros(3)
+    numbers = np.zeros((1, 3))
     with pytest.raises(TypeError, match="labels: expected class indices of an integer dtype, got float64"):
-        mc.different_class_permutation(np.zeros(3), keys, keys, np.array(0.0))
-    with pytest.raises(ValueError, match=r"sample_keys: expected shape \(B,\) = \(2,\), got \(3,\)"):
-        mc.different_class_permutation(np.array([0, 1]), keys, keys, np.array(0.0))
+        draw_partners(np.zeros(3), numbers)
+    with pytest.raises(ValueError, match=r"numbers: expected shape \(M - 1, B\) = \(\?, 2\), got \(1, 3\)"):
+        draw_partners(np.array([0, 1]), numbers)
     with pytest.raises(ValueError, match="num_modalities: expected a whole number >= 2, got 1"):
         mc.source_matrix(np.array([0]), 1)
+    with pytest.raises(ValueError, match=r"partners: expected shape \(M - 1, B\) = \(2, \?\), got \(1, 2\)"):
+        mc.source_matrix(np.array([[1, 0]]), 3)
     with pytest.raises(ValueError, match="features: expected 2 modalities, got 3"):
-        mc.mix([keys, keys, keys], mc.source_matrix(np.array([1, 0, 2]), 2))
+        mc.mix([np.zeros(3)] * 3, mc.source_matrix(np.array([1, 0, 2]), 2))
     with pytest.raises(ValueError, match="assignment: expected shape"):
         mc.source_matrix(np.array([1, 0]), 3, np.zeros((2, 2), int))

@@ -37,7 +37,7 @@ def inputs(batch, modalities, array):
     """Draw the inputs in float32."""
     rng = np.random.default_rng(batch)
     labels = rng.integers(0, CLASSES, batch)
-    numbers = mc.draw(labels, CLASSES, modalities, rng)
+    numbers = mc.draw(labels, modalities, rng)
 
     def normal(*shape):
         return array(rng.normal(size=shape).astype(np.float32))
@@ -86,7 +86,7 @@ def test_jax_vmap_and_scan_carry_the_state():
     arrays = inputs(7, 2, framework.array)
 
     def body(state, rng):
-        numbers = mc.draw(arrays["labels"], CLASSES, 2, rng)._asdict()
+        numbers = mc.draw(arrays["labels"], 2, rng)._asdict()
         numbers.pop("modalities")
         now = arrays | {"alpha": state.alpha, "step": state.step, "numbers": numbers}
         results = step(framework.backend, 2, "paper", now)

@@ -70,20 +70,6 @@ class Backend:
         """Return the indices 0 ... stop - 1 on the device of ``like``; ``stop`` is static or from ``length``."""
         return self.xp.arange(stop, dtype=self.index_dtype(), device=self.device(like))
 
-    def argsort(self, keys: Array) -> Array:
-        """Return the stable order of whole numbers from 0 to 2**31 - 1."""
-        return self.xp.argsort(keys)
-
-    def counts(self, indices: Array, size: Any) -> Array:
-        """Return how often each of 0 ... size - 1 occurs, shape (size,)."""
-        xp, each = self.xp, self.arange(size, indices)
-        in_order = xp.sort(indices)
-        return xp.searchsorted(in_order, each, side="right") - xp.searchsorted(in_order, each)
-
-    def scatter(self, permutation: Array, values: Array) -> Array:
-        """Return ``x`` with ``x[permutation] = values``."""
-        return self.xp.take(values, self.xp.argsort(permutation), axis=0)
-
     def to_numpy(self, x: Array) -> NDArray[Any]:
         """Return ``x`` as a NumPy array on the host, without gradients; half precision as float32."""
         found = np.asarray(x)

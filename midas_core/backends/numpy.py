@@ -18,22 +18,6 @@ class NumpyBackend(Backend):
         """Return the one device that NumPy has."""
         return "cpu"
 
-    def argsort(self, keys: Array) -> Array:
-        """Sort key and position as one number, several times as fast as a stable argsort where there are many."""
-        if len(keys) < 4096:
-            return keys.argsort(kind="stable")
-        return np.sort((keys.astype(np.int64) << 32) | np.arange(len(keys))) & 0xFFFFFFFF
-
-    def counts(self, indices: Array, size: Any) -> Array:
-        """Count in one pass."""
-        return np.bincount(indices, minlength=size)
-
-    def scatter(self, permutation: Array, values: Array) -> Array:
-        """Write in place."""
-        found = np.empty_like(values)
-        found[permutation] = values
-        return found
-
     def where(self, condition: Array, x: Array | float, y: Array | float) -> Array:
         """Give a scalar the dtype of the other side: of the bfloat16 of ml_dtypes and a float NumPy makes float64."""
         # By type: np.float64 is a float too.

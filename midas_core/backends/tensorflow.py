@@ -75,6 +75,10 @@ class Namespace:
         return tf.reduce_mean(x, axis=axis)
 
     @staticmethod
+    def searchsorted(x1: Array, x2: Array, *, side: str = "left") -> Array:
+        return tf.searchsorted(x1, x2, side=side, out_type=tf.int64)
+
+    @staticmethod
     def stack(arrays: Any, *, axis: int = 0) -> Array:
         return tf.stack(arrays, axis=axis)
 
@@ -117,21 +121,6 @@ class TensorflowBackend(Backend):
         """Return the length of the first axis; a tensor where it is unknown while tracing."""
         return x.shape[0] if x.shape[0] is not None else tf.shape(x, out_type=tf.int64)[0]
 
-    def argsort(self, keys: Array) -> Array:
-        """Use TensorFlow's own; for many keys on a CPU `_argsort_by_digits`."""
-        few = keys.shape[0] is None or keys.shape[0] < 2**15
-        if few or tf.config.list_physical_devices("GPU") or _in_xla():
-            return self.xp.argsort(keys)
-        return _argsort_by_digits(keys)
-
-    def counts(self, indices: Array, size: Any) -> Array:
-        """Add up ones."""
-        return tf.math.unsorted_segment_sum(tf.ones_like(indices), indices, size)
-
-    def scatter(self, permutation: Array, values: Array) -> Array:
-        """Add up one value a place: ``scatter_nd`` is slower, XLA's ``invert_permutation`` refuses some inputs."""
-        return tf.math.unsorted_segment_sum(values, permutation, self.length(permutation))
-
     def from_numpy(self, values: NDArray[Any], like: Array) -> Array:
         """Convert and cast: NumPy has no bfloat16."""
         return tf.cast(tf.convert_to_tensor(np.ascontiguousarray(values)), like.dtype)
@@ -143,29 +132,6 @@ class TensorflowBackend(Backend):
         if isinstance(rng, tf.random.Generator):
             return rng.uniform(shape)
         return tf.random.stateless_uniform(shape, seed=rng)
-
-
-def _in_xla() -> bool:
-    """Return whether XLA compiles what is traced, as TensorFlow finds it out; True where it has moved that."""
-    try:
-        from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
-    except ImportError:
-        return True
-    return bool(GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
-
-
-def _argsort_by_digits(keys: Array) -> Array:
-    """Return the stable order of whole numbers from 0 to 2**31 - 1: a radix sort, by counting.
-
-    TensorFlow's own takes several times as long. Not for XLA: there each part would take the memory of all.
-    """
-    bits = 8
-    # The key goes along with its position: a gather would cost more.
-    both = tf.bitwise.left_shift(tf.cast(keys, tf.int64), 32) | tf.range(len(keys), dtype=tf.int64)
-    for low in range(32, 63, bits):
-        digits = tf.cast(tf.bitwise.right_shift(both, low) & (2**bits - 1), tf.int32)
-        both = tf.concat(tf.dynamic_partition(both, digits, 2**bits), axis=0)
-    return both & (2**32 - 1)
 
 
 BACKEND = TensorflowBackend("tensorflow", Namespace)

@@ -88,20 +88,6 @@ class TorchBackend(Backend):
         """Count on the device of ``like``."""
         return torch.arange(stop, device=like.device)
 
-    def argsort(self, keys: Array) -> Array:
-        """Use the radix sort that whole numbers get, stable by nature."""
-        return torch.argsort(keys, stable=True)
-
-    def counts(self, indices: Array, size: Any) -> Array:
-        """Scatter: ``torch.bincount`` would wait for the device."""
-        # Of 32 bits: torch.compile adds up no 64 bits by its own code.
-        zeros = indices.new_zeros(size, dtype=torch.int32)
-        return zeros.scatter_add_(0, indices, torch.ones_like(indices, dtype=torch.int32))
-
-    def scatter(self, permutation: Array, values: Array) -> Array:
-        """Scatter."""
-        return torch.empty_like(values).scatter_(0, permutation, values)
-
     def to_numpy(self, x: Array) -> NDArray[Any]:
         """Detach, copy to the host; NumPy has no bfloat16."""
         x = x.detach().cpu()

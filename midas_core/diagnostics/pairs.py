@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from midas_core.confidence import log_confidence, normalized_confidence
 from midas_core.diagnostics.arrays import Floats, Ints
-from midas_core.misalignment import VIEWS, draw, draw_sources, pair_classes, pair_mask
+from midas_core.misalignment import VIEWS, draw
+from midas_core.pairs import draw_pairs
 from midas_core.validation import check_number
 
 
@@ -63,10 +64,7 @@ def misaligned_pairs(
     samples = np.broadcast_to(np.arange(len(labels)), (VIEWS, len(labels)))
     found: list[tuple[Ints, Ints, Ints]] = []
     for _ in range(rounds if len(labels) else 0):
-        numbers = draw(labels, num_classes, num_modalities, rng)
-        sources = draw_sources(numbers, labels, num_modalities)
-        classes = pair_classes(labels, sources)
-        mask = pair_mask(classes)
+        sources, classes, mask = draw_pairs(draw(labels, num_modalities, rng), labels, num_modalities)
         found.append((sources[:, mask], classes[:, mask], samples[mask]))
     if not found:
         nothing = np.zeros((num_modalities, 0), np.int64)

@@ -1,6 +1,6 @@
 """Steps on the small arrays of a batch. On the CPU they go through NumPy, or through compiled loops where these serve.
 
-`midas_core.draw_sources` and `midas_core.weigh_pairs` are the specification, and take over where something is out of
+`midas_core.draw_pairs` and `midas_core.weigh_pairs` are the specification, and take over where something is out of
 the ordinary. Values may be looked at here: they lie in the memory of the host.
 """
 
@@ -20,8 +20,9 @@ from midas_core.alpha import MidasState
 from midas_core.backends import Array, Backend
 from midas_core.backends.numpy import BACKEND as NUMPY
 from midas_core.backends.torch import BACKEND as TORCH
-from midas_core.misalignment import draw_sources, key_steps, pair_classes, pair_mask, split_draw
+from midas_core.misalignment import split_draw
 from midas_core.objective import PairWeights
+from midas_core.pairs import Pairs, draw_pairs
 
 
 @cache
@@ -79,8 +80,8 @@ def pairs(
     num_modalities: int,
     variant: str,
     backend: Backend,
-) -> tuple[Array, Array, Array]:
-    """Return the source matrix, the class that each modality speaks for, and which mixed samples count.
+) -> Pairs:
+    """Return what `midas_core.draw_pairs` does.
 
     Parameters
     ----------
@@ -95,28 +96,22 @@ def pairs(
 
     Returns
     -------
-    sources, classes : array, shape (M, V, B), integer
-    mask : array, shape (V, B), bool
+    Pairs
 
     Raises
     ------
     ValueError
         On the host, if a label or an entry of the permutation is out of range.
     """
+    drawn = split_draw(numbers, labels, num_modalities, backend=backend)
     if backend is NUMPY:
         # NumPy counts a negative index from the end, without a word.
         _check_indices("labels", labels, num_classes)
         if permutation is not None:
             _check_indices("permutation", permutation, len(labels))
         elif num_modalities == 2 and variant == "paper" and (fast := loops()):
-            ranks = numbers[len(labels) : len(labels) + num_classes].argsort(kind="stable")
-            order = fast.pair_keys(labels, numbers, ranks, key_steps(num_classes)).argsort(kind="stable")
-            return fast.pairs_of_two(labels, order, num_classes, numbers)
-    drawn = split_draw(numbers, labels, num_classes, num_modalities, backend=backend)
-    sources = draw_sources(drawn, labels, num_modalities, variant=variant, permutation=permutation, backend=backend)
-    classes = pair_classes(labels, sources, backend=backend)
-    mask = pair_mask(classes, backend=backend)
-    return sources, classes, backend.xp.ones_like(mask) if variant == "official" else mask
+            return Pairs(*fast.pairs_of_two(labels, drawn.partners[0], num_classes))
+    return draw_pairs(drawn, labels, num_modalities, variant=variant, permutation=permutation, backend=backend)
 
 
 def _check_indices(name: str, x: Any, count: int) -> None:

@@ -40,29 +40,29 @@ def first_outside(x: Any, count: int) -> int:
 
 
 @_compiled
-def pair_keys(labels: Any, numbers: Any, ranks: Any, steps: int) -> Any:
-    """Return the keys (B,) that ``different_class_permutation`` sorts by: the class, in random order, then a number."""
-    keys = np.empty(len(labels), np.int64)
-    for i in range(len(labels)):
-        keys[i] = ranks[labels[i]] * steps + int(numbers[i] * numbers.dtype.type(steps - 1))
-    return keys
-
-
-@_compiled
-def pairs_of_two(labels: Any, order: Any, num_classes: int, numbers: Any) -> Any:
-    """Return ``draw_sources``, ``pair_classes`` and ``pair_mask`` for two modalities, from samples in order of keys."""
-    batch, largest = len(labels), 0
-    sizes = np.zeros(num_classes, np.int64)
+def pairs_of_two(labels: Any, numbers: Any, num_classes: int) -> Any:
+    """Return ``draw_pairs`` for two modalities: sources, classes, mask."""
+    batch = len(labels)
+    first = np.zeros(num_classes + 1, np.int64)
     for label in labels:
-        sizes[label] += 1
-        largest = max(largest, sizes[label])
-    spare = max(batch - 2 * largest, 0)
-    amount = largest + min(int(numbers[-1] * numbers.dtype.type(spare + 1)), spare)
+        first[label + 1] += 1
+    for c in range(num_classes):
+        first[c + 1] += first[c]
+    order, used = np.empty(batch, np.int64), first.copy()
+    for i in range(batch):
+        order[used[labels[i]]] = i
+        used[labels[i]] += 1
 
     sources, classes = np.empty((2, VIEWS, batch), np.int64), np.empty((2, VIEWS, batch), np.int64)
     mask = np.empty((VIEWS, batch), np.bool_)
-    for k in range(batch):
-        i, partner = order[k], order[(k + amount) % batch]
+    for i in range(batch):
+        start, end = first[labels[i]], first[labels[i] + 1]
+        if end - start == batch:
+            # One class: a sample leaves out itself.
+            start, end = i, i + 1
+        others = batch - (end - start)
+        place = max(min(int(numbers[i] * numbers.dtype.type(others)), others - 1), 0)
+        partner = order[min(place if place < start else place + end - start, batch - 1)]
         sources[0, 0, i] = sources[1, 1, i] = i
         sources[0, 1, i] = sources[1, 0, i] = partner
         classes[0, 0, i] = classes[1, 1, i] = labels[i]

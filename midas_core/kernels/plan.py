@@ -24,7 +24,7 @@ class Plan(NamedTuple):
     labels : Tensor, shape (B,), int64
     sources : Tensor, shape (M, V, B), int64
     classes : Tensor, shape (M, V, B), int64
-        From `midas_core.pair_classes`.
+        The class that each modality speaks for.
     mask : Tensor, shape (V, B), bool
         The mixed samples that count.
     state : MidasState

@@ -9,6 +9,7 @@ from typing import Any
 import hypothesis.strategies as st
 import numpy as np
 
+from midas_core.misalignment import Draw
 from midas_core.testing import oracle
 from midas_core.testing.problems import Problem
 
@@ -24,8 +25,7 @@ class Pairing:
     labels : array, shape (B,), integer
     modalities : int
     features : list of M arrays, shapes (B, ...)
-    numbers : tuple
-        As `midas_core.Draw`.
+    numbers : Draw
     recipe : str
         The call that makes it.
     """
@@ -33,7 +33,7 @@ class Pairing:
     labels: np.ndarray
     modalities: int
     features: list[np.ndarray]
-    numbers: tuple[Any, ...]
+    numbers: Draw
     recipe: str = field(default="", compare=False)
 
     def __repr__(self) -> str:
@@ -68,13 +68,13 @@ def make_pairing(
     """
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, batch).astype(dtype)
-    shapes = [(batch,), (classes,), (), (modalities, batch)]
-    numbers = [np.asarray(rng.random(shape, dtype=np.float32)) for shape in shapes]
-    if ties:
-        numbers[:2] = [np.minimum(np.round(x, 1), np.float32(0.9)) for x in numbers[:2]]
+    # Of few bits: their products with counts are exact, and no rounding decides who is drawn.
+    steps = 8 if ties else 4096
+    partners = (rng.integers(0, steps, (modalities - 1, batch)) / steps).astype(np.float32)
+    assigned = rng.random((modalities, batch), dtype=np.float32) if modalities > 2 else None
     features = [rng.normal(size=(batch, 2, m + 1)).astype(np.float32) for m in range(modalities)]
     recipe = f"make_pairing({seed}, {batch}, {modalities}, {classes}, dtype={dtype!r}, ties={ties})"
-    return Pairing(labels, modalities, features, (*numbers[:3], numbers[3] if modalities > 2 else None), recipe)
+    return Pairing(labels, modalities, features, Draw(partners, assigned), recipe)
 
 
 def pairings(shapes: Sequence[tuple[int, int, int]] | None = None) -> st.SearchStrategy[Pairing]:
@@ -139,7 +139,7 @@ def spoiled(p: Problem, sample: int, modality: int, value: float) -> Problem:
     """
     sample, modality = sample % len(p.labels), modality % len(p.unimodal)
     sources = oracle.source_matrix(
-        p.permutation.tolist(), len(p.unimodal), None if p.assignment is None else p.assignment.tolist()
+        p.partners.tolist(), len(p.unimodal), None if p.assignment is None else p.assignment.tolist()
     )
 
     def with_value(x: np.ndarray) -> np.ndarray:
@@ -165,7 +165,7 @@ def touched(p: Problem) -> np.ndarray:
     own = [p.fused, *p.unimodal, *p.features]
     bad = ~np.logical_and.reduce([np.isfinite(x.reshape(len(x), -1)).all(axis=1) for x in own])
     sources = oracle.source_matrix(
-        p.permutation.tolist(), len(p.unimodal), None if p.assignment is None else p.assignment.tolist()
+        p.partners.tolist(), len(p.unimodal), None if p.assignment is None else p.assignment.tolist()
     )
     found: np.ndarray = bad | bad[np.array(sources)].any(axis=(0, 1))
     return found

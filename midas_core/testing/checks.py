@@ -18,7 +18,7 @@ from midas_core.testing.framework import Framework
 from midas_core.testing.problems import Problem
 
 ARRAYS = (
-    *("labels", "features", "fused", "unimodal", "mixed", "permutation", "assignment", "alpha", "step"),
+    *("labels", "features", "fused", "unimodal", "mixed", "partners", "assignment", "alpha", "step"),
     *("sample_weight", "class_weights", "present"),
 )
 
@@ -58,7 +58,7 @@ def arrays_of(framework: Framework, p: Problem) -> dict[str, Any]:
 def run_core(bk: Any, p: Problem, arrays: dict[str, Any]) -> Outcome:
     """Run one step of a problem, on the arrays given."""
     x = SimpleNamespace(**arrays)
-    sources = mc.source_matrix(x.permutation, len(x.unimodal), x.assignment, backend=bk)
+    sources = mc.source_matrix(x.partners, len(x.unimodal), x.assignment, backend=bk)
     features = x.features if x.present is None else mc.zero_missing(x.features, x.present, backend=bk)
     similarities = None
     if p.similarity is not None:
@@ -274,7 +274,7 @@ def _some(name: str, x: Any, samples: np.ndarray | None) -> Any:
 
 
 def _expected(plain: Any, step: oracle.Step) -> dict[str, Any]:
-    sources = oracle.source_matrix(plain.permutation, len(plain.unimodal), plain.assignment)
+    sources = oracle.source_matrix(plain.partners, len(plain.unimodal), plain.assignment)
     closed = flat(oracle.closed_form_gradients(plain, step.soft_weights))
     named: dict[str, Any] = {"sources": sources}
     if not isinstance(plain.labels[0], list):

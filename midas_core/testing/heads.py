@@ -123,7 +123,7 @@ def _check_batch(
             fused=logits(given_).numpy(),
             unimodal=[each(x).numpy() for each, x in zip(criterion.unimodal_heads, given_, strict=True)],
             mixed=np.stack([logits(view).numpy() for view in views]),
-            permutation=permutation.numpy(),
+            partners=permutation.numpy()[None],
             assignment=None,
             alpha=np.ones(2),
             step=0,

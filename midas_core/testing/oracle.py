@@ -42,38 +42,31 @@ def mean(values: Iterable[float]) -> float:
 # Section 3.2: misaligned samples.
 
 
-def fewest_same_class(labels: list[int]) -> int:
-    """Return how many samples must keep a partner of their own class: 2k - B, k the size of the largest class."""
-    largest = max(labels.count(c) for c in labels)
-    return max(0, 2 * largest - len(labels))
+def below(number: float, count: int) -> int:
+    """Return a whole number from 0 to count - 1, from a number in [0, 1)."""
+    return min(int(number * count), count - 1)
 
 
-def is_valid_pairing(labels: list[int], permutation: list[int]) -> bool:
-    """Return whether this is a permutation that leaves the fewest same-class pairs possible."""
-    if sorted(permutation) != list(range(len(labels))):
-        return False
-    same = sum(labels[i] == labels[permutation[i]] for i in range(len(labels)))
-    return same == fewest_same_class(labels)
+def draw_partners(labels: list[int], numbers: Table) -> list[list[int]]:
+    """Return partners[k][i]: the first of another class than sample i, the others any that do not yet take part."""
+    everybody, partners = range(len(labels)), [[0] * len(labels) for _ in numbers]
+    for i in everybody:
+        others = [j for j in everybody if labels[j] != labels[i]]
+        others.sort(key=lambda j: labels[j])
+        left, taken = others or [j for j in everybody if j != i], [i]
+        for row, of in zip(numbers, partners, strict=True):
+            of[i] = left[below(row[i], len(left))] if left else len(labels) - 1
+            taken.append(of[i])
+            left = [j for j in everybody if j not in taken]
+    return partners
 
 
-def valid_pairing(labels: list[int], order: list[int], turn: float) -> list[int]:
-    """Return such a permutation: the samples sorted by class, turned far enough for every class to leave itself."""
-    by_class = sorted(order, key=lambda i: labels[i])
-    largest = max(labels.count(c) for c in labels)
-    shift = largest + int(turn * (max(0, len(labels) - 2 * largest) + 1))
-    partner = [0] * len(labels)
-    for place, i in enumerate(by_class):
-        partner[i] = by_class[(place + shift) % len(labels)]
-    return partner
-
-
-def source_matrix(permutation: list[int], modalities: int, assignment: list[list[int]] | None = None) -> Sources:
-    """Return sources[m][v][i]: who supplies modality m of mixed sample i in view v."""
-    sources = [[[0] * len(permutation) for _ in range(VIEWS)] for _ in range(modalities)]
-    for i in range(len(permutation)):
-        participants = [i]
-        for _ in range(modalities - 1):
-            participants.append(permutation[participants[-1]])
+def source_matrix(partners: list[list[int]], modalities: int, assignment: list[list[int]] | None = None) -> Sources:
+    """Return sources[m][v][i]: who supplies modality m of mixed sample i in version v."""
+    batch = len(partners[0])
+    sources = [[[0] * batch for _ in range(VIEWS)] for _ in range(modalities)]
+    for i in range(batch):
+        participants = [i, *(row[i] for row in partners)]
         for m in range(modalities):
             turn = m if assignment is None else assignment[m][i]
             for v in range(VIEWS):
@@ -280,7 +273,7 @@ def misaligned_loss(p: Any, sources: Sources, soft_weights: Cube, i: int) -> flo
 def losses(problem: Any, soft_weights: Cube) -> Row:
     """Return the total of each sample, the soft weights held constant; without mixed logits, that of the warm-up."""
     p, result = problem, []
-    sources = source_matrix(p.permutation, len(p.unimodal), p.assignment)
+    sources = source_matrix(p.partners, len(p.unimodal), p.assignment)
     for i, y in enumerate(p.labels):
         own = [unimodal_loss(p, m, i) for m in range(len(p.unimodal))]
         total = add_up(own) / (len(own) if p.variant == "official" else 1)
@@ -298,14 +291,14 @@ def mean_confidence(logs: Iterable[float]) -> float:
 
 def labels_of(problem: Any) -> list[list[list[Label]]]:
     """Return labels[m][v][i], that which each modality of each mixed sample speaks for."""
-    sources = source_matrix(problem.permutation, len(problem.unimodal), problem.assignment)
+    sources = source_matrix(problem.partners, len(problem.unimodal), problem.assignment)
     return [[[problem.labels[j] for j in view] for view in of] for of in sources]
 
 
 def mixed_soft_labels(problem: Any) -> Cube:
     """Return the soft label of each mixed sample (eq. 3), view by view; logits of what is missing count as zeros."""
     p, modalities = problem, range(len(problem.unimodal))
-    sources, classes = source_matrix(p.permutation, len(p.unimodal), p.assignment), labels_of(p)
+    sources, classes = source_matrix(p.partners, len(p.unimodal), p.assignment), labels_of(p)
     result = []
     for v in range(VIEWS):
         view = []
@@ -325,7 +318,7 @@ def step(problem: Any, decision: Decision | None = None) -> Step:
     """
     p, modalities, batch = problem, range(len(problem.unimodal)), range(len(problem.labels))
     official, warmup = p.variant == "official", p.mixed is None
-    sources = source_matrix(p.permutation, len(p.unimodal), p.assignment)
+    sources = source_matrix(p.partners, len(p.unimodal), p.assignment)
     classes = labels_of(problem)
     log_c = [[-cross_entropy(z[i], y) for i, y in enumerate(p.labels)] for z in p.unimodal]
     places = [(v, i) for v in range(VIEWS) for i in batch]
@@ -418,7 +411,7 @@ def steps_within_rounding(problem: Any, tolerance: float) -> Iterator[Step]:
 def closed_form_gradients(problem: Any, soft_weights: Cube) -> tuple[Table, Cube, Cube]:
     """Return those of fused, unimodal and mixed logits, row by row."""
     p, modalities, batch = problem, range(len(problem.unimodal)), range(len(problem.labels))
-    sources = source_matrix(p.permutation, len(p.unimodal), p.assignment)
+    sources = source_matrix(p.partners, len(p.unimodal), p.assignment)
 
     def slope(row: Row, parts: list[tuple[float, int]]) -> Row:
         """Return the sum of factor * slope over (factor, label of sample j)."""

@@ -50,6 +50,8 @@ class Problem:
     ----------
     mixed : array, shape (V, B, C), or None
         None during warm-up.
+    partners : array, shape (M - 1, B)
+        Who is mixed with whom.
     assignment : array, shape (M, B), or None
         None where the modalities keep their order.
     recipe : str
@@ -61,7 +63,7 @@ class Problem:
     fused: np.ndarray
     unimodal: list[np.ndarray]
     mixed: np.ndarray | None
-    permutation: np.ndarray
+    partners: np.ndarray
     assignment: np.ndarray | None
     alpha: np.ndarray
     step: int
@@ -160,7 +162,8 @@ def make_problem(
     alpha : float
         What alpha holds before the step.
     drawn_pairs, assigned : bool
-        Whether partners are of another class wherever possible; whether partners are assigned to the modalities.
+        Whether partners are of another class wherever possible, or those of a plain permutation; whether partners are
+        assigned to the modalities.
     multi_label : bool
         Whether a sample may have several labels.
     sample_weight, class_weights : bool
@@ -200,9 +203,12 @@ def make_problem(
         features = [
             x * (rng.random(batch) < 0.5).reshape((batch,) + (1,) * (x.ndim - 1)).astype(dtype) for x in features
         ]
-    permutation = rng.permutation(batch)
+    partners = rng.permutation(batch)[None]
+    while len(partners) < modalities - 1:
+        partners = np.concatenate([partners, partners[:1, partners[-1]]])
     if drawn_pairs:
-        permutation = np.array(oracle.valid_pairing(labels.tolist(), permutation.tolist(), rng.random()))
+        numbers = rng.random((modalities - 1, batch)).tolist()
+        partners = np.array(oracle.draw_partners(labels.tolist(), numbers))
     assignment = None
     if modalities > 2 and assigned:
         assignment = np.argsort(rng.random((modalities, batch)), axis=0)
@@ -222,7 +228,7 @@ def make_problem(
             unimodal[m][~present[:, m]] = np.nan
         if mixed is not None:
             turns = None if assignment is None else assignment.tolist()
-            for m, sources in enumerate(oracle.source_matrix(permutation.tolist(), modalities, turns)):
+            for m, sources in enumerate(oracle.source_matrix(partners.tolist(), modalities, turns)):
                 mixed[~present[np.array(sources), m]] = np.nan
     return Problem(
         labels=labels,
@@ -230,7 +236,7 @@ def make_problem(
         fused=fused,
         unimodal=unimodal,
         mixed=mixed,
-        permutation=permutation,
+        partners=partners,
         assignment=assignment,
         alpha=start,
         step=0 if first_step else 3,

@@ -11,6 +11,7 @@ import hypothesis.strategies as st
 import numpy as np
 
 import midas_core as mc
+from midas_core.misalignment import draw_partners, plain_permutation
 from midas_core.testing import oracle
 from midas_core.testing.cases import EXTREMES, Pairing, extreme, in_half_precision, pairings, spoiled, touched
 from midas_core.testing.checks import (
@@ -75,27 +76,19 @@ def _check_pairs(framework: Framework, case: Pairing) -> float:
     with framework.scope(np.float32):
         numbers = mc.Draw(*(None if x is None else framework.array(x) for x in case.numbers))
         own = framework.array(case.labels)
-        plain = framework.numpy(mc.plain_permutation(numbers.samples, backend=bk)).tolist()
-        permutation = mc.different_class_permutation(
-            own, numbers.samples, numbers.classes, numbers.rotation, backend=bk
-        )
-        sources = mc.draw_sources(numbers, own, count, backend=bk)
-        classes = mc.pair_classes(own, sources, backend=bk)
-        mask = framework.numpy(mc.pair_mask(classes, backend=bk))
-        mixed = [framework.numpy(x) for x in mc.mix([framework.array(f) for f in features], sources, backend=bk)]
-        pi, found, spoken = (framework.numpy(x) for x in (permutation, sources, classes))
+        plain = framework.numpy(plain_permutation(numbers.partners[0, ...], backend=bk)).tolist()
+        partners = framework.numpy(draw_partners(own, numbers.partners, backend=bk))
+        pairs = mc.draw_pairs(numbers, own, count, backend=bk)
+        mixed = [framework.numpy(x) for x in mc.mix([framework.array(f) for f in features], pairs.sources, backend=bk)]
+        found, spoken, mask = (framework.numpy(x) for x in pairs)
     require_that(sorted(plain) == list(range(len(labels))), f"plain_permutation: {plain} is none")
-    require_that(
-        oracle.is_valid_pairing(labels, pi.tolist()),
-        f"different_class_permutation: {pi.tolist()} for the labels {labels}; at most "
-        f"{oracle.fewest_same_class(labels)} samples may keep their class",
-    )
-    assignment = None if count == 2 else np.argsort(case.numbers[3], axis=0).tolist()
-    expected = oracle.source_matrix(pi.tolist(), count, assignment)
-    compare("draw_sources", found, expected, 1e-9)
-    compare("pair_classes", spoken, case.labels[np.array(expected)], 1e-9)
+    compare("draw_partners", partners, oracle.draw_partners(labels, case.numbers.partners.tolist()), 1e-9)
+    assignment = None if case.numbers.modalities is None else np.argsort(case.numbers.modalities, axis=0).tolist()
+    expected = oracle.source_matrix(partners.tolist(), count, assignment)
+    compare("sources", found, expected, 1e-9)
+    compare("classes", spoken, case.labels[np.array(expected)], 1e-9)
     several = [[len({labels[s[v][i]] for s in expected}) > 1 for i in range(len(labels))] for v in range(2)]
-    require_that(np.array_equal(mask, several), f"pair_mask: {mask.tolist()}, expected {several}")
+    require_that(np.array_equal(mask, several), f"mask: {mask.tolist()}, expected {several}")
     for m, rows in enumerate(mixed):
         require_that(np.array_equal(rows, features[m][np.array(expected[m])]), f"mix: rows of modality {m}")
     return 0.0
@@ -113,11 +106,11 @@ def _seeds(framework: Framework) -> st.SearchStrategy[int]:
 def _check_draws(framework: Framework, seed: int) -> float:
     with framework.scope(np.float32):
         labels = framework.array(np.array([0, 1, 1, 2, 2]))
-        drawn = [mc.draw(labels, 3, 3, framework.rng(s), backend=framework.backend) for s in (seed, seed, seed + 1)]
+        drawn = [mc.draw(labels, 3, framework.rng(s), backend=framework.backend) for s in (seed, seed, seed + 1)]
         first, again, other = ([framework.numpy(x) for x in numbers] for numbers in drawn)
         for x in drawn[0]:
             require_that(framework.owns(x) and framework.on_device(x), f"draw: {type(x)} on another device")
-    require_that([x.shape for x in first] == [(5,), (3,), (), (3, 5)], "draw: shapes")
+    require_that([x.shape for x in first] == [(2, 5), (3, 5)], "draw: shapes")
     require_that(all(x.dtype == np.float32 for x in first), "draw: expected float32")
     require_that(all(((x >= 0) & (x < 1)).all() for x in first), "draw: expected numbers in [0, 1)")
     require_that(all(map(np.array_equal, first, again)), "draw: one seed gave two draws")

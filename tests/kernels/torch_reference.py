@@ -22,16 +22,15 @@ def expected_step(criterion, features, labels, run, seed, sample_weight=None, pr
     """
     count = len(features)
     ids = mc.label_ids(labels) if criterion.multi_label else labels
-    num_classes = len(labels) if criterion.multi_label else criterion.num_classes
-    numbers = mc.draw(ids, num_classes, count, torch.Generator().manual_seed(seed))
+    numbers = mc.draw(ids, count, torch.Generator().manual_seed(seed))
     if criterion.variant == "official":
-        permutation = mc.plain_permutation(numbers.samples)
+        partners = mc.plain_permutation(numbers.partners[0])[None]
     else:
-        permutation = mc.different_class_permutation(ids, numbers.samples, numbers.classes, numbers.rotation)
+        partners = mc.draw_partners(ids, numbers.partners)
     if present is not None:
         features = mc.zero_missing(features, present)
     assignment = None if numbers.modalities is None else numbers.modalities.argsort(dim=0).tolist()
-    sources = np.array(oracle.source_matrix(permutation.tolist(), count, assignment))
+    sources = np.array(oracle.source_matrix(partners.tolist(), count, assignment))
     with torch.no_grad():
         mixed = [run([f[torch.tensor(s[v])] for f, s in zip(features, sources, strict=True)]) for v in range(2)]
         problem = SimpleNamespace(
@@ -40,7 +39,7 @@ def expected_step(criterion, features, labels, run, seed, sample_weight=None, pr
             fused=plain(run(features)),
             unimodal=[plain(head(f)) for head, f in zip(criterion.unimodal_heads, features, strict=True)],
             mixed=None if criterion.epoch < criterion.warmup_epochs else [plain(z) for z in mixed],
-            permutation=permutation.tolist(),
+            partners=partners.tolist(),
             assignment=assignment,
             alpha=criterion.alpha.tolist(),
             step=int(criterion.step),

@@ -35,9 +35,10 @@ def test_the_papers_example():
     assert oracle.soft_label(shares, [2, 0], 3) == pytest.approx([0.25, 0, 0.75])
 
 
-def test_pairing_check():
-    assert oracle.is_valid_pairing([0, 0, 1, 1], [2, 3, 0, 1])
-    assert not oracle.is_valid_pairing([0, 0, 1, 1], [1, 0, 3, 2])
-    assert not oracle.is_valid_pairing([0, 0, 1, 1], [2, 2, 0, 1])
-    # Of three samples of one class against one, two have to stay.
-    assert oracle.is_valid_pairing([0, 0, 0, 1], [3, 1, 2, 0])
+def test_partners_come_from_the_other_classes_in_their_order_and_then_from_the_rest():
+    labels = [2, 0, 1, 0]
+    assert oracle.draw_partners(labels, [[0.0, 0.4, 0.9, 0.99]]) == [[1, 2, 0, 0]]
+    assert oracle.draw_partners(labels, [[0.0] * 4, [0.0, 0.5, 0.5, 0.99]]) == [[1, 2, 1, 2], [2, 3, 3, 1]]
+    # One class: anybody else; with too few samples the last one takes part again.
+    assert oracle.draw_partners([5, 5, 5], [[0.0, 0.5, 0.9]]) == [[1, 2, 1]]
+    assert oracle.draw_partners([5], [[0.5], [0.5]]) == [[0], [0]]

@@ -241,11 +241,15 @@ CORE = {
         ("pairs", "soft labels"),
     ),
     "partners of the same class": (
-        *("misalignment", "different_class_permutation", lambda own: lambda y, s, *a, **k: np.argsort(s)),
+        *("misalignment", "draw_partners", lambda own: lambda y, u, **k: np.argsort(u, axis=-1)),
         ("pairs",),
     ),
     "nobody has a partner": (
-        *("misalignment", "different_class_permutation", lambda own: lambda y, *a, **k: np.arange(len(y))),
+        *(
+            "misalignment",
+            "draw_partners",
+            lambda own: lambda y, u, **k: np.zeros_like(own(y, u, **k)) + np.arange(len(y)),
+        ),
         ("pairs",),
     ),
     "a partner for several": (

@@ -10,12 +10,12 @@ from midas_core.adapters.keras.inputs import PRESENT, presence, read_labels
 from midas_core.adapters.keras.state import RandomLayer
 from midas_core.backends import Array
 from midas_core.confidence import log_confidence, normalized_confidence, soft_labels
-from midas_core.misalignment import VIEWS, draw_sources, mix, pair_classes, pair_mask
+from midas_core.misalignment import VIEWS, mix
 from midas_core.missing import complete_pairs, zero_missing
 from midas_core.modalities import Modalities
 from midas_core.options import SIMILARITIES, VARIANTS
+from midas_core.pairs import draw_pairs
 from midas_core.similarity import hard_sample_weight, similarity
-from midas_core.targets import label_ids
 from midas_core.validation import check_choice, check_flag, check_floating, check_number, check_shape
 
 ops = keras.ops
@@ -136,12 +136,9 @@ class Misalign(RandomLayer):
             same = dict(inputs) if present is None else _packed(inputs, modalities, given, features)
             return {**same, LABELS: rows}
 
-        # Label vectors are told apart by numbers, as many as there are samples.
-        ids = label_ids(labels, backend=BACKEND) if self.multi_label else labels
-        kinds = BACKEND.length(labels) if self.multi_label else self.num_classes
-        numbers = self.draw(ids, kinds, modalities.count, training)
-        sources = draw_sources(numbers, ids, modalities.count, variant=self.variant, backend=BACKEND)
-        classes = pair_classes(ids, sources, backend=BACKEND)
+        numbers = self.draw(labels, modalities.count, training)
+        pairs = draw_pairs(numbers, labels, modalities.count, variant=self.variant, backend=BACKEND)
+        sources, classes, mask = pairs
         log_c = self._log_confidences(modalities, given, labels, unimodal_logits, sources, present)
         whose = classes
         if self.multi_label:
@@ -151,7 +148,7 @@ class Misalign(RandomLayer):
         out = _packed(inputs, modalities, flat, features)
         out[LABELS] = ops.reshape(soft, (-1, self.num_classes))
         if SAMPLE_WEIGHT in inputs:
-            weights = self._weights(given, sources, classes, present)
+            weights = self._weights(given, sources, mask, present)
             own = ops.cast(ops.reshape(ops.convert_to_tensor(inputs[SAMPLE_WEIGHT]), (1, -1)), weights.dtype)
             out[SAMPLE_WEIGHT] = ops.reshape(own * weights, (-1,))
         if present is not None:
@@ -211,18 +208,15 @@ class Misalign(RandomLayer):
         log_c = [log_confidence(ops.stop_gradient(z), labels, backend=BACKEND) for z in logits]
         return ops.stack([ops.take(c, sources[m], axis=0) for m, c in enumerate(log_c)])
 
-    def _weights(self, given: list[Array], sources: Array, classes: Array, present: Array | None) -> Array:
+    def _weights(self, given: list[Array], sources: Array, mask: Array, present: Array | None) -> Array:
         """Return the weight of each mixed sample, shape (V, B)."""
-        weights = ops.ones_like(classes[0], dtype="float32")
+        weights = ops.ones_like(mask, dtype="float32")
         if self.similarity is not None:
             found = similarity(given, sources, self.similarity, backend=BACKEND)
             weights = ops.cast(hard_sample_weight(found), "float32")
-        if self.variant == "paper":
-            weights = ops.where(pair_mask(classes, backend=BACKEND), weights, ops.zeros_like(weights))
         if present is not None:
-            whole = complete_pairs(present, sources, backend=BACKEND)
-            weights = ops.where(whole, weights, ops.zeros_like(weights))
-        return weights
+            mask = mask & complete_pairs(present, sources, backend=BACKEND)
+        return ops.where(mask, weights, ops.zeros_like(weights))
 
 
 def _features(inputs: Any) -> Any:

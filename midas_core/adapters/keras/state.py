@@ -30,10 +30,10 @@ class RandomLayer(keras.layers.Layer):  # type: ignore[misc]
         self.seed = seed = check_seed(seed)
         self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def draw(self, labels: Array, num_classes: int, num_modalities: int, training: bool) -> Draw:
+    def draw(self, labels: Array, num_modalities: int, training: bool) -> Draw:
         """Draw the random numbers of a step."""
         rng = self.seed_generator if training else (self.seed or 0)
-        return draw(labels, num_classes, num_modalities, rng, backend=BACKEND)
+        return draw(labels, num_modalities, rng, backend=BACKEND)
 
     def reseed(self, seed: int) -> None:
         """Start the stream anew."""

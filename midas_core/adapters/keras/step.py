@@ -9,12 +9,12 @@ from midas_core.adapters.keras.backend import BACKEND, keras
 from midas_core.adapters.keras.heads import FusedHead, HeadRun
 from midas_core.adapters.keras.state import StateLayer
 from midas_core.backends import Array
-from midas_core.misalignment import draw_sources
 from midas_core.modalities import Modalities
 from midas_core.objective import MidasTerms, midas_objective
 from midas_core.options import MidasOptions
+from midas_core.pairs import draw_pairs
 from midas_core.similarity import similarity
-from midas_core.targets import Targets, label_ids
+from midas_core.targets import Targets
 from midas_core.validation import check_floating, check_shape
 
 ops = keras.ops
@@ -38,15 +38,12 @@ def step_terms(
     """Return the terms for each sample; in training, move the state. ``run`` is what ``head`` made of ``features``."""
     count = len(features)
     targets = make_targets(options, labels, sample_weight, run.logits)
-    # Label vectors are told apart by numbers, as many as there are samples.
-    ids = label_ids(labels, backend=BACKEND) if options.multi_label else labels
-    kinds = BACKEND.length(labels) if options.multi_label else num_classes
-    numbers = state.draw(ids, kinds, count, training)
-    sources = draw_sources(numbers, ids, count, variant=options.variant, permutation=permutation, backend=BACKEND)
-    mixed_logits = head.mixed(features, run.products, sources)
+    numbers = state.draw(labels, count, training)
+    pairs = draw_pairs(numbers, labels, count, variant=options.variant, permutation=permutation, backend=BACKEND)
+    mixed_logits = head.mixed(features, run.products, pairs.sources)
     similarities = None
     if options.similarity is not None:
-        similarities = similarity(features, sources, options.similarity, backend=BACKEND)
+        similarities = similarity(features, pairs.sources, options.similarity, backend=BACKEND)
 
     # The epoch is a variable: a Python branch would be frozen into a traced step. In evaluation the loss is the full
     # one in every epoch, so that it can be compared.
@@ -58,7 +55,7 @@ def step_terms(
         unimodal_logits,
         mixed_logits,
         targets,
-        sources,
+        pairs,
         similarities,
         state.read(),
         present=present,

@@ -33,7 +33,6 @@ from midas_core.adapters.torch.inputs import (
     make_heads,
     presence,
 )
-from midas_core.adapters.torch.random import Pairs
 from midas_core.adapters.torch.state import StatefulModule, is_recorded
 from midas_core.adapters.torch.values import check_terms, check_values
 from midas_core.alpha import MidasState
@@ -45,7 +44,8 @@ from midas_core.misalignment import mix
 from midas_core.missing import zero_missing
 from midas_core.objective import MidasTerms, midas_objective, reduce_terms
 from midas_core.options import MidasOptions, shows_options
-from midas_core.targets import Targets, label_ids
+from midas_core.pairs import Pairs, label_ids
+from midas_core.targets import Targets
 from midas_core.validation import check_flag, check_number, check_shape
 
 
@@ -322,7 +322,7 @@ class MidasLoss(StatefulModule):
         warming_up = self._warming_up()
         recorded = isinstance(warming_up, Tensor)
         if warming_up is True:
-            terms, state = self._warmup_terms(head, features, given, targets, pairs.sources, present)
+            terms, state = self._warmup_terms(head, features, given, targets, pairs, present)
         elif (
             additive and linear and not (asks_more or looks or compiled or recorded or self.options.reduction == "none")
         ):
@@ -339,7 +339,7 @@ class MidasLoss(StatefulModule):
                 own_logits,
                 mixed_logits,
                 targets,
-                pairs.sources,
+                pairs,
                 similarities,
                 MidasState(self.alpha, self.step),
                 present=present,
@@ -405,12 +405,12 @@ class MidasLoss(StatefulModule):
         features: Any,
         given: list[Tensor],
         targets: Tensor | Targets,
-        sources: Tensor,
+        pairs: Pairs,
         present: Tensor | None,
     ) -> tuple[MidasTerms, MidasState]:
         own_logits = unimodal_logits(self.unimodal_heads, given, self.modalities, self.num_classes)
         fused = self._run_head(head, features, given)
-        known = (fused, own_logits, None, targets, sources, None, MidasState(self.alpha, self.step))
+        known = (fused, own_logits, None, targets, pairs, None, MidasState(self.alpha, self.step))
         terms, state, _ = midas_objective(*known, present=present, variant=self.options.variant, backend=BACKEND)
         # The head takes part with a gradient of zero: a distributed wrapper waits for every parameter.
         silent = (0.0 * torch.nan_to_num(fused, posinf=0.0, neginf=0.0)).sum(dim=-1)

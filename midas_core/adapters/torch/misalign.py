@@ -15,8 +15,8 @@ from midas_core.misalignment import VIEWS, mix
 from midas_core.missing import complete_pairs, zero_missing
 from midas_core.modalities import Modalities
 from midas_core.options import SIMILARITIES, VARIANTS
+from midas_core.pairs import label_ids
 from midas_core.similarity import hard_sample_weight, similarity
-from midas_core.targets import label_ids
 from midas_core.validation import check_choice, check_flag, check_labels, check_number, check_shape
 
 

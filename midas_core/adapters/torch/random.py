@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,25 +14,8 @@ from midas_core.backends.torch import BACKEND
 from midas_core.kernels.host import on_host, pairs
 from midas_core.misalignment import random_count
 from midas_core.options import check_seed
+from midas_core.pairs import Pairs
 from midas_core.validation import shape_text
-
-
-class Pairs(NamedTuple):
-    """Who is mixed with whom.
-
-    Attributes
-    ----------
-    sources : Tensor, shape (M, V, B), int64
-        The source matrix.
-    classes : Tensor, shape (M, V, B), int64
-        The class that each modality speaks for.
-    mask : Tensor, shape (V, B), bool
-        The mixed samples that count.
-    """
-
-    sources: Tensor
-    classes: Tensor
-    mask: Tensor
 
 
 class RandomModule(nn.Module):
@@ -73,10 +56,11 @@ class RandomModule(nn.Module):
             generator = self._next_generator(labels.device)
 
         with torch.no_grad():
-            count = random_count(labels.shape[0], num_classes, num_modalities)
+            count = random_count(labels.shape[0], num_modalities)
             numbers = BACKEND.uniform((count,), labels, generator)
             pair = partial(pairs, num_classes=num_classes, num_modalities=num_modalities, variant=variant)
-            return Pairs(*on_host(pair, labels, numbers, permutation))
+            found: Pairs = on_host(pair, labels, numbers, permutation)
+            return found
 
     @property
     def _moves(self) -> bool:

@@ -95,7 +95,7 @@ def test_three_modalities_agree_with_the_core():
     batch, classes, dims = 7, 4, (3, 2, 4)
     features = [rng.normal(size=(batch, d)).astype("float32") for d in dims]
     labels = rng.integers(classes, size=batch)
-    numbers = Draw(rng.random(batch), rng.random(classes), np.asarray(rng.random()), rng.random((3, batch)))
+    numbers = Draw(rng.random((2, batch)), rng.random((3, batch)))
     criterion = MidasLoss(num_classes=classes, feature_dims=dims, initial_alpha=1.3)
     head = keras.layers.Dense(classes)
     head.build((None, sum(dims)))

@@ -287,7 +287,7 @@ def test_batch_norm_sees_the_aligned_batch_alone():
     alone = nn.functional.cross_entropy(head(torch.cat(features, dim=1)), labels)
     torch.testing.assert_close(terms.aligned, alone)
     # And the mixed ones, both views together, see their own.
-    numbers = mc.draw(labels, CLASSES, 2, torch.Generator().manual_seed(0))
+    numbers = mc.draw(labels, 2, torch.Generator().manual_seed(0))
     sources = mc.draw_sources(numbers, labels, 2)
     flat = [x.flatten(0, 1) for x in mc.mix(features, sources)]
     state = mc.MidasState(torch.ones(2).double(), torch.tensor(0))
