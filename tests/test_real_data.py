@@ -31,7 +31,7 @@ def describe(options):
 
 
 def problem(options=None, multi_label=False, modalities=2, **more):
-    return make_problem(3, 8, modalities, 3, alpha=1.5, multi_label=multi_label, **(options or {}), **more)
+    return make_problem(4, 8, modalities, 3, alpha=1.5, multi_label=multi_label, **(options or {}), **more)
 
 
 @pytest.mark.parametrize("modalities", [2, 3])
