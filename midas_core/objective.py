@@ -296,8 +296,8 @@ def midas_objective(
         pairs.confidence,
         pairs.fused_confidence,
     )
-    found = Objective(terms, pairs.state, soft_weights)
-    return found if warmup is None else _during_warmup(warmup, found, unimodal_loss, state, bk)
+    outcome = Objective(terms, pairs.state, soft_weights)
+    return outcome if warmup is None else _during_warmup(warmup, outcome, unimodal_loss, state, bk)
 
 
 def _during_warmup(warmup: Array, found: Objective, total: Array, state: MidasState, bk: Backend) -> Objective:
