@@ -141,22 +141,18 @@ def draw_partners(labels: Array, numbers: Array, *, backend: Backend | None = No
     check_shape("numbers", numbers, (None, labels.shape[0]), "(M - 1, B)")
     batch = bk.length(labels)
     own = bk.arange(batch, labels)
-    partners = [_of_another_class(labels, numbers[0, ...], own, bk)]
-    # In ascending order, so that one pass skips them all.
-    taken = [xp.minimum(own, partners[0]), xp.maximum(own, partners[0])]
-    for k in range(1, numbers.shape[0]):
-        found = _below(numbers[k, ...], xp.zeros_like(own) + (batch - len(taken)), bk)
-        for other in taken:
-            found = found + xp.astype(found >= other, found.dtype)
-        # Where all take part already.
-        found = bk.at_most(found, batch - 1)
-        partners.append(found)
-        rest, in_order = found, []
-        for other in taken:
-            in_order.append(xp.minimum(rest, other))
-            rest = xp.maximum(rest, other)
-        taken = [*in_order, rest]
-    return xp.stack(partners)
+    participants = [own, _of_another_class(labels, numbers[0, ...], own, bk)]
+    if numbers.shape[0] == 1:
+        return xp.stack(participants[1:])
+    ranks = bk.arange(1 + numbers.shape[0], own)[:, None]
+    drawn = _below(numbers[1:, ...], batch - ranks[2:, :], bk)
+    for k in range(2, 1 + numbers.shape[0]):
+        # Those that take part are left out: in ascending order, number j moves up what is not below it, less j.
+        taken = xp.sort(xp.stack(participants), axis=0) - ranks[:k, :]
+        found = drawn[k - 2, ...]
+        participants.append(found + xp.sum(xp.astype(taken <= found, found.dtype), axis=0))
+    # Beyond the last sample where all take part already.
+    return bk.at_most(xp.stack(participants[1:]), batch - 1)
 
 
 def _of_another_class(labels: Array, numbers: Array, own: Array, bk: Backend) -> Array:

@@ -79,6 +79,10 @@ class Namespace:
         return tf.searchsorted(x1, x2, side=side, out_type=tf.int64)
 
     @staticmethod
+    def sort(x: Array, *, axis: int = -1) -> Array:
+        return tf.sort(x, axis=axis)
+
+    @staticmethod
     def stack(arrays: Any, *, axis: int = 0) -> Array:
         return tf.stack(arrays, axis=axis)
 
