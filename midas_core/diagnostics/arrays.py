@@ -43,6 +43,12 @@ def _is_module(function: Any) -> bool:
     return torch is not None and isinstance(function, torch.nn.Module)
 
 
+def predictions(log_probabilities: Floats) -> Ints:
+    """Return the classes with the highest probability, -1 where a row is not finite: no class is predicted there."""
+    found = log_probabilities.argmax(axis=1)
+    return np.where(np.isnan(log_probabilities).any(axis=1), -1, found)
+
+
 def log_softmax(logits: Array) -> Floats:
     """Return the log-probabilities on the host, in float64."""
     values = get_backend(logits).to_numpy(logits).astype(np.float64)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from midas_core.backends import Array, get_backend, require
+from midas_core.diagnostics.arrays import predictions
 from midas_core.diagnostics.calibration import calibration_error, reliability_bins
 from midas_core.diagnostics.evaluate import Model
 from midas_core.diagnostics.measures import Kept, class_scores, modality_scores, probe_all
@@ -18,6 +19,7 @@ from midas_core.diagnostics.reservoir import Part, Pool
 from midas_core.diagnostics.results import Diagnosis
 from midas_core.diagnostics.shapley import MOST
 from midas_core.modalities import Modalities
+from midas_core.options import MidasOptions
 from midas_core.validation import check_choice, check_number
 
 ABSENT = ("zero", "mean", "shuffle")
@@ -39,10 +41,14 @@ class Diagnostics:
     num_classes : int
         C.
     modalities : sequence of M names, optional
-        Without them: the keys, where `update` gets dicts, or "0", "1" ...
+        Their order is the one in which ``head`` takes them. Without them: the names of the criterion or of the
+        unimodal heads, or the keys where `update` gets dicts, or "0", "1" ...
     class_names : sequence of C names, optional
+    criterion : MidasLoss, optional
+        What trained the model: its unimodal heads are measured, its order of the modalities holds, and the verdict
+        knows of MIDAS. Another loss may be given too.
     unimodal_heads : sequence, or dict by modality name, of M callables, optional
-        From one feature to logits, shape (B, C): those of the criterion.
+        From one feature to logits, shape (B, C). Those of the criterion, where it has some.
     head_input : {"concatenated", "separate"}
         Whether ``head`` takes the features concatenated along axis 1, or in the structure in which they were given.
     absent : {"zero", "mean", "shuffle"}
@@ -87,6 +93,7 @@ class Diagnostics:
         num_classes: int,
         modalities: Sequence[str] | None = None,
         class_names: Sequence[str] | None = None,
+        criterion: Any = None,
         unimodal_heads: Sequence[Callable[..., Array]] | Mapping[str, Callable[..., Array]] | None = None,
         head_input: str = "concatenated",
         absent: str = "zero",
@@ -110,7 +117,15 @@ class Diagnostics:
             raise ValueError(f"class_names: expected {num_classes} names, got {len(class_names)}")
         self.num_classes = num_classes
         self.class_names = [str(c) for c in (range(num_classes) if class_names is None else class_names)]
+        options = getattr(criterion, "options", None)
+        self._midas = None if criterion is None else isinstance(options, MidasOptions)
+        if getattr(options, "multi_label", False):
+            raise ValueError("criterion: expected one class for each sample; several labels are not diagnosed")
+        if unimodal_heads is None:
+            unimodal_heads = getattr(criterion, "unimodal_heads", None)
         self._head, self._unimodal_heads = head, unimodal_heads
+        if modalities is None:
+            modalities = _names_of(criterion, unimodal_heads)
         self._head_input, self._absent, self._rounds, self._probe = head_input, absent, rounds, probe
         self._batch_size, self._seed = batch_size, seed
         self._names = None if modalities is None else dict.fromkeys(map(str, modalities))
@@ -144,8 +159,6 @@ class Diagnostics:
         TypeError, ValueError
             If structure, shapes or values do not fit.
         """
-        from sklearn.metrics import f1_score
-
         truth, *host = self._check(features, labels)
         complete: NDArray[np.bool_] = np.ones(len(truth), dtype=bool)
         if present is not None:
@@ -160,13 +173,11 @@ class Diagnostics:
         if self._model is None:
             self._model = self._make_model(features)
         known = self._model.log_probabilities(host)
-        predicted = known.argmax(axis=1)
+        predicted = predictions(known)
         self._labels.append(truth)
         self._predicted.append(predicted)
         self._sure.append(np.exp(known.max(axis=1)))
-        present = np.union1d(truth, predicted)
-        f1 = f1_score(truth, predicted, labels=present, average="macro", zero_division=0)
-        self._batch_f1.append((len(truth), float(f1)))
+        self._batch_f1.append((len(truth), _macro_f1(truth, predicted)))
         indices = np.arange(self._seen, self._seen + len(truth))
         self._seen += len(truth)
         self._pool.add(tuple(x[complete] for x in (indices, truth, *host)))
@@ -197,8 +208,6 @@ class Diagnostics:
         ValueError
             If no sample was seen.
         """
-        from sklearn.metrics import accuracy_score, f1_score
-
         if self._model is None or self._structure is None:
             raise ValueError("compute: expected samples, but update has seen none")
         truth, predicted, sure = (np.concatenate(x) for x in (self._labels, self._predicted, self._sure))
@@ -215,8 +224,8 @@ class Diagnostics:
         scores = modality_scores(kept, names, probes)
         return Diagnosis(
             samples=len(truth),
-            accuracy=float(accuracy_score(truth, predicted)),
-            macro_f1=float(f1_score(truth, predicted, average="macro", zero_division=0)),
+            accuracy=mean(truth == predicted),
+            macro_f1=_macro_f1(truth, predicted),
             batch_f1=float(np.average([x for _, x in self._batch_f1], weights=[n for n, _ in self._batch_f1])),
             calibration_error=calibration_error(bins),
             reliability=bins,
@@ -229,6 +238,7 @@ class Diagnostics:
             probe=None if all(x is None for x in probes) else "cross-validation" if training is None else "training",
             modalities=scores,
             classes=class_scores(kept, self.class_names),
+            midas=self._midas,
             late_fusion_accuracy=late_fusion_accuracy(probes, labels),
             sample_shapley=kept.sample_shapley.T,
             sample_indices=indices,
@@ -254,6 +264,11 @@ class Diagnostics:
         if len(given) > MOST:
             raise ValueError(f"features: expected at most {MOST} modalities, whose coalitions can be counted")
         host, truth = [_to_numpy(x) for x in given], _to_numpy(labels)
+        if truth.ndim == 2:
+            raise ValueError(
+                f"labels: expected class indices of shape (B,), got {truth.shape}; several labels for each sample are "
+                "not diagnosed, and one-hot rows have to be argmaxed first"
+            )
         if not np.issubdtype(truth.dtype, np.integer) or truth.ndim != 1:
             raise ValueError(
                 f"labels: expected class indices of shape (B,) and an integer dtype, got {truth.shape}, {truth.dtype}"
@@ -293,6 +308,22 @@ class Diagnostics:
                 f"got {there.shape}, {there.dtype}"
             )
         return there
+
+
+def _names_of(criterion: Any, unimodal_heads: Any) -> Sequence[str] | None:
+    """Return the names of the modalities in the order in which a head takes them, where that is known."""
+    known = getattr(criterion, "modalities", None)
+    if isinstance(known, Modalities):
+        return known.names
+    return list(unimodal_heads.keys()) if hasattr(unimodal_heads, "keys") else None
+
+
+def _macro_f1(truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> float:
+    """Return the mean F1 of the classes that occur, in labels or predictions; -1 is no prediction."""
+    from sklearn.metrics import f1_score
+
+    occurring = [c for c in np.union1d(truth, predicted) if c >= 0]
+    return float(f1_score(truth, predicted, labels=occurring, average="macro", zero_division=0))
 
 
 def _to_numpy(x: Array) -> NDArray[Any]:

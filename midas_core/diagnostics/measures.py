@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from midas_core.diagnostics.arrays import Floats
+from midas_core.diagnostics.arrays import Floats, predictions
 from midas_core.diagnostics.evaluate import Model
 from midas_core.diagnostics.pairs import cosine, in_top, mean, misaligned_pairs, shares, unimodal_shares
 from midas_core.diagnostics.probe import accuracy_of, probe_probabilities
@@ -82,7 +82,7 @@ class Kept:
         for row, present in zip(correct, self.sets, strict=True):
             given = [x if here else gone for x, gone, here in zip(self.features, missing, present, strict=True)]
             for chunk, logs in model.gather(given, own):
-                row[chunk] = logs.argmax(axis=1) == self.labels[chunk]
+                row[chunk] = predictions(logs) == self.labels[chunk]
         return correct
 
     def _mixed(self, model: Model, num_classes: int) -> None:
@@ -93,7 +93,7 @@ class Kept:
         for chunk, logs in model.gather(self.features, self.pairs.sources):
             mine = classes[:, chunk]
             found[:, chunk] = np.take_along_axis(logs, mine.T, axis=1).T
-            top[chunk] = logs.argmax(axis=1)
+            top[chunk] = predictions(logs)
             hits[chunk] = in_top(logs, mine)
         some = classes.shape[1] > 0
         self.misaligned_accuracy = mean(hits) if some and num_classes > self.count else None
@@ -107,7 +107,7 @@ class Kept:
         self.confidence: Sequence[float | None] = [None] * self.count
         if logs is not None:
             rows = np.arange(len(self.labels))
-            self.unimodal_accuracy = [mean(x.argmax(axis=1) == self.labels) for x in logs]
+            self.unimodal_accuracy = [mean(predictions(x) == self.labels) for x in logs]
             if self.pairs.sources.shape[1]:
                 self.confidence = unimodal_shares([x[rows, self.labels] for x in logs], self.pairs.sources)
 

@@ -136,6 +136,8 @@ class Diagnosis:
     late_fusion_accuracy : float or None
         Of the averaged probabilities of the probes: what the features of all modalities could do without learning from
         each other. None without probes.
+    midas : bool or None
+        Whether MIDAS trained the model; None where no criterion was given that says so.
     sample_shapley : array, shape (kept, M), float64
         Shapley values of each kept sample being right; their mean is that of the set. Not in `to_dict`.
     sample_indices : array, shape (kept,), int64
@@ -158,6 +160,7 @@ class Diagnosis:
     modalities: tuple[ModalityScores, ...]
     classes: tuple[ClassScores, ...]
     late_fusion_accuracy: float | None = None
+    midas: bool | None = None
     sample_shapley: Floats = field(default_factory=lambda: np.zeros((0, 0)), compare=False, repr=False)
     sample_indices: Ints = field(default_factory=lambda: np.zeros(0, np.int64), compare=False, repr=False)
 
@@ -222,6 +225,7 @@ class Diagnosis:
                     for x in content["classes"]
                 ),
                 late_fusion_accuracy=_optional(content.get("late_fusion_accuracy")),
+                midas=content["midas"] if isinstance(content.get("midas"), bool) else None,
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ValueError(f"diagnosis: expected what Diagnosis.to_dict returns, got {error!r}") from None

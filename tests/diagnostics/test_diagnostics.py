@@ -293,10 +293,13 @@ def test_torch_modules_in_half_precision_and_evaluation_mode():
     assert found.modalities[1].unimodal_accuracy is not None
 
 
-def test_a_model_that_diverged_gives_numbers_or_nan():
+def test_a_model_that_diverged_predicts_nothing():
     features, labels, _ = problem()
-    found = diagnose(lambda x: np.full((len(x), CLASSES), np.nan), features, labels, num_classes=CLASSES)
-    assert 0 <= found.accuracy <= 1
+    heads = [lambda x: np.full((len(x), CLASSES), np.nan)] * 2
+    found = diagnose(heads[0], features, labels, num_classes=CLASSES, unimodal_heads=heads)
+    assert found.accuracy == found.macro_f1 == found.empty_accuracy == found.misaligned_accuracy == 0
+    assert [each.followed for each in found.modalities] == [0, 0]
+    assert [each.unimodal_accuracy for each in found.modalities] == [0, 0]
     assert math.isnan(found.modalities[0].pair_confidence)
     assert Diagnosis.from_dict(found.to_dict()).modalities[0].name == "0"
 
@@ -449,6 +452,55 @@ def test_a_criterion_tells_what_is_missing():
     criterion([torch.randn(8, 4), torch.randn(8, 5)], torch.arange(8) % 3, head=torch.nn.Linear(9, 3), present=present)
     found = follower.take_diagnostics().compute()
     assert (found.samples, found.kept) == (8, 5)
+
+
+@pytest.mark.parametrize("how", ["criterion", "unimodal_heads", "modalities"])
+def test_the_order_of_a_dict_does_not_matter(how):
+    import torch
+
+    from midas_core.adapters.torch import MidasLoss
+
+    features, labels, weights = problem(size=60)
+    criterion = MidasLoss(num_classes=CLASSES, feature_dims={"a": 5, "b": 3}, seed=0)
+    heads = torch.nn.ModuleDict({"a": torch.nn.Linear(5, CLASSES), "b": torch.nn.Linear(3, CLASSES)})
+    given = {"criterion": criterion, "unimodal_heads": heads, "modalities": ["a", "b"]}[how]
+    a, b = (torch.from_numpy(x).float() for x in features)
+    head = torch.nn.Linear(8, CLASSES)
+    head.weight.data = torch.from_numpy(np.concatenate(weights).T.copy()).float()
+    options = {"num_classes": CLASSES, "probe": False, how: given}
+    found = [diagnose(head, x, torch.from_numpy(labels), **options) for x in ({"a": a, "b": b}, {"b": b, "a": a})]
+    assert found[0].modalities == found[1].modalities
+    assert found[0].names == ("a", "b")
+    expected = (torch.cat([a, b], 1) @ head.weight.T + head.bias).argmax(1).numpy() == labels
+    assert found[0].accuracy == pytest.approx(expected.mean())
+    assert found[0].midas is (True if how == "criterion" else None)
+
+
+def test_a_followed_criterion_tells_order_and_method():
+    import torch
+
+    from midas_core.adapters.torch import MidasLoss
+    from midas_core.adapters.torch.follower import Follower
+
+    torch.manual_seed(0)
+    criterion = MidasLoss(num_classes=3, feature_dims={"a": 4, "b": 5}, seed=0).eval()
+    follower, head = Follower(criterion, None, Diagnostics), torch.nn.Linear(9, 3)
+    a, b, labels = torch.randn(40, 4), torch.randn(40, 5), torch.arange(40) % 3
+    criterion({"b": b, "a": a}, labels, head=head)
+    found = follower.take_diagnostics().compute(quick=True)
+    assert found.names == ("a", "b")
+    assert found.midas is True
+    assert found.accuracy == pytest.approx((head(torch.cat([a, b], 1)).argmax(1) == labels).double().mean().item())
+
+
+def test_several_labels_are_refused():
+    from midas_core.adapters.torch import MidasLoss
+
+    with pytest.raises(ValueError, match="several labels for each sample are not diagnosed"):
+        diagnose(lambda x: x[:, :3], [np.zeros((2, 3))] * 2, np.eye(3, dtype=np.int64)[:2], num_classes=3)
+    criterion = MidasLoss(num_classes=3, feature_dims=(4, 5), multi_label=True)
+    with pytest.raises(ValueError, match="several labels are not diagnosed"):
+        Diagnostics(lambda x: x, num_classes=3, criterion=criterion)
 
 
 def test_every_batch_has_the_same_width():

@@ -128,6 +128,7 @@ class MidasCallback(keras.callbacks.Callback):  # type: ignore[misc]
             head,
             num_classes=model.num_classes,
             modalities=names,
+            criterion=model.loss,
             unimodal_heads=[lambda x, each=each: each(x, training=False) for each in model.unimodal_heads],
             head_input="separate",
         )

@@ -90,7 +90,9 @@ class Follower:
     def see(self, step: Step) -> None:
         """Take in a step."""
         if self._structure is None:
-            self._structure = Modalities(step.features, "features")
+            # In the order of the criterion: that of a dict may be another.
+            known = getattr(step.criterion, "modalities", None)
+            self._structure = known if isinstance(known, Modalities) else Modalities(step.features, "features")
         if step.criterion.training:
             self._means.add(step.terms, step.labels.shape[0])
         elif self.following and not getattr(step.criterion, "multi_label", False):
@@ -109,15 +111,12 @@ class Follower:
     def _new_diagnostics(self, step: Step) -> Diagnostics:
         criterion = step.criterion
         options: dict[str, Any] = {"head_input": getattr(criterion, "head_input", "concatenated")}
-        heads = getattr(criterion, "unimodal_heads", None)
-        if heads is not None:
-            options["unimodal_heads"] = list(heads.values() if isinstance(heads, nn.ModuleDict) else heads)
         number = getattr(criterion, "num_classes", None)
         if number is None:
             with torch.no_grad():
                 given = list(step.features.values()) if isinstance(step.features, Mapping) else list(step.features)
                 number = step.head(torch.cat(given, dim=1)).shape[-1]
-        return self._make(step.head, num_classes=number, modalities=self.names, **options)
+        return self._make(step.head, num_classes=number, modalities=self.names, criterion=criterion, **options)
 
 
 class FollowingCallback:
