@@ -27,7 +27,7 @@ extensions = [
 root_doc = "index"
 exclude_patterns = ["generated/*.md"]
 templates_path = ["templates"]
-myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 # Links to the code of the repository become downloads; they are not documents.
 suppress_warnings = ["myst.xref_missing"]
