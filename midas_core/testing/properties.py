@@ -21,6 +21,7 @@ from midas_core.testing.checks import (
     compare_to_oracle,
     require_that,
 )
+from midas_core.testing.criterion import CriterionCase, check_criterion, criterion_cases
 from midas_core.testing.framework import Framework
 from midas_core.testing.problems import Problem, make_problem, problems
 
@@ -128,6 +129,12 @@ def _if_autograd(framework: Framework) -> st.SearchStrategy[Problem]:
     return _problems(framework)
 
 
+def _criteria(framework: Framework) -> st.SearchStrategy[CriterionCase]:
+    if framework.name != "torch":
+        raise NotTried("MidasLoss is PyTorch's")
+    return criterion_cases()
+
+
 def _half(framework: Framework) -> st.SearchStrategy[Problem]:
     dtypes = [d for d in framework.half if d != "bfloat16" or find_spec("ml_dtypes")]
     if not dtypes:
@@ -220,6 +227,12 @@ PROPERTIES = {
             "the framework's gradient against the closed form; none through constants",
             _if_autograd,
             check_autograd,
+        ),
+        Property(
+            "criterion",
+            "a training step of MidasLoss, by kernels where it takes them: terms, gradients, next alpha",
+            _criteria,
+            check_criterion,
         ),
         Property("half precision", "float16 and bfloat16 computed in float32", _half, _check_half),
         Property("extremes", "finite at logits of 6e4, zero features, one class ...", _extremes, _check_extremes),
