@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Callable, Iterator
 
 # Before any framework is imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -37,3 +39,16 @@ def framework(request: pytest.FixtureRequest) -> Framework:
 def autograd(request: pytest.FixtureRequest) -> Framework:
     """Every framework that differentiates."""
     return get_framework(request.param)
+
+
+@pytest.fixture
+def compiler() -> Iterator[Callable[..., object]]:
+    """The compiler of PyTorch, imported ahead: its import alone raises a warning of PyTorch about PyTorch."""
+    torch = pytest.importorskip("torch")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch")
+        warnings.filterwarnings("ignore", message=".*torch.jit.*", category=DeprecationWarning)
+        import torch._inductor.compile_fx
+    torch._dynamo.reset()
+    yield torch.compile
+    torch._dynamo.reset()

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.backends.test_tracing import inputs, step
 from tests.frameworks import get_framework
-from tests.test_tracing import inputs, step
 
 pytest.importorskip("torch")
 

@@ -1,12 +1,19 @@
-"""The objective where warm-up is a value of the traced step: one computation, chosen by ``where``."""
+"""The terms of the objective and their total (eq. 10, 11), on every backend."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 import midas_core as mc
+from midas_core.testing.checks import check_values, results_of
+from midas_core.testing.problems import make_problem
 from tests.frameworks import get_framework
+from tests.steps import DOUBLE, assert_finite, clear_decision, close, run
 
 RNG = np.random.default_rng(0)
 BATCH, CLASSES = 5, 3
@@ -52,3 +59,126 @@ def test_nothing_comes_back_from_fused_logits_that_warm_up_does_not_look_at():
     assert not mixed.grad.any()
     assert all(z.grad.isfinite().all() and z.grad.any() for z in logits)
     assert found.terms.confidence.sum() == pytest.approx(1)
+
+
+@settings(max_examples=100)
+@given(p=DOUBLE, seed=st.integers(0, 1000))
+def test_the_order_of_the_modalities_does_not_matter(p, seed):
+    # The official ratio, modality 0 over modality 1, is no symmetric rule.
+    p = replace(p, variant="paper")
+    out = run(p)
+    order = np.random.default_rng(seed).permutation(len(p.unimodal))
+    sources = mc.source_matrix(p.partners, len(p.unimodal), p.assignment)[order]
+    features, unimodal = ([x[m] for m in order] for x in (p.features, p.unimodal))
+    similarities = None if p.similarity is None else mc.similarity(features, sources, p.similarity)
+    state = mc.MidasState(p.alpha[order], np.array(p.step))
+    options = {name: getattr(p, name) for name in ("weight", "eta", "alpha_update", "max_alpha")}
+    terms, state, soft_weights = mc.midas_objective(
+        p.fused, unimodal, p.mixed, p.labels, sources, similarities, state, **options
+    )
+    # Where two modalities are equally weak, the order decides.
+    assume(clear_decision(p, out))
+    close(terms.total, out.terms.total, p)
+    close(terms.misaligned, out.terms.misaligned, p)
+    close(state.alpha, out.state.alpha[order], p)
+    close(soft_weights, out.soft_weights[order], p)
+
+
+@settings(max_examples=100)
+@given(p=DOUBLE, seed=st.integers(0, 1000))
+def test_the_order_of_the_samples_does_not_matter(p, seed):
+    out = run(p)
+    order = np.random.default_rng(seed).permutation(len(p.labels))
+    place = np.argsort(order)
+    moved = replace(
+        p,
+        labels=p.labels[order],
+        features=[f[order] for f in p.features],
+        fused=p.fused[order],
+        unimodal=[z[order] for z in p.unimodal],
+        mixed=None if p.mixed is None else p.mixed[:, order],
+        partners=place[p.partners[:, order]],
+        assignment=None if p.assignment is None else p.assignment[:, order],
+    )
+    again = run(moved)
+    assume(clear_decision(p, out))
+    close(again.terms.total, out.terms.total[order], p)
+    close(again.state.alpha, out.state.alpha, p)
+    close(again.terms.confidence, out.terms.confidence, p)
+    close(again.gradients.mixed, out.gradients.mixed[:, order], p)
+
+
+@pytest.mark.parametrize("variant", ["paper", "official"])
+def test_weight_zero_leaves_the_misaligned_loss_out(variant):
+    p = make_problem(0, weight=0.0, variant=variant)
+    out = run(p)
+    unimodal = out.terms.unimodal.sum(axis=0) if variant == "paper" else out.terms.unimodal.mean(axis=0)
+    np.testing.assert_allclose(out.terms.total, out.terms.aligned + unimodal)
+    assert (out.gradients.mixed == 0).all()
+    assert out.terms.misaligned.any()
+
+
+def test_the_misaligned_loss_is_linear_in_its_weight():
+    one, three = (run(make_problem(0, weight=w)).terms for w in (1.0, 3.0))
+    np.testing.assert_allclose(three.total - one.total, 2 * one.misaligned)
+
+
+@pytest.mark.parametrize("modalities", [2, 3])
+def test_batch_of_one(framework, modalities):
+    p = make_problem(0, 1, modalities, 3, alpha=1.5)
+    found = check_values(framework, p)
+    assert_finite(found)
+    # Nobody to be paired with: no misaligned loss, and alpha stays.
+    assert found["misaligned"] == 0
+    np.testing.assert_array_equal(found["next_alpha"], p.alpha)
+    assert found["next_step"] == p.step
+
+
+def test_batch_of_one_class(framework):
+    p = make_problem(0, 5, 2, 3, label_kind="one class")
+    found = check_values(framework, p)
+    assert_finite(found)
+    assert (found["misaligned"] == 0).all()
+    np.testing.assert_array_equal(found["next_alpha"], p.alpha)
+
+
+def test_one_class_in_all(framework):
+    # C = 1: every probability is 1.
+    p = make_problem(0, 4, 2, 1)
+    assert (check_values(framework, p)["total"] == 0).all()
+
+
+@pytest.mark.parametrize("variant", ["paper", "official"])
+@pytest.mark.parametrize("alpha_update", ["sign", "difference"])
+def test_a_nan_stays_with_the_samples_that_it_takes_part_in(framework, variant, alpha_update):
+    p = make_problem(0, 6, 2, 3, variant=variant, alpha_update=alpha_update, label_kind="any")
+    clean = results_of(framework, p)
+    bad = 2
+    sources = mc.source_matrix(p.partners, 2)
+    touched = (sources == bad).any(axis=0)  # (V, B)
+    spoiled = replace(
+        p,
+        features=[np.where(_row(f, bad), np.nan, f) for f in p.features],
+        fused=np.where(_row(p.fused, bad), np.nan, p.fused),
+        unimodal=[np.where(_row(z, bad), np.nan, z) for z in p.unimodal],
+        mixed=np.where(touched[..., None], np.nan, p.mixed),
+    )
+    found = results_of(framework, spoiled)
+    untouched = ~touched.any(axis=0)
+    assert untouched.any()
+    mask = mc.pair_mask(mc.pair_classes(p.labels, sources)).any(axis=0)
+    assert np.isnan(found["misaligned"][touched.any(axis=0) & mask]).all()
+    assert np.isfinite(found["next_alpha"]).all()
+    assert np.isfinite(found["alpha"]).all()
+    if variant == "paper":
+        assert np.isfinite(found["confidence"]).all()
+        np.testing.assert_allclose(found["total"][untouched], clean["total"][untouched], rtol=1e-12)
+        for k in range(3):
+            np.testing.assert_allclose(
+                np.delete(found[f"gradient {k}"], bad, 0), np.delete(clean[f"gradient {k}"], bad, 0), rtol=1e-12
+            )
+    assert np.isfinite(found["total"][untouched]).all()
+
+
+def _row(x, i):
+    return (np.arange(len(x)) == i).reshape((-1,) + (1,) * (x.ndim - 1))

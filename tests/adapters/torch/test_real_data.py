@@ -17,7 +17,6 @@ from midas_core.adapters.torch import MidasLoss, Misalign  # noqa: E402
 from midas_core.testing import oracle  # noqa: E402
 from tests.adapters.torch.test_loss import CLASSES, WIDTHS, batch, describe, heads, make  # noqa: E402
 from tests.kernels.torch_reference import assert_terms, expected_step  # noqa: E402
-from tests.test_tracing import compiler  # noqa: E402, F401
 
 CLASS_WEIGHTS = (0.5, 1.0, 2.0, 4.0)
 OPTIONS = [
@@ -116,7 +115,7 @@ def test_the_checkpoint_does_not_hold_the_options():
 
 
 @pytest.mark.parametrize(("options", "modalities"), [(OPTIONS[3], 3), ({"class_weights": CLASS_WEIGHTS}, 2)])
-def test_torch_compile(compiler, options, modalities):  # noqa: F811
+def test_torch_compile(compiler, options, modalities):
     eager, head = make(modalities, **options), heads(sum(WIDTHS[:modalities]))["linear"]
     same = copy.deepcopy(eager)
     compiled = compiler(same, fullgraph=True, backend="aot_eager")

@@ -1,7 +1,4 @@
-"""Weights, label smoothing, several labels for each sample, samples that lack a modality: the core on every backend.
-
-test_agreement.py draws all of them at random; here are the combinations by name, and what they mean.
-"""
+"""Labels, their weights and their smoothing, and several labels for each sample."""
 
 from __future__ import annotations
 
@@ -15,6 +12,7 @@ import midas_core as mc
 from midas_core.testing.checks import check_autograd, check_values, results_of, run_core
 from midas_core.testing.problems import make_problem
 from tests.frameworks import get_framework
+from tests.steps import problem
 
 EVERYTHING = {"sample_weight": True, "class_weights": True, "label_smoothing": 0.1, "missing": 0.3}
 KINDS = [
@@ -28,10 +26,6 @@ KINDS = [
 
 def describe(options):
     return " ".join(options) or "none"
-
-
-def problem(options=None, multi_label=False, modalities=2, **more):
-    return make_problem(4, 8, modalities, 3, alpha=1.5, multi_label=multi_label, **(options or {}), **more)
 
 
 @pytest.mark.parametrize("modalities", [2, 3])
@@ -99,30 +93,6 @@ def test_class_weights_are_sample_weights_by_class():
         np.testing.assert_array_equal(x, b[name])
 
 
-def test_confidences_see_no_smoothing():
-    run, p = partial(results_of, get_framework("numpy")), problem()
-    for name in ("confidence", "fused_confidence", "next_alpha", "soft_weights"):
-        np.testing.assert_array_equal(run(replace(p, label_smoothing=0.3))[name], run(p)[name])
-
-
-def test_the_terms_are_those_of_pytorch():
-    torch = pytest.importorskip("torch")
-    cross_entropy, binary = torch.nn.functional.cross_entropy, torch.nn.functional.binary_cross_entropy_with_logits
-    p = replace(problem(), class_weights=np.array([0.5, 2.0, 3.0]), label_smoothing=None)
-    z, y, w = torch.tensor(p.fused), torch.tensor(p.labels), torch.tensor(p.class_weights)
-    found = results_of(get_framework("numpy"), p)["aligned"]
-    np.testing.assert_allclose(found, cross_entropy(z, y, w, reduction="none"))
-    # The mean goes over the number of samples; PyTorch divides by the sum of the weights.
-    assert found.mean() == pytest.approx(float(cross_entropy(z, y, w) * w[y].mean()))
-    found = results_of(get_framework("numpy"), replace(p, class_weights=None, label_smoothing=0.1))["aligned"]
-    np.testing.assert_allclose(found, cross_entropy(z, y, label_smoothing=0.1, reduction="none"))
-    p = replace(problem(multi_label=True), class_weights=p.class_weights)
-    found = results_of(get_framework("numpy"), p)["aligned"]
-    np.testing.assert_allclose(
-        found, binary(*map(torch.tensor, (p.fused, p.labels * 1.0)), w, reduction="none").mean(dim=1)
-    )
-
-
 def test_confidence_of_label_vectors():
     # The geometric mean of the probabilities that the labels have, and the soft label is what stands in their place.
     z, y = np.log(np.array([[9.0, 1 / 3], [4.0, 1.0]])), np.array([[1, 0], [1, 1]])
@@ -156,36 +126,6 @@ def test_pairs_of_label_vectors_differ():
     ids = mc.label_ids(labels)
     sources = mc.draw_sources(mc.draw(ids, 2, rng), ids, 2)
     assert (labels[sources[0]] != labels[sources[1]]).any(axis=-1).all()
-
-
-@pytest.mark.parametrize("modalities", [2, 3])
-def test_missing_modalities_by_hand(modalities):
-    p = problem({"missing": 0.4}, modalities=modalities, label_kind="any")
-    found = results_of(get_framework("numpy"), p)
-    for v in range(2):
-        for i in range(8):
-            parts = found["sources"][:, v, i]
-            whole = all(p.present[j, m] for m, j in enumerate(parts)) and len(set(p.labels[parts])) > 1
-            assert (found["soft_weights"][:, v, i] > 0).all() == whole
-    # The mean over the batch is the mean over the samples that have the modality.
-    for m in range(modalities):
-        here = p.present[:, m]
-        own = -mc.log_confidence(p.unimodal[m][here], p.labels[here])
-        assert found["unimodal"][m].mean() == pytest.approx(own.mean())
-        assert (found["unimodal"][m][~here] == 0).all()
-
-
-@pytest.mark.parametrize("missing", ["one modality", "everything"])
-def test_nothing_there(framework, missing):
-    p, present = problem(), np.zeros((8, 2), dtype=bool)
-    if missing == "one modality":
-        present[:, 0] = True
-    p = replace(p, present=present)
-    found = check_values(framework, p)
-    assert np.isfinite(found["total"]).all()
-    assert (found["unimodal"][1] == 0).all()
-    assert (found["misaligned"] == 0).all()
-    np.testing.assert_array_equal(found["next_alpha"], p.alpha)
 
 
 def all_of_a_step(p, arrays):
@@ -271,13 +211,3 @@ def test_bad_input(labels, more, kind, message):
         mc.midas_objective(P.fused, P.unimodal, P.mixed, labels, sources, None, state, **more)
     with pytest.raises(kind, match=message):
         mc.midas_gradients(P.fused, P.unimodal, P.mixed, labels, sources, np.zeros((2, 2, 4)), **more)
-
-
-def test_the_authors_code_knows_no_missing_modality():
-    sources, state = mc.source_matrix(P.partners, 2), mc.MidasState(P.alpha, np.array(0))
-    with pytest.raises(ValueError, match="present: expected None with variant 'official'"):
-        mc.midas_objective(
-            *(P.fused, P.unimodal, P.mixed, LABELS, sources, None, state),
-            present=np.ones((4, 2), dtype=bool),
-            variant="official",
-        )

@@ -5,14 +5,12 @@ No error of the framework may come through for what shapes, dtypes and structure
 
 from __future__ import annotations
 
-import re
-
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
-import midas_core as mc
+from tests.errors import must_be_clear
 
 torch = pytest.importorskip("torch")
 
@@ -21,11 +19,6 @@ from torch import nn  # noqa: E402
 from midas_core.adapters.torch import MidasLoss, Misalign  # noqa: E402
 
 B, DIMS, CLASSES = 4, {"audio": 3, "video": 5}, 3
-ARGUMENTS = [
-    *("features", "labels", "head", "permutation", "generator", "sample_weight", "present", "unimodal_logits"),
-    *("fused_logits", "mixed_logits", "sources", "similarities", "state", "soft_weights"),
-]
-NAMES = "|".join(ARGUMENTS)
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.bool, torch.complex64)
 
 
@@ -117,18 +110,6 @@ HEADS = [
 ]
 
 
-def must_be_clear(call):
-    """Call; an error must be one of ours, with the name of an argument, what was expected and what came."""
-    try:
-        return call()
-    except (TypeError, ValueError) as error:
-        message = str(error)
-        assert re.match(rf"\w* ?(of )?(the )?.*({NAMES}|modality)", message), message
-        assert "expected" in message, message
-        assert "got" in message, message
-        return None
-
-
 @settings(max_examples=250)
 @given(
     given_features=features(),
@@ -158,32 +139,3 @@ def test_the_augmentation(given_features, given_labels, training):
     found = must_be_clear(lambda: layer(given_features, given_labels))
     if found is not None:
         assert (found.soft_labels.sum(dim=1) - 1).abs().max() < 1e-5
-
-
-def arrays(*shapes):
-    """Draw an array of one of the shapes, in some dtype and memory order."""
-    dtypes = st.sampled_from(["float32", "float64", "float64", "float16", "int64", "bool", "complex128", "<U1"])
-    return st.builds(
-        lambda shape, dtype, order: np.ones(shape, dtype=dtype, order=order),
-        st.sampled_from(shapes),
-        dtypes,
-        st.sampled_from("CF"),
-    )
-
-
-@settings(max_examples=250)
-@given(
-    fused=arrays((B, 3), (B, 3), (B,), (0, 3), (B, 0)),
-    unimodal=st.lists(arrays((B, 3), (B, 3), (B, 3), (B + 1, 3), (B, 2)), min_size=1, max_size=3),
-    mixed=st.one_of(st.none(), arrays((2, B, 3), (2, B, 3), (B, 3), (3, B, 3))),
-    given_labels=arrays((B,), (B,), (B, 1), (B, 3), ()),
-    sources=arrays((2, 2, B), (2, 2, B), (2, B), (3, 2, B)),
-)
-def test_the_core(fused, unimodal, mixed, given_labels, sources):
-    state = mc.MidasState(np.ones(len(unimodal)), np.array(0))
-    given_labels = given_labels if given_labels.dtype.kind in "bcU" else given_labels.astype(int) % 3
-    sources = sources if sources.dtype.kind in "bcU" else sources.astype(int)
-    with np.errstate(all="ignore"):
-        found = must_be_clear(lambda: mc.midas_objective(fused, unimodal, mixed, given_labels, sources, None, state))
-    if found is not None:
-        assert np.isfinite(found.terms.total).all()

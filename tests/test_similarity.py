@@ -1,0 +1,49 @@
+"""The hard-sample weight (eq. 8)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import midas_core as mc
+from midas_core.testing.checks import check_values
+from midas_core.testing.problems import make_problem
+from tests.steps import assert_finite
+
+
+def test_the_hard_sample_weight_lies_between_one_and_two():
+    for kind in ("cosine", "l2"):
+        for seed in range(20):
+            p = make_problem(seed, similarity=kind, zero_features=seed % 2 == 0)
+            s = mc.similarity(p.features, mc.source_matrix(p.partners, 2), kind)
+            weights = mc.hard_sample_weight(s)
+            assert (weights >= 1 - 1e-12).all()
+            assert (weights <= 2 + 1e-12).all()
+
+
+def test_a_scale_of_the_features_does_not_change_the_similarity():
+    p = make_problem(0)
+    sources = mc.source_matrix(p.partners, 2)
+    for kind in ("cosine", "l2"):
+        one = mc.similarity(p.features, sources, kind)
+        for scale in (1e-150, 1e150):
+            scaled = mc.similarity([f * scale for f in p.features], sources, kind)
+            np.testing.assert_allclose(scaled, one, rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["cosine", "l2"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_zero_features(framework, kind, dtype):
+    p = make_problem(0, 5, 3, 3, similarity=kind, dtype=dtype)
+    p = replace(p, features=[np.zeros_like(f) for f in p.features])
+    assert_finite(check_values(framework, p))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("size", [1e-15, 1e15])
+def test_very_small_and_very_large_features(framework, dtype, size):
+    p = make_problem(0, 5, 2, 3, dtype=dtype)
+    p = replace(p, features=[(f * size).astype(dtype) for f in p.features])
+    check_values(framework, p)
