@@ -29,6 +29,7 @@ SECTIONS = {
     "step": Section("Step, forward and backward, (B, C, D), two modalities", "step"),
     "compile": Section("The same under torch.compile", "step", "measure_compiled"),
     "options": Section("The step with other options, each beside the same losses with the same options", "options"),
+    "kernels": Section("The step by hand, with Numba and without", "kernels", devices=("cpu",)),
     "core": Section("The core on given logits, forward and backward, against native PyTorch", "core"),
     "core-jax": Section(
         "The core on given logits, forward and backward, against native JAX",
@@ -43,6 +44,12 @@ SECTIONS = {
     ),
     "epoch": Section(
         "Training epoch with ResNet-18 encoders", "epoch", needs=(("transformers", "Transformers", "bench"),)
+    ),
+    "keras": Section(
+        "Keras: an epoch of fit, with encoders of one layer and Adam",
+        "keras_fit",
+        needs=(("keras", "Keras", "keras"),),
+        devices=("cpu",),
     ),
     "import": Section("Import in a fresh interpreter", "imports", devices=("cpu",)),
     "gpu": Section("On the GPU: synchronisation and bandwidth", "gpu", devices=("cuda",)),

@@ -18,10 +18,11 @@ from torch.testing import assert_close
 
 from benchmarks import native_torch, steps
 from benchmarks.__main__ import bench
+from benchmarks.child import times_in_child
 from benchmarks.problem import Problem, Size
 from benchmarks.registry import SECTIONS
 from benchmarks.results import Result
-from benchmarks.sections import core, gpu, imports, memory, scaling, step
+from benchmarks.sections import core, gpu, imports, keras_fit, memory, scaling, step
 from benchmarks.settings import CPU_SIZES, CUDA_SIZES, Settings
 from benchmarks.textbook import TextbookMidas
 from benchmarks.timing import Effort, Times, interleave, processors, threads
@@ -260,6 +261,32 @@ def test_quick_run_prints_tables_and_writes_json_and_the_figure(tmp_path):
             assert all(seconds > 0 for seconds in row["seconds"].values())
 
 
+def test_keras_is_measured_in_a_process_of_its_own(monkeypatch, tmp_path):
+    pytest.importorskip("keras")
+    # One backend shows that it works, in the tests' time.
+    monkeypatch.setattr(keras_fit, "BACKENDS", {"torch": ("PyTorch", 1.2), "nothing": ("Nothing", 1.0)})
+    outcome = run("--quick", "--only", "keras", "--json", tmp_path / "found.json")
+    assert outcome.exit_code == 0, outcome.output
+    assert "Left out: keras: Nothing is not installed" in outcome.output
+    rows = json.loads((tmp_path / "found.json").read_text())["sections"]["keras"]
+    assert [row["what"] for row in rows] == [
+        "MidasModel / (joint + unimodal), PyTorch",
+        "MidasModel, warm-up over / (joint + unimodal), PyTorch",
+    ]
+
+
+def test_a_child_that_fails_says_why():
+    with pytest.raises(RuntimeError, match="No module named 'nowhere'"):
+        times_in_child("nowhere:nothing", [SIZE], Effort(0.0, 0.0, 1, 1))
+
+
+def test_a_child_does_not_find_what_is_hidden():
+    with pytest.raises(RuntimeError, match=r"import of benchmarks\.textbook halted"):
+        times_in_child(
+            "benchmarks.sections.kernels:take_times", [SIZE], Effort(0.0, 0.0, 1, 1), hidden=["benchmarks.textbook"]
+        )
+
+
 def test_a_busy_machine_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr("benchmarks.results.load", lambda: 3.5)
     monkeypatch.setattr(imports, "ROUNDS", 1)
@@ -269,7 +296,8 @@ def test_a_busy_machine_is_named(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "package"), [("compile", "torch"), ("core-jax", "jax"), ("options", "torch"), ("epoch", "transformers")]
+    ("name", "package"),
+    [("compile", "torch"), ("core-jax", "jax"), ("options", "torch"), ("kernels", "numba"), ("epoch", "transformers")],
 )
 def test_quick_run_of_a_section(name, package, tmp_path):
     pytest.importorskip(package)
