@@ -119,3 +119,18 @@ def test_labels_of_another_device_are_named():
     problem.labels = torch.zeros(SIZE.batch, dtype=torch.int64)
     with pytest.raises(ValueError, match="features of modality 0: expected the device of labels, cpu, got meta"):
         midas_loss(problem)()
+
+
+def test_a_captured_step_draws_from_the_generator_that_a_graph_knows(monkeypatch):
+    problem = Problem(SIZE)
+    monkeypatch.setattr("midas_core.adapters.torch.random.is_recorded", lambda device: True)
+
+    def pairs(seed):
+        torch.manual_seed(seed)
+        draw = problem.criterion.draw_pairs
+        return [draw(problem.labels, SIZE.classes, 2, variant="paper").sources for _ in range(3)]
+
+    first, again = pairs(0), pairs(0)
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+    assert not torch.equal(first[0], first[1])
+    assert problem.criterion.get_extra_state()[1] == 0

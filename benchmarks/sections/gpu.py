@@ -74,7 +74,7 @@ def least_bytes(problem: Problem) -> int:
     batch, classes, _, modalities = problem.size
     logits = (1 + mc.misalignment.VIEWS + modalities) * batch * classes
     leaves = sum(leaf.numel() for leaf in problem.leaves)
-    return (4 * logits + 3 * leaves) * problem.head.weight.element_size()
+    return (4 * logits + 3 * leaves) * problem.features[0].element_size()
 
 
 def closed_form_step(name: str, size: Size) -> Callable[[], Any]:

@@ -42,7 +42,7 @@ def measure(settings: Settings) -> list[Result]:
 
 def take_times(size: Size, effort: Effort) -> Times:
     """Time ``fit`` for an epoch, encoders of one layer and Adam included, under the backend of this process."""
-    import keras
+    import keras  # type: ignore[import-untyped]
 
     from midas_core.adapters.keras import MidasLoss
 

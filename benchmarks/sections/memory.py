@@ -27,7 +27,7 @@ def measure(settings: Settings) -> list[Result]:
     size = QUICK_SIZE if settings.quick else SIZE
     settings.report(f"memory {size}")
     problem = Problem(size, settings.device)
-    array = size.batch * size.classes * problem.head.weight.element_size()
+    array = size.batch * size.classes * problem.features[0].element_size()
 
     def arrays(step: Callable[[], None]) -> float:
         problem.zero_grad()

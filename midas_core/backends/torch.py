@@ -34,7 +34,7 @@ def _vecdot(x: Array, y: Array) -> Array:
 def under_autocast(x: Array) -> bool:
     """Return whether autocast is on for the device of a tensor; on the meta device there is none."""
     kind = x.device.type
-    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return bool(torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind))
 
 
 def _matmul(x: Array, y: Array) -> Array:

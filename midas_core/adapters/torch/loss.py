@@ -33,7 +33,8 @@ from midas_core.adapters.torch.inputs import (
     make_heads,
     presence,
 )
-from midas_core.adapters.torch.state import StatefulModule, is_recorded
+from midas_core.adapters.torch.random import is_recorded
+from midas_core.adapters.torch.state import StatefulModule
 from midas_core.adapters.torch.values import check_terms, check_values
 from midas_core.alpha import MidasState
 from midas_core.backends.torch import BACKEND

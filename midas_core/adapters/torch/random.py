@@ -51,8 +51,8 @@ class RandomModule(nn.Module):
         """Draw who is mixed with whom, on the device of the labels."""
         if generator is not None and not isinstance(generator, torch.Generator):
             raise TypeError(f"generator: expected a torch.Generator, got {type(generator).__name__}")
-        # torch.compile traces no generator: there the global one serves.
-        if generator is None and not torch.compiler.is_compiling():
+        # torch.compile traces no generator, and a CUDA graph knows the global one alone.
+        if generator is None and not is_recorded(labels.device):
             generator = self._next_generator(labels.device)
 
         with torch.no_grad():
@@ -98,3 +98,10 @@ class RandomModule(nn.Module):
                 f"(2,), got {numbers if fits else got}"
             )
         self._seed, self._draws = numbers
+
+
+def is_recorded(device: torch.device) -> bool:
+    """Return whether a step is traced or captured now: a Python branch on a value would be frozen into it."""
+    if torch.compiler.is_compiling():
+        return True
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from midas_core.adapters.torch.hooks import Watched
-from midas_core.adapters.torch.random import RandomModule
+from midas_core.adapters.torch.random import RandomModule, is_recorded
 from midas_core.options import MidasOptions
 from midas_core.validation import check_number
 
@@ -178,13 +178,6 @@ class LastRead:
 
     def __reduce__(self) -> tuple[type[LastRead], tuple[()]]:
         return LastRead, ()
-
-
-def is_recorded(device: torch.device) -> bool:
-    """Return whether a step is traced or captured now: a Python branch on a value would be frozen into it."""
-    if torch.compiler.is_compiling():
-        return True
-    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
 
 def _know_epoch(module: StatefulModule, incompatible: Any) -> None:
