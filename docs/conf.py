@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -32,6 +33,8 @@ myst_heading_anchors = 3
 # Links to the code of the repository become downloads; they are not documents.
 suppress_warnings = ["myst.xref_missing"]
 autosummary_generate = True
+# A page of a name that is gone would stay.
+shutil.rmtree(Path(__file__).with_name("generated"), ignore_errors=True)
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
 # Docstrings name things of the library in single backticks.
@@ -45,3 +48,5 @@ html_theme_options = {
 }
 # Built offline: nothing is fetched while building, and a page without network lacks only the typeset equations.
 html_copy_source = False
+# The reference has a list beside it; the other pages stand in the bar above.
+html_sidebars = {"*": [], "generated/*": ["sidebar-nav-bs"]}

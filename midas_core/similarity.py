@@ -27,8 +27,8 @@ def similarity(
     features : sequence of M arrays, shapes (B, ...), floating
     sources : array, shape (M, V, B), integer
     kind : {"cosine", "l2"}
-        cos(a, b), 0 where a vector is zero; or 1 - 2 |a - b| / (|a| + |b|), 1 where both are zero. The second stands
-        for the L2 distance of the paper's Table 4, brought to the same range by our choice.
+        cos(a, b), 0 where a vector is zero; or ``1 - 2 |a - b| / (|a| + |b|)``, 1 where both are zero. The
+        second stands for the L2 distance of the paper's Table 4, brought to the same range by our choice.
 
     Returns
     -------

@@ -55,7 +55,7 @@ def reliability_bins(confidence: NDArray[Any], correct: NDArray[Any], *, bins: i
 
 
 def calibration_error(bins: Sequence[Bin]) -> float:
-    """Return the expected calibration error: the mean over the samples of |accuracy - confidence| of their bin."""
+    """Return the expected calibration error: the mean gap of accuracy and confidence."""
     total = sum(each.count for each in bins)
     gaps = [each.count * abs(each.accuracy - each.confidence) for each in bins if each.count]
     return sum(gaps) / total if total else float("nan")

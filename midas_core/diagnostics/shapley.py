@@ -25,8 +25,9 @@ def coalitions(num_modalities: int) -> list[Coalition]:
 def shapley_values(values: NDArray[Any]) -> Floats:
     """Return the Shapley value of each modality.
 
-    phi_m = sum over the coalitions S without m of |S|! (M - |S| - 1)! / M! * (v(S + m) - v(S)). They sum to the value
-    of the full coalition less that of the empty one.
+    phi_m = sum over the coalitions S without m of s! (M - s - 1)! / M! * (v(S + m) - v(S)), s the size of S.
+
+    They sum to the value of the full coalition less that of the empty one.
 
     Parameters
     ----------
