@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from midas_core.diagnostics import Comparison, Diagnosis, Verdict, compare, verdict
+from midas_core.diagnostics.judgement import WORST_FIRST
 from midas_core.diagnostics.plots import (
     plot_accuracy,
     plot_alpha,
@@ -20,7 +21,7 @@ from midas_core.diagnostics.plots import (
     plot_training,
     plot_use,
 )
-from midas_core.diagnostics.verdict import WORST_FIRST, listed, percent
+from midas_core.diagnostics.wording import listed, percent
 from midas_core.report.svg import inline_svg
 from midas_core.runs import Run
 
@@ -31,6 +32,7 @@ KINDS = {
     "ignored": "bad",
     "underused": "warn",
     "balanced": "good",
+    "at chance": "bad",
     "unclear": "none",
     "repaired": "good",
     "partly": "warn",
@@ -113,6 +115,8 @@ class RunContent:
         if self.verdict is None or self.verdict.status == "unclear":
             return "unclear", "none", MARKS["none"]
         kind = KINDS[self.verdict.status]
+        if self.verdict.status == "at chance":
+            return "at chance", kind, MARKS[kind]
         level = next((x for x in WORST_FIRST if x in self.verdict.uses.values()), "")
         names = [name for name, use in self.verdict.uses.items() if use == level]
         return f"{level}: {', '.join(names)}" if names else "no modality ignored", kind, MARKS[kind]
@@ -122,7 +126,7 @@ class RunContent:
         """Text, kind and mark of the comparison to the first run."""
         assert self.comparison is not None
         status, kind = self.comparison.status, KINDS[self.comparison.status]
-        text = f"{REPAIR[status]}: {self.comparison.weak}" if status in REPAIR else status
+        text = f"{REPAIR[status]}: {', '.join(self.comparison.repairs)}" if status in REPAIR else status
         return text, kind, MARKS[kind]
 
 

@@ -37,7 +37,7 @@ def render_report(runs: Sequence[Run | PathLike], *, title: str | None = None) -
     """
     jinja2 = require("jinja2", "Jinja2", "report")
     require("matplotlib", "Matplotlib", "report")
-    from midas_core.diagnostics.verdict import listed
+    from midas_core.diagnostics.wording import listed
     from midas_core.report.content import gather, number, sections
 
     if not runs:
