@@ -3,7 +3,14 @@
 from midas_core.diagnostics.calibration import Bin, calibration_error, reliability_bins
 from midas_core.diagnostics.comparison import Comparison, compare
 from midas_core.diagnostics.diagnostics import Diagnostics, diagnose
-from midas_core.diagnostics.pairs import Pairs, fused_shares, misaligned_accuracy, misaligned_pairs, unimodal_shares
+from midas_core.diagnostics.pairs import (
+    MisalignedPairs,
+    fused_shares,
+    misaligned_accuracy,
+    misaligned_interval,
+    misaligned_pairs,
+    unimodal_shares,
+)
 from midas_core.diagnostics.results import ClassScores, Diagnosis, ModalityScores
 from midas_core.diagnostics.shapley import coalitions, shapley_values
 from midas_core.diagnostics.verdict import Verdict, verdict
@@ -14,8 +21,8 @@ __all__ = [
     "Comparison",
     "Diagnosis",
     "Diagnostics",
+    "MisalignedPairs",
     "ModalityScores",
-    "Pairs",
     "Verdict",
     "calibration_error",
     "coalitions",
@@ -23,6 +30,7 @@ __all__ = [
     "diagnose",
     "fused_shares",
     "misaligned_accuracy",
+    "misaligned_interval",
     "misaligned_pairs",
     "reliability_bins",
     "shapley_values",

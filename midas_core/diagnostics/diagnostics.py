@@ -232,6 +232,8 @@ class Diagnostics:
             kept=len(labels),
             pairs=kept.pairs.sources.shape[1],
             misaligned_accuracy=kept.misaligned_accuracy,
+            misaligned_interval=kept.misaligned_interval,
+            misaligned_chance=kept.misaligned_chance,
             chance=float(np.bincount(labels).max() / len(labels)),
             empty_accuracy=mean(kept.correct[0]),
             absent=self._absent,

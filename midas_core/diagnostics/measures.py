@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 
 from midas_core.diagnostics.arrays import Floats, predictions
 from midas_core.diagnostics.evaluate import Model
-from midas_core.diagnostics.pairs import cosine, in_top, mean, misaligned_pairs, shares, unimodal_shares
+from midas_core.diagnostics.pairs import (
+    cosine,
+    in_top,
+    mean,
+    misaligned_chance,
+    misaligned_interval,
+    misaligned_pairs,
+    shares,
+    unimodal_shares,
+)
 from midas_core.diagnostics.probe import accuracy_of, probe_probabilities
 from midas_core.diagnostics.results import ClassScores, ModalityScores
 from midas_core.diagnostics.shapley import coalitions, shapley_values
@@ -45,7 +54,7 @@ class Kept:
         self.labels, self.features = labels, list(features)
         self.count = len(self.features)
         self.sets = coalitions(self.count)
-        self.pairs = misaligned_pairs(labels, num_classes, self.count, rounds=rounds, seed=seed)
+        self.pairs = misaligned_pairs(labels, self.count, rounds=rounds, seed=seed)
         #: (2^M, N), whether the model is right with only these modalities present.
         self.correct = self._coalitions(model, absent, np.random.default_rng(seed))
         self.sample_shapley: Floats = shapley_values(self.correct)
@@ -96,7 +105,13 @@ class Kept:
             top[chunk] = predictions(logs)
             hits[chunk] = in_top(logs, mine)
         some = classes.shape[1] > 0
-        self.misaligned_accuracy = mean(hits) if some and num_classes > self.count else None
+        self.misaligned_accuracy: float | None = None
+        self.misaligned_interval: tuple[float, float] | None = None
+        self.misaligned_chance: float | None = None
+        if some and num_classes > self.count:
+            self.misaligned_accuracy = mean(hits)
+            self.misaligned_interval = misaligned_interval(hits, self.pairs, len(self.labels))
+            self.misaligned_chance = misaligned_chance(self.labels, classes)
         self.pair_confidence = [mean(np.exp(x)) if some else None for x in found]
         self.followed = [mean(top == x) if some else None for x in classes]
         self.fused_confidence = shares(found) if some else [None] * self.count

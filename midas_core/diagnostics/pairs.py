@@ -15,9 +15,12 @@ from midas_core.misalignment import VIEWS, draw
 from midas_core.pairs import draw_pairs
 from midas_core.validation import check_number
 
+Z95 = 1.959964
+"""What a standard error is multiplied by for an interval of 95 %."""
 
-class Pairs(NamedTuple):
-    """Misaligned samples of a split.
+
+class MisalignedPairs(NamedTuple):
+    """Misaligned samples of a split: P = rounds * V * N of them, in this order.
 
     Attributes
     ----------
@@ -34,16 +37,16 @@ class Pairs(NamedTuple):
     base: Ints
 
 
-def misaligned_pairs(
-    labels: NDArray[Any], num_classes: int, num_modalities: int, *, rounds: int = 8, seed: int = 0
-) -> Pairs:
-    """Give each sample partners of another class, in every direction, ``rounds`` times.
+def misaligned_pairs(labels: NDArray[Any], num_modalities: int, *, rounds: int = 8, seed: int = 0) -> MisalignedPairs:
+    """Give each sample partners of another class, in both mixed versions, ``rounds`` times.
+
+    The partners are drawn as in training: each sample's by themselves, see `midas_core.misalignment.draw_partners`.
 
     Parameters
     ----------
     labels : array, shape (N,), integer
-    num_classes, num_modalities : int
-        C and M.
+    num_modalities : int
+        M.
     rounds : int
         Partners drawn for each sample.
     seed : int
@@ -51,25 +54,22 @@ def misaligned_pairs(
 
     Returns
     -------
-    Pairs
-        P = 2 * rounds * N where every sample finds a partner.
+    MisalignedPairs
+        P = 2 * rounds * N, or none where all samples are of one class.
 
     Examples
     --------
-    >>> misaligned_pairs(np.array([0, 1]), 2, 2, rounds=1).sources.tolist()
+    >>> misaligned_pairs(np.array([0, 1]), 2, rounds=1).sources.tolist()
     [[0, 1, 1, 0], [1, 0, 0, 1]]
     """
     check_number("rounds", rounds, minimum=1, whole=True)
     rng = np.random.default_rng(seed)
-    samples = np.broadcast_to(np.arange(len(labels)), (VIEWS, len(labels)))
-    found: list[tuple[Ints, Ints, Ints]] = []
-    for _ in range(rounds if len(labels) else 0):
-        sources, classes, mask = draw_pairs(draw(labels, num_modalities, rng), labels, num_modalities)
-        found.append((sources[:, mask], classes[:, mask], samples[mask]))
-    if not found:
+    if len(labels) == 0 or (labels == labels[0]).all():
         nothing = np.zeros((num_modalities, 0), np.int64)
-        return Pairs(nothing, nothing, nothing[0])
-    return Pairs(*(np.concatenate(parts, axis=-1) for parts in zip(*found, strict=True)))
+        return MisalignedPairs(nothing, nothing, nothing[0])
+    drawn = [draw_pairs(draw(labels, num_modalities, rng), labels, num_modalities) for _ in range(rounds)]
+    sources = np.concatenate([x.sources.reshape(num_modalities, -1) for x in drawn], axis=1)
+    return MisalignedPairs(sources, labels[sources].astype(np.int64), np.tile(np.arange(len(labels)), VIEWS * rounds))
 
 
 def in_top(logits: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.bool_]:
@@ -115,6 +115,82 @@ def misaligned_accuracy(logits: NDArray[Any], classes: NDArray[Any]) -> float:
     0.5
     """
     return mean(in_top(logits, classes))
+
+
+def misaligned_interval(hits: NDArray[Any], pairs: MisalignedPairs, samples: int) -> tuple[float, float]:
+    """Return the interval of 95 % of the misaligned accuracy, for other samples of the same kind.
+
+    Two pairs are not independent where a sample takes part in both. The standard error adds up the products of the
+    deviations of all such pairs (the dyadic cluster-robust variance of Aronow, Samii and Assenova, 2015), and the
+    interval is that of Wilson for as many independent trials as would have that standard error.
+
+    Parameters
+    ----------
+    hits : array, shape (P,), bool
+        From `in_top`.
+    pairs : MisalignedPairs
+    samples : int
+        N.
+
+    Returns
+    -------
+    low, high : float
+        NaN without samples.
+
+    Examples
+    --------
+    >>> pairs = misaligned_pairs(np.arange(40) % 4, 2, rounds=1)
+    >>> low, high = misaligned_interval(pairs.classes[0] > 0, pairs, 40)
+    >>> low < 0.75 < high
+    True
+    """
+    if not hits.size:
+        return float("nan"), float("nan")
+    rate = mean(hits)
+    trials = samples / len(pairs.sources)
+    if 0 < rate < 1:
+        trials = rate * (1 - rate) / _squared_error(hits - rate, pairs, samples)
+    square = Z95**2 / trials
+    middle, half = rate + square / 2, math.sqrt(square * (rate * (1 - rate) + square / 4))
+    return max(0.0, (middle - half) / (1 + square)), min(1.0, (middle + half) / (1 + square))
+
+
+def _squared_error(deviations: NDArray[Any], pairs: MisalignedPairs, samples: int) -> float:
+    """Return the squared standard error of the mean over pairs that share samples."""
+    modalities, count = pairs.sources.shape
+    # The mixed versions of one draw have the same participants: they count as one.
+    by_draw = deviations.reshape(-1, VIEWS, samples).sum(axis=1).ravel()
+    participants = pairs.sources.reshape(modalities, -1, VIEWS, samples)[:, :, 0].reshape(modalities, -1)
+    by_sample = sum(np.bincount(who, weights=by_draw, minlength=samples) for who in participants)
+    # A draw shares all its participants with itself, and counts once.
+    total = float((by_sample**2).sum() - (modalities - 1) * (by_draw**2).sum())
+    independent = float((deviations**2).sum())
+    # The mean that is taken off comes from the same samples.
+    return max(total, independent) / count**2 * samples / max(samples - modalities, 1)
+
+
+def misaligned_chance(labels: NDArray[Any], classes: NDArray[Any]) -> float:
+    """Return the misaligned accuracy of a model that names the same M classes always, the most frequent ones.
+
+    Parameters
+    ----------
+    labels : array, shape (N,), integer
+    classes : array, shape (M, P), integer
+        Of the misaligned samples.
+
+    Returns
+    -------
+    float
+        NaN without samples.
+
+    Examples
+    --------
+    >>> labels = np.arange(40) % 4
+    >>> round(misaligned_chance(labels, misaligned_pairs(labels, 2, rounds=50).classes), 2)
+    0.17
+    """
+    frequent = np.argsort(-np.bincount(labels), kind="stable")[: len(classes)]
+    return mean(np.isin(classes, frequent).all(axis=0))
 
 
 def unimodal_shares(log_probabilities: Sequence[NDArray[Any]], sources: Ints) -> list[float]:

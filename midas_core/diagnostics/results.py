@@ -123,6 +123,10 @@ class Diagnosis:
     misaligned_accuracy : float or None
         Share of them whose true classes are all among the top M predictions. None where M is not below C, which makes
         it always 1, and without pairs.
+    misaligned_interval : (low, high) or None
+        Of 95 %, for other samples of the same kind; see `midas_core.diagnostics.misaligned_interval`.
+    misaligned_chance : float or None
+        Of a model that always names the M most frequent classes.
     chance : float
         Share of the most frequent class.
     empty_accuracy : float
@@ -160,6 +164,8 @@ class Diagnosis:
     modalities: tuple[ModalityScores, ...]
     classes: tuple[ClassScores, ...]
     late_fusion_accuracy: float | None = None
+    misaligned_interval: tuple[float, float] | None = None
+    misaligned_chance: float | None = None
     midas: bool | None = None
     sample_shapley: Floats = field(default_factory=lambda: np.zeros((0, 0)), compare=False, repr=False)
     sample_indices: Ints = field(default_factory=lambda: np.zeros(0, np.int64), compare=False, repr=False)
@@ -225,6 +231,8 @@ class Diagnosis:
                     for x in content["classes"]
                 ),
                 late_fusion_accuracy=_optional(content.get("late_fusion_accuracy")),
+                misaligned_interval=_interval(content.get("misaligned_interval")),
+                misaligned_chance=_optional(content.get("misaligned_chance")),
                 midas=content["midas"] if isinstance(content.get("midas"), bool) else None,
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -288,6 +296,13 @@ class Diagnosis:
         positive = [max(each.shapley, 0.0) for each in self.modalities]
         total = sum(positive)
         return tuple(x / total if total > 0 else float("nan") for x in positive)
+
+
+def _interval(content: Any) -> tuple[float, float] | None:
+    if content is None:
+        return None
+    low, high = content
+    return _number(low), _number(high)
 
 
 def _modality(content: Mapping[str, Any]) -> ModalityScores:
