@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from midas_core.adapters.torch.values import check_one_hot
 from midas_core.backends.torch import BACKEND, under_autocast
 from midas_core.missing import check_present
 from midas_core.modalities import Modalities
-from midas_core.validation import check_floating, check_labels, check_number, check_shape
+from midas_core.validation import check_floating, check_labels, check_number, check_shape, shape_text
 
 
 def make_heads(num_classes: int, feature_dims: Any, unimodal_heads: Any) -> tuple[Modalities, nn.ModuleList]:
@@ -55,10 +56,12 @@ def check_batch(
     num_classes: int,
     multi_label: bool = False,
     raw: bool = False,
+    look: bool = False,
 ) -> Tensor:
     """Return the labels as class indices, or as they are where each sample has several.
 
-    ``raw`` features may have any dtype, as token ids do.
+    ``raw`` features may have any dtype, as token ids do. ``look`` says whether the values of one-hot rows may be looked
+    at on a device that has to be waited for; on the CPU they are.
 
     Raises
     ------
@@ -70,8 +73,7 @@ def check_batch(
     if multi_label:
         check_shape("labels", labels, (None, num_classes), "(B, C)")
     elif labels.ndim == 2:
-        check_shape("labels", labels, (None, num_classes), "(B, C), one-hot")
-        labels = labels.argmax(dim=1)
+        labels = _classes_of_rows(labels, num_classes, look)
     if not multi_label:
         check_labels(labels, BACKEND)
     if labels.shape[0] == 0:
@@ -79,7 +81,7 @@ def check_batch(
     for m, feature in enumerate(features):
         name = f"features of {modalities.title(m)}"
         if not isinstance(feature, Tensor):
-            raise TypeError(f"{name}: expected a tensor, got {type(feature).__name__}")
+            raise TypeError(f"{name}: expected a tensor, got {type(feature).__name__}{_way_out(feature)}")
         if not raw:
             check_floating(name, feature, BACKEND)
         if feature.ndim < 2 or feature.shape[0] != labels.shape[0]:
@@ -90,17 +92,65 @@ def check_batch(
     return labels if multi_label else labels.to(torch.int64)
 
 
+def _classes_of_rows(rows: Tensor, num_classes: int, look: bool) -> Tensor:
+    check_shape("labels", rows, (None, num_classes), "(B, C), one-hot")
+    if rows.is_floating_point():
+        raise TypeError(
+            f"labels: expected class indices (B,) or one-hot rows (B, C) of an integer dtype, got {rows.dtype}; soft "
+            "labels are not supported: labels.argmax(dim=1) takes one class of each row, multi_label=True takes rows "
+            "of 0 and 1"
+        )
+    rows = rows.to(torch.int64)
+    if not torch.compiler.is_compiling() and (look or rows.device.type == "cpu"):
+        check_one_hot(rows)
+    return rows.argmax(dim=1)
+
+
+def _way_out(output: Any) -> str:
+    """Say where the tensor may be, in what an encoder returned."""
+    if hasattr(output, "last_hidden_state"):
+        return "; take one of its tensors, such as pooler_output or last_hidden_state.mean(dim=1)"
+    if hasattr(output, "logits"):
+        return "; take its logits"
+    return "; take one of its tensors" if isinstance(output, (tuple, Mapping)) else ""
+
+
 def check_widths(heads: Iterable[nn.Module], features: list[Tensor], modalities: Modalities) -> None:
-    """Raise unless the linear unimodal heads take features of these widths and dtypes."""
+    """Raise unless the unimodal heads that begin with a linear layer take features of these widths and dtypes."""
     # Before the fused head's: where a feature is wrong, both are.
     for m, (head, feature) in enumerate(zip(heads, features, strict=True)):
+        first = head[0] if isinstance(head, nn.Sequential) and len(head) else head
         # A lazy one has no width before its first call.
-        if isinstance(head, nn.Linear) and head.in_features > 0:
-            expected = (feature.shape[0], head.in_features)
-            name = f"features of {modalities.title(m)}"
-            check_shape(name, feature, expected, "(B, D)")
-            if feature.dtype != head.weight.dtype and not under_autocast(feature):
-                raise TypeError(f"{name}: expected the dtype of its head, {head.weight.dtype}, got {feature.dtype}")
+        if not isinstance(first, nn.Linear) or first.in_features == 0:
+            continue
+        name = f"features of {modalities.title(m)}"
+        if head is first and (feature.ndim != 2 or feature.shape[1] != first.in_features):
+            expected = f"expected shape (B, D) = ({feature.shape[0]}, {first.in_features}), got {shape_text(feature)}"
+            flat = feature.ndim > 2 and feature[0].numel() == first.in_features
+            raise ValueError(f"{name}: {expected}{'; pass x.flatten(1)' if flat else ''}")
+        check_dtype(name, feature, first, "its head")
+
+
+def check_head(head: Any, features: list[Tensor], modalities: Modalities) -> None:
+    """Raise ``TypeError`` unless a fused head that begins with a linear layer has the dtype of the features."""
+    first = head[0] if isinstance(head, nn.Sequential) and len(head) else head
+    if isinstance(first, nn.Linear) and first.in_features > 0:
+        for m, x in enumerate(features):
+            check_dtype(f"features of {modalities.title(m)}", x, first, "the head")
+
+
+def check_dtype(name: str, x: Tensor, head: Any, whose: str) -> None:
+    """Raise ``TypeError`` unless a linear head has the dtype of what it is given, or autocast sees to it."""
+    weight = getattr(head, "weight", None)
+    # A hook may change the one or the other.
+    if not isinstance(weight, Tensor) or weight.dtype == x.dtype or getattr(head, "_forward_pre_hooks", None):
+        return
+    if not under_autocast(x) and x.is_floating_point():
+        half = x.dtype in (torch.float16, torch.bfloat16)
+        way_out = (
+            "call the criterion under the same autocast, or pass x.float()" if half else f"pass x.to({weight.dtype})"
+        )
+        raise TypeError(f"{name}: expected the dtype of {whose}, {weight.dtype}, got {x.dtype}; {way_out}")
 
 
 def check_sample_weight(sample_weight: Any, labels: Tensor) -> None:
@@ -142,5 +192,5 @@ def check_beside(given: Any, name: str, labels: Tensor) -> None:
 def check_logits(name: str, logits: Any, batch: int, num_classes: int) -> None:
     """Raise unless a head returned logits of shape (B, C)."""
     if not isinstance(logits, Tensor):
-        raise TypeError(f"{name}: expected to return a tensor, got {type(logits).__name__}")
+        raise TypeError(f"{name}: expected to return a tensor, got {type(logits).__name__}{_way_out(logits)}")
     check_shape(f"output of the {name}", logits, (batch, num_classes), "(B, C)")

@@ -27,6 +27,7 @@ from midas_core.adapters.torch.hooks import Step
 from midas_core.adapters.torch.inputs import (
     check_batch,
     check_beside,
+    check_head,
     check_logits,
     check_sample_weight,
     check_widths,
@@ -253,7 +254,9 @@ class MidasLoss(StatefulModule):
         ----------
         features : list, tuple, or dict by modality name, of M tensors, shapes (B, D_m)
             From the encoders.
-        labels : Tensor, shape (B,), integer; or (B, C), one row for each sample, one-hot or with ``multi_label``
+        labels : Tensor, shape (B,), integer; or (B, C), one row for each sample
+            Rows are one-hot, of an integer dtype; or with ``multi_label`` of 0 and 1. Soft labels are refused by their
+            floating dtype; whether rows hold one 1 is looked at on the CPU, elsewhere with ``check=True``.
         head : callable
             The fused head, from the features to (B, C) logits.
         permutation : Tensor, shape (B,), integer, optional
@@ -261,7 +264,8 @@ class MidasLoss(StatefulModule):
         generator : torch.Generator, optional
             Draws the pairs, instead of the criterion's own stream.
         sample_weight : Tensor, shape (B,), optional
-            Multiplies every cross-entropy at the label of a sample, also where it is a part of a mixed one.
+            Multiplies every cross-entropy at the label of a sample, also where it is a part of a mixed one. Numbers
+            >= 0; ``check=True`` refuses others.
         present : Tensor, shape (B, M), bool; or like ``features``, of tensors, shape (B,), bool; optional
             Whether a sample has a modality. Features that are missing count as zeros, whatever they hold.
 
@@ -283,7 +287,8 @@ class MidasLoss(StatefulModule):
             check_whole("unimodal_heads", self.unimodal_heads)
             check_whole("head", head)
         given = self.modalities.unpack(features, "features")
-        labels = check_batch(given, labels, self.modalities, self.num_classes, self.options.multi_label, self._raw)
+        kind = (self.options.multi_label, self._raw, self.check)
+        labels = check_batch(given, labels, self.modalities, self.num_classes, *kind)
         targets: Tensor | Targets = labels
         num_classes = self.num_classes
         asks_more = self._asks_more or sample_weight is not None or present is not None
@@ -312,6 +317,8 @@ class MidasLoss(StatefulModule):
             generator=generator,
         )
         check_widths(self.unimodal_heads, given, self.modalities)
+        if self.options.head_input == "concatenated":
+            check_head(head, given, self.modalities)
         additive = additive_parameters(head) if self.options.head_input == "concatenated" else None
         linear = None
         if additive is not None:

@@ -50,6 +50,12 @@ def check_values(
             raise ValueError(f"permutation: expected each of 0 ... {len(order) - 1} once, got {permutation.tolist()}")
 
 
+def check_one_hot(rows: Tensor) -> None:
+    """Raise ``ValueError`` unless each row (B, C), integer, holds one 1 and zeros."""
+    wrong = (rows.sum(dim=1) != 1) | (rows != 0).sum(dim=1).ne(1)
+    _refuse("labels: expected one-hot rows (with any number of ones: multi_label=True)", wrong, rows)
+
+
 def check_terms(terms: MidasTerms, modalities: Modalities) -> None:
     """Raise ``ValueError`` unless the terms of every sample are finite, where all that came in was."""
     for m in range(modalities.count):

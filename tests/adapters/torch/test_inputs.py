@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -13,6 +15,12 @@ from midas_core.adapters.torch import MidasLoss  # noqa: E402
 DIMS = {"audio": 3, "video": 5}
 F0, F1, LABELS = torch.zeros(4, 3), torch.zeros(4, 5), torch.tensor([0, 1, 2, 0])
 HEAD = nn.Linear(8, 3)
+HEAD_OF_DOUBLES = nn.Linear(8, 3).double()
+
+
+class Output(SimpleNamespace):
+    """As the models of transformers return it."""
+
 
 OPTIONS = [
     ({"num_classes": 1}, ValueError, "num_classes: expected a whole number >= 2, got 1"),
@@ -85,6 +93,41 @@ CALLS = [
     ({"labels": LABELS.float()}, TypeError, "labels: expected class indices of an integer dtype, got torch.float32"),
     ({"labels": [0, 1, 2, 0]}, TypeError, "labels: expected a tensor, got list"),
     ({"labels": torch.zeros(4, 2)}, ValueError, r"labels: expected shape \(B, C\), one-hot = \(\?, 3\), got \(4, 2\)"),
+    (
+        {"labels": torch.eye(3)[LABELS]},
+        TypeError,
+        r"labels: expected class indices \(B,\) or one-hot rows .*, got torch\.float32; soft labels are not supported",
+    ),
+    (
+        {"labels": torch.tensor([[1, 0, 0], [0, 1, 0], [1, 0, 1], [0, 0, 0]])},
+        ValueError,
+        r"labels: expected one-hot rows \(.*multi_label=True\), got \[1, 0, 1\] in sample 2, and 1 more of 4",
+    ),
+    ({"labels": 2 * torch.eye(3)[LABELS].int()}, ValueError, r"labels: expected one-hot rows .*got \[2, 0, 0\] in"),
+    (
+        {"features": [F0, F1.reshape(4, 5, 1, 1)]},
+        ValueError,
+        r"features of modality 'video': .*\(4, 5\), got \(4, 5, 1, 1\); pass x\.flatten\(1\)",
+    ),
+    (
+        {"features": [F0, F1.bfloat16()]},
+        TypeError,
+        r"'video': expected the dtype of its head, torch\.float32, got .*bfloat16; call .* under the same autocast",
+    ),
+    ({"features": [F0.double(), F1]}, TypeError, r"got torch\.float64; pass x\.to\(torch\.float32\)"),
+    (
+        {"head": HEAD_OF_DOUBLES},
+        TypeError,
+        r"'audio': expected the dtype of the head, torch\.float64, got torch\.float32; pass x\.to\(torch\.float64\)",
+    ),
+    ({"head": nn.Sequential(HEAD_OF_DOUBLES, nn.ReLU())}, TypeError, "expected the dtype of the head, torch.float64"),
+    (
+        {"features": [F0, Output(last_hidden_state=F1)]},
+        TypeError,
+        "'video': expected a tensor, got Output; take one of its tensors, such as pooler_output",
+    ),
+    ({"features": [F0, (F1, F1)]}, TypeError, "'video': expected a tensor, got tuple; take one of its tensors"),
+    ({"head": lambda x: Output(logits=x)}, TypeError, "head: expected to return a tensor, got Output; take its logits"),
     ({"labels": torch.zeros(4, 3, 1).int()}, ValueError, r"labels: expected shape \(B,\), got \(4, 3, 1\)"),
     ({"labels": LABELS[:0]}, ValueError, r"labels: expected one sample or more, got shape \(0,\)"),
     ({"permutation": torch.arange(3)}, ValueError, r"permutation: expected shape \(B,\) = \(4,\), got \(3,\)"),

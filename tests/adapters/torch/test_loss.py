@@ -211,7 +211,7 @@ def test_the_order_of_a_dict_does_not_matter():
 def test_one_hot_labels():
     features, labels = batch()
     one_hot = nn.functional.one_hot(labels, CLASSES)
-    losses = [make()(features, y, head=heads(8)["linear"]).detach() for y in (labels, one_hot, one_hot.double())]
+    losses = [make()(features, y, head=heads(8)["linear"]).detach() for y in (labels, one_hot, one_hot.bool())]
     torch.testing.assert_close(losses[1:], losses[:1] * 2)
 
 
