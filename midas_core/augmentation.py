@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from midas_core.backends import Array, Backend, get_backend
 from midas_core.confidence import log_confidence, normalized_confidence, soft_labels
@@ -104,7 +104,7 @@ def misalign(
     if several:
         whose = xp.stack([take_rows(labels, sources[m, ...], bk) for m in range(count)])
     if unimodal_logits is None:
-        log_c = xp.zeros_like(xp.astype(classes, xp.float32))
+        log_c = xp.zeros_like(xp.astype(classes, share_dtype(features, bk)))
     else:
         check_modalities("unimodal_logits", unimodal_logits, count)
         for m, logits in enumerate(unimodal_logits):
@@ -125,3 +125,9 @@ def misalign(
     weights = bk.where(mask, weights, 0.0)
     flat = [xp.reshape(x, (-1, *x.shape[2:])) for x in mix(features, sources, backend=bk)]
     return MixedBatch(flat, xp.reshape(soft, (-1, num_classes)), xp.reshape(weights, (-1,)))
+
+
+def share_dtype(arrays: Sequence[Array], backend: Backend) -> Any:
+    """Return the dtype in which the shares of the modalities are kept beside these arrays: float32 at least."""
+    xp = backend.xp
+    return xp.float64 if any(x.dtype == xp.float64 for x in arrays) else xp.float32

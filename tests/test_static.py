@@ -44,7 +44,6 @@ ALLOWED = {
     "torch/follower.py TermMeans.take": "averages for the log",
     "torch/follower.py _Hook.forward": "a list of None",
     "torch/inputs.py _classes_of_rows": "one-hot labels to classes",
-    "torch/misalign.py Misalign.forward": "the mask of the core applied to its weights",
     "torch/random.py RandomModule.__init__": "the bounds of a seed",
     "torch/values.py check_one_hot": "looks at the values",
     "torch/values.py check_values": "looks at the values",

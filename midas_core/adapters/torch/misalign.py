@@ -9,14 +9,13 @@ from torch import Tensor
 
 from midas_core.adapters.torch.inputs import check_beside, presence
 from midas_core.adapters.torch.random import RandomModule
+from midas_core.augmentation import misalign, share_dtype
 from midas_core.backends.torch import BACKEND
-from midas_core.confidence import log_confidence, normalized_confidence, soft_labels
-from midas_core.misalignment import VIEWS, mix
-from midas_core.missing import complete_pairs, zero_missing
+from midas_core.confidence import soft_labels
+from midas_core.missing import zero_missing
 from midas_core.modalities import Modalities
 from midas_core.options import SIMILARITIES, VARIANTS
 from midas_core.pairs import label_ids
-from midas_core.similarity import hard_sample_weight, similarity
 from midas_core.validation import check_choice, check_flag, check_labels, check_number, check_shape
 
 
@@ -109,7 +108,7 @@ class Misalign(RandomModule):
         labels : Tensor, shape (B,), integer; with ``multi_label`` (B, C)
         unimodal_logits : like ``features``, of tensors, shape (B, C), optional
             How sure each unimodal classifier is decides the soft labels (eq. 2). Without them each modality has the
-            same share.
+            share 1 / M, sure or not: that is mixing alone, not yet MIDAS.
         present : Tensor, shape (B, M), bool; or like ``features``, of tensors, shape (B,), bool; optional
             Whether a sample has a modality. What is missing comes out as zeros.
         permutation : Tensor, shape (B,), integer, optional
@@ -148,14 +147,20 @@ class Misalign(RandomModule):
             check_shape("permutation", permutation, labels.shape[:1], "(B,)")
         if present is not None:
             present = presence(present, labels, modalities)
-            given = zero_missing(given, present, backend=BACKEND)
-            features = modalities.pack(given, features)
-        log_c = self._log_confidences(modalities, given, labels, unimodal_logits, present)
+            if not self.training:
+                features = modalities.pack(zero_missing(given, present, backend=BACKEND), features)
+        logits = None if unimodal_logits is None else modalities.unpack(unimodal_logits, "unimodal_logits")
+        for m, z in enumerate(logits or []):
+            name = f"unimodal_logits of {modalities.title(m)}"
+            check_beside(z, name, labels)
+            check_shape(name, z, (labels.shape[0], self.num_classes), "(B, C)")
         if not self.training:
-            one_hot = soft_labels(torch.ones_like(log_c[:1]), labels[None], self.num_classes, backend=BACKEND)
-            return Misaligned(features, one_hot, torch.ones_like(log_c[0]))
+            whole = torch.ones(labels.shape[:1], dtype=share_dtype(logits or given, BACKEND), device=labels.device)
+            return Misaligned(
+                features, soft_labels(whole[None], labels[None], self.num_classes, backend=BACKEND), whole
+            )
 
-        sources, classes, mask = self.draw_pairs(
+        pairs = self.draw_pairs(
             label_ids(labels, backend=BACKEND) if self.multi_label else labels,
             len(labels) if self.multi_label else self.num_classes,
             modalities.count,
@@ -163,39 +168,15 @@ class Misalign(RandomModule):
             permutation=permutation,
             generator=generator,
         )
-        mixed = mix(given, sources, backend=BACKEND)
-        by_source = log_c.gather(1, sources.flatten(1)).unflatten(1, (VIEWS, -1))
-        shares = normalized_confidence(by_source, backend=BACKEND)
-        if self.multi_label:
-            classes = labels[sources]
-        soft = soft_labels(shares, classes, self.num_classes, backend=BACKEND)
-        weights = torch.ones_like(shares[0])
-        if self.similarity is not None:
-            found = similarity(given, sources, self.similarity, backend=BACKEND)
-            weights = hard_sample_weight(found).to(weights.dtype)
-        if present is not None:
-            mask = mask & complete_pairs(present, sources, backend=BACKEND)
-        weights = torch.where(mask, weights, 0)
-        flat = [x.flatten(0, 1) for x in mixed]
-        return Misaligned(modalities.pack(flat, features), soft.flatten(0, 1), weights.flatten())
-
-    def _log_confidences(
-        self,
-        modalities: Modalities,
-        given: list[Tensor],
-        labels: Tensor,
-        unimodal_logits: Any,
-        present: Tensor | None,
-    ) -> Tensor:
-        if unimodal_logits is None:
-            dtype = next((x.dtype for x in given if x.is_floating_point()), torch.float32)
-            shape = (modalities.count, labels.shape[0])
-            return torch.zeros(shape, dtype=dtype, device=labels.device)
-        logits = modalities.unpack(unimodal_logits, "unimodal_logits")
-        for m, z in enumerate(logits):
-            name = f"unimodal_logits of {modalities.title(m)}"
-            check_shape(name, z, (labels.shape[0], self.num_classes), "(B, C)")
-        if present is not None:
-            logits = zero_missing(logits, present, backend=BACKEND)
-        log_c = [log_confidence(z.detach(), labels, backend=BACKEND) for z in logits]
-        return torch.stack(log_c)
+        found = misalign(
+            given,
+            labels,
+            pairs,
+            self.num_classes,
+            unimodal_logits=logits,
+            present=present,
+            similarity=self.similarity,
+            variant=self.variant,
+            backend=BACKEND,
+        )
+        return Misaligned(modalities.pack(found.features, features), found.soft_labels, found.weights)
