@@ -32,6 +32,11 @@ class Modalities:
         if self.count < 2:
             raise ValueError(f"{argument}: expected two or more modalities, got {self.count}")
 
+    @property
+    def shown_names(self) -> tuple[str, ...]:
+        """What logs and pages call the modalities: their names, or 0, 1, ..."""
+        return tuple(map(str, self.names or range(self.count)))
+
     def title(self, m: int) -> str:
         """Return what to call modality ``m`` in an error."""
         return f"modality {m if self.names is None else self.names[m]!r}"

@@ -3,10 +3,10 @@
 Runs on every Keras backend that trains: TensorFlow, JAX, PyTorch.
 """
 
+from midas_core.adapters.keras.baselines import JointLoss
 from midas_core.adapters.keras.callback import MidasCallback
 from midas_core.adapters.keras.loss import MidasLoss
 from midas_core.adapters.keras.misalign import Misalign
 from midas_core.adapters.keras.model import MidasModel
-from midas_core.objective import MidasTerms
 
-__all__ = ["MidasCallback", "MidasLoss", "MidasModel", "MidasTerms", "Misalign"]
+__all__ = ["JointLoss", "MidasCallback", "MidasLoss", "MidasModel", "Misalign"]

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from midas_core.adapters.keras.backend import keras
+from midas_core.adapters.keras.baselines import JointLoss
+from midas_core.adapters.keras.epochs import RunsFirst
+from midas_core.adapters.keras.functional import split_functional
 from midas_core.adapters.keras.inputs import presence, read_labels, split_present
 from midas_core.adapters.keras.model import MidasModel
 from midas_core.adapters.recorder import OPTIONS, Recorder
 from midas_core.diagnostics import Diagnosis
+from midas_core.modalities import Modalities
 from midas_core.validation import check_number
 
 ops = keras.ops
 
 
-class MidasCallback(keras.callbacks.Callback):  # type: ignore[misc]
-    """Writes a run folder with the logs of ``fit`` and the diagnosis of a `MidasModel`.
+class MidasCallback(RunsFirst):
+    """Writes a run folder with the logs of ``fit`` and the diagnosis of a `MidasModel`, or of a plain Keras model.
+
+    What a diagnosis measures also goes into the logs, as ``val_misaligned_accuracy`` and so on: a ``ModelCheckpoint``
+    may monitor it. ``MidasModel.fit`` runs this callback before the others; with a plain model put it first.
 
     Parameters
     ----------
@@ -32,6 +39,9 @@ class MidasCallback(keras.callbacks.Callback):  # type: ignore[misc]
         For arrays.
     name, class_names, config, tensorboard
         As for `midas_core.runs.RunLogger`.
+    features : list, or dict by modality name, optional
+        For a plain functional model, which is to be compared with MIDAS: its features, as
+        `MidasModel.from_functional` takes them. Without them a plain model is not diagnosed.
     resume : bool, optional
         Whether to go on with a run that is in the folder. None does where the model has been trained before.
     diagnostics : dict, optional
@@ -59,6 +69,7 @@ class MidasCallback(keras.callbacks.Callback):  # type: ignore[misc]
         class_names: Sequence[str] | None = None,
         config: Mapping[str, Any] | None = None,
         tensorboard: bool | None = None,
+        features: Any = None,
         resume: bool | None = None,
         diagnostics: Mapping[str, Any] | None = None,
     ) -> None:
@@ -76,28 +87,47 @@ class MidasCallback(keras.callbacks.Callback):  # type: ignore[misc]
         )
         self._data = validation_data
         self._batch_size = batch_size
+        self._features = features
+        self._parts: _Parts | None = None
         self._epoch = 0
+        self._terms: dict[str, float] = {}
+        self._validation_terms: dict[str, float] = {}
 
     def set_model(self, model: Any) -> None:
-        """Take the model, which has to be a `MidasModel`."""
-        if not isinstance(model, MidasModel):
-            raise TypeError(f"MidasCallback: expected to be given to fit of a MidasModel, got {type(model).__name__}")
+        """Take the model, and for a diagnosis its parts."""
         super().set_model(model)
+        if isinstance(model, MidasModel):
+            self._parts = _Parts(model.modalities.shown_names, model.encode, model._fused(False), model.unimodal_heads)
+        elif self._features is not None:
+            self._parts = _parts_of_functional(model, self._features)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Open the run folder, once every other callback has restored what it restores."""
-        self._epoch = self.model.midas_state.get_epoch()
-        self._recorder.begin(self.model._names(), self._config, resumed=self._epoch > 0)
+        self._epoch = self.model.midas_state.get_epoch() if isinstance(self.model, MidasModel) else epoch
+        self._recorder.begin(self._names, self._config, resumed=self._epoch > 0)
+        self._terms = self._validation_terms = {}
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Read the terms of the training before the evaluation forgets them."""
+        self._terms = self._read_terms()
+
+    def on_test_end(self, logs: Any = None) -> None:
+        """Read the terms of the evaluation."""
+        self._validation_terms = {f"val_{key}": x for key, x in self._read_terms().items()}
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write the logs, and a diagnosis where it is due."""
         at: dict[str, Any] = {"epoch": self._epoch, "step": int(ops.convert_to_numpy(self.model.optimizer.iterations))}
-        logs = {key: float(x) for key, x in (logs or {}).items()}
-        self._recorder.log({key: x for key, x in logs.items() if not key.startswith("val_")}, **at)
-        validation = {key: x for key, x in logs.items() if key.startswith("val_")}
+        logs = {} if logs is None else logs
+        found = {key: float(x) for key, x in logs.items()}
+        # Terms first: what Keras's logs have too stays as it is there.
+        train = {**(self._terms or self._read_terms()), **{k: x for k, x in found.items() if not k.startswith("val_")}}
+        validation = {**self._validation_terms, **{k: x for k, x in found.items() if k.startswith("val_")}}
+        self._recorder.log(train, **at)
         if self._diagnosable() and self._recorder.due():
-            found = self.diagnose(self._data, split="validation", quick=True).metrics()
-            validation |= {f"val_{key}": x for key, x in found.items()}
+            measured = self.diagnose(self._data, split="validation", quick=True).metrics()
+            logs.update({f"val_{key}": float(x) for key, x in measured.items() if f"val_{key}" not in logs})
+            validation |= {f"val_{key}": x for key, x in measured.items()}
         self._recorder.log(validation, **at)
 
     def on_train_end(self, logs: Any = None) -> None:
@@ -121,34 +151,78 @@ class MidasCallback(keras.callbacks.Callback):  # type: ignore[misc]
         -------
         Diagnosis
         """
-        model = self.model
-        names = model._names()
-        head = model._fused(training=False)
+        parts = self._parts
+        if parts is None:
+            raise ValueError("features: expected the features of a plain model, to diagnose it, got None")
         diagnostics = self._recorder.new_diagnostics(
-            head,
-            num_classes=model.num_classes,
-            modalities=names,
-            criterion=model.loss,
-            unimodal_heads=[lambda x, each=each: each(x, training=False) for each in model.unimodal_heads],
+            parts.head,
+            num_classes=self._num_classes,
+            modalities=parts.names,
+            # A diagnosis tells by its criterion whether a model was trained with MIDAS.
+            criterion=self.model.loss if self._config["method"] == "MIDAS" else self._config["method"],
+            unimodal_heads=parts.unimodal_heads and [lambda x, h=h: h(x, training=False) for h in parts.unimodal_heads],
             head_input="separate",
         )
+        modalities = Modalities(dict.fromkeys(parts.names), "modalities")
         for inputs, labels in _batches(data, self._batch_size):
-            classes = ops.convert_to_numpy(read_labels(labels, model.num_classes))
-            _, present = split_present(inputs, model.modalities)
+            classes = ops.convert_to_numpy(read_labels(labels, self._num_classes))
+            _, present = split_present(inputs, modalities)
             if present is not None:
-                present = ops.convert_to_numpy(presence(present, len(classes), model.modalities))
-            diagnostics.update(model.encode(inputs), classes, present=present)
+                present = ops.convert_to_numpy(presence(present, len(classes), modalities))
+            diagnostics.update(parts.encode(inputs), classes, present=present)
         found = diagnostics.compute(quick=quick)
-        self._recorder.keep(found, split, names, self._config)
+        self._recorder.keep(found, split, parts.names, self._config)
         return found
 
     def _diagnosable(self) -> bool:
-        return self._data is not None and not self.model.loss.options.multi_label
+        several = isinstance(self.model, MidasModel) and self.model.loss.options.multi_label
+        return self._data is not None and self._parts is not None and not several
+
+    def _read_terms(self) -> dict[str, float]:
+        return self.model.terms.read() if isinstance(self.model, MidasModel) else {}
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        if self._parts is not None:
+            return self._parts.names
+        return tuple(x.name for x in getattr(self.model, "inputs", None) or ()) or (self.model.name,)
+
+    @property
+    def _num_classes(self) -> int:
+        model = self.model
+        return int(model.num_classes if isinstance(model, MidasModel) else model.output_shape[-1])
 
     @property
     def _config(self) -> dict[str, Any]:
-        options = self.model.loss.options.as_dict()
+        if not isinstance(self.model, MidasModel):
+            return {"method": "joint"}
+        loss = self.model.loss
+        if isinstance(loss, JointLoss):
+            return {"method": loss.method, "unimodal_weight": loss.unimodal_weight, "dropout": loss.dropout}
+        options = loss.options.as_dict()
         return {"method": "MIDAS", **{key: options[key] for key in OPTIONS}}
+
+
+class _Parts(NamedTuple):
+    """What a diagnosis runs: names of the modalities, from inputs to features, and the heads."""
+
+    names: tuple[str, ...]
+    encode: Callable[[Any], list[Any]]
+    head: Callable[[Any], Any]
+    unimodal_heads: Any
+
+
+def _parts_of_functional(model: Any, features: Any) -> _Parts:
+    backbone, head, _ = split_functional(model, features, None)
+    modalities = Modalities(features, "features")
+
+    def encode(inputs: Any) -> list[Any]:
+        return modalities.unpack(backbone(inputs, training=False), "features")
+
+    def run(given: Any) -> Any:
+        return head(modalities.pack(list(given), backbone.output), training=False)
+
+    return _Parts(modalities.shown_names, encode, run, None)
 
 
 def _batches(data: Any, batch_size: int) -> Iterator[tuple[Any, Any]]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-from midas_core.adapters.keras.heads import HeadRun
+from midas_core.adapters.keras.heads import FusedHead, HeadRun
 from midas_core.backends import Array
 
 
@@ -16,6 +16,8 @@ class Pass(NamedTuple):
 
     model: Any
     features: list[Array]
+    present: Array | None
+    head: FusedHead
     head_run: HeadRun
     predictions: Array
 

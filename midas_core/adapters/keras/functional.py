@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from midas_core.adapters.keras.backend import keras
+from midas_core.adapters.keras.heads import final_activation
 from midas_core.modalities import Modalities
+
+Layer = keras.layers.Layer
 
 
 class Parts(NamedTuple):
@@ -16,28 +20,69 @@ class Parts(NamedTuple):
     activation: str | bool
 
 
+@keras.saving.register_keras_serializable(package="midas_core")
+class WithoutActivation(Layer):  # type: ignore[misc, valid-type]
+    """A layer with its activation left out; the weights stay those of the layer.
+
+    Parameters
+    ----------
+    layer : layer with ``activation``
+    """
+
+    def __init__(self, layer: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.layer = layer
+        self.built = True
+
+    def call(self, x: Any) -> Any:
+        """Run the layer as if it were linear."""
+        layer = self.layer
+        own, layer.activation = layer.activation, keras.activations.linear
+        try:
+            return layer(x)
+        finally:
+            layer.activation = own
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what `from_config` needs."""
+        return {**super().get_config(), "layer": keras.saving.serialize_keras_object(self.layer)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> WithoutActivation:
+        """Make the layer that `get_config` described."""
+        return cls(**{**config, "layer": keras.saving.deserialize_keras_object(config["layer"])})
+
+
 def split_functional(model: Any, features: Any, head: str | None) -> Parts:
     """Cut a functional model at its features, and at the logits of its head.
 
     Raises
     ------
     TypeError, ValueError
-        If the model is not functional, a layer is not there, or the head depends on more than the features.
+        If the model is not functional, a layer is not there, a feature depends on another modality, or the head on more
+        than the features.
     """
     if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
         raise TypeError(f"model: expected a functional Keras model, got {type(model).__name__}")
     modalities = Modalities(features, "features")
-    names = modalities.unpack(features, "features")
+    given = modalities.unpack(features, "features")
     tensors = _tensors(model)
-    found = [_tensor_of(name, f"features of {modalities.title(m)}", tensors) for m, name in enumerate(names)]
-    end = _final_tensor(model) if head is None else _tensor_of(head, "head", tensors)
+    found = [_tensor_of(x, f"features of {modalities.title(m)}", tensors, model) for m, x in enumerate(given)]
+    _check_apart(found, modalities)
+    end = _final_tensor(model) if head is None else _tensor_of(head, "head", tensors, model)
+    if len(end.shape) == 2 and end.shape[1] == 1:
+        raise ValueError(
+            "head: expected one logit for each of two or more classes, got one output; for two classes end in "
+            "Dense(2, activation='softmax') and take class indices for labels"
+        )
     logits, activation = _without_activation(end)
     try:
         tail = keras.Model(found, logits, name="head")
     except ValueError as error:
         raise ValueError(
-            f"features: expected layers through which everything reaches the head, got {names}; the head also depends "
-            "on another part of the model"
+            f"features: expected layers through which everything reaches the head, got {[x.name for x in found]}; the "
+            "head also depends on another part of the model: an input that skips the features, or a mask that is made "
+            "of an input and used behind the features (let it travel with them, as that of Embedding(mask_zero=True))"
         ) from error
     packed: Any = found
     if modalities.names is not None:
@@ -53,28 +98,67 @@ def _by_name(head: Any, tensors: dict[str, Any]) -> Any:
     return keras.Model(inputs, head(list(inputs.values())), name="named_head")
 
 
-def _tensors(model: Any) -> dict[str, Any]:
-    """Return the output of each layer in this model's own graph; a shared layer has others elsewhere."""
-    found: dict[str, Any] = {}
-    waiting = keras.tree.flatten(model.outputs)
-    seen = set()
+def _before(tensor: Any) -> dict[int, Any]:
+    """Return a tensor and all that it was computed from, by id."""
+    found: dict[int, Any] = {}
+    waiting = [tensor]
     while waiting:
-        tensor = waiting.pop()
-        if id(tensor) in seen:
-            continue
-        seen.add(id(tensor))
-        operation, node, _ = tensor._keras_history
-        found.setdefault(operation.name, tensor)
-        waiting.extend(operation._inbound_nodes[node].input_tensors)
+        x = waiting.pop()
+        if id(x) not in found:
+            found[id(x)] = x
+            operation, node, _ = x._keras_history
+            waiting.extend(operation._inbound_nodes[node].input_tensors)
     return found
 
 
-def _tensor_of(name: Any, argument: str, tensors: dict[str, Any]) -> Any:
-    if not isinstance(name, str):
-        raise TypeError(f"{argument}: expected the name of a layer, got {type(name).__name__}")
-    if name not in tensors:
-        raise ValueError(f"{argument}: expected the name of one of the layers {sorted(tensors)}, got {name!r}")
-    return tensors[name]
+def _tensors(model: Any) -> dict[str, list[Any]]:
+    """Return the outputs of each layer in this model's own graph; a shared layer has others elsewhere."""
+    found: dict[str, list[Any]] = {}
+    whole: dict[int, Any] = {}
+    for output in keras.tree.flatten(model.outputs):
+        whole |= _before(output)
+    for tensor in whole.values():
+        found.setdefault(tensor._keras_history[0].name, []).append(tensor)
+    return found
+
+
+def _tensor_of(given: Any, argument: str, tensors: dict[str, list[Any]], model: Any) -> Any:
+    if isinstance(given, keras.KerasTensor):
+        if not any(given is x for each in tensors.values() for x in each):
+            raise ValueError(f"{argument}: expected a tensor of the model, got another one, {given.name!r}")
+        return given
+    if not isinstance(given, str):
+        raise TypeError(f"{argument}: expected the name of a layer or a tensor, got {type(given).__name__}")
+    if given not in tensors:
+        inside = [x.name for x in model.layers if any(given == y.name for y in x._flatten_layers(include_self=False))]
+        hint = f"; it is inside the layer {inside[0]!r}, which can be named" if inside else ""
+        raise ValueError(f"{argument}: expected the name of one of the layers {sorted(tensors)}, got {given!r}{hint}")
+    if len(tensors[given]) > 1:
+        raise ValueError(
+            f"{argument}: expected a layer with one output, got {given!r}, which the model calls {len(tensors[given])} "
+            "times; give the tensors themselves, as in features={'audio': audio_features}"
+        )
+    return tensors[given][0]
+
+
+def _check_apart(features: Sequence[Any], modalities: Modalities) -> None:
+    """Raise ``ValueError`` if a feature knows another modality: mixing samples would then mean nothing."""
+    before = [_before(x) for x in features]
+    inputs = [{i for i, x in found.items() if _is_input(x)} for found in before]
+    for m, own in enumerate(inputs):
+        for k, other in enumerate(inputs):
+            behind = id(features[k]) in before[m]
+            if k != m and (behind or (len(own) > 1 and own & other)):
+                raise ValueError(
+                    f"features of {modalities.title(m)}: expected features of this modality alone, got "
+                    f"{features[m]._keras_history[0].name!r}, which depends on {modalities.title(k)} too; take the "
+                    "features before the modalities meet (for models that fuse early see docs/early-fusion.md)"
+                )
+
+
+def _is_input(tensor: Any) -> bool:
+    operation, node, _ = tensor._keras_history
+    return not operation._inbound_nodes[node].input_tensors
 
 
 def _final_tensor(model: Any) -> Any:
@@ -87,16 +171,10 @@ def _final_tensor(model: Any) -> Any:
 def _without_activation(tensor: Any) -> tuple[Any, str | bool]:
     """Return the logits under a softmax or sigmoid, and which of them there was, or False."""
     operation, node, _ = tensor._keras_history
-    names = {keras.activations.softmax: "softmax", keras.activations.sigmoid: "sigmoid"}
-    if isinstance(operation, keras.layers.Softmax):
-        return operation._inbound_nodes[node].input_tensors[0], "softmax"
-    found = names.get(getattr(operation, "activation", None), False)
-    if found and isinstance(operation, keras.layers.Activation):
-        return operation._inbound_nodes[node].input_tensors[0], found
-    if found and isinstance(operation, keras.layers.Dense):
-        config = {**operation.get_config(), "activation": None, "name": f"{operation.name}_logits"}
-        linear = type(operation).from_config(config)
-        logits = linear(operation._inbound_nodes[node].input_tensors[0])
-        linear.set_weights(operation.get_weights())
-        return logits, found
-    return tensor, False
+    before = operation._inbound_nodes[node].input_tensors
+    found = None if isinstance(operation, keras.Model) else final_activation(operation)
+    if found is None:
+        return tensor, False
+    if type(operation).__name__ in ("Softmax", "Sigmoid") or isinstance(operation, keras.layers.Activation):
+        return before[0], found
+    return WithoutActivation(operation, name=f"{operation.name}_logits")(before[0]), found

@@ -1,4 +1,4 @@
-"""How the heads are run: the fused one from partial products where it is additive, else view by view."""
+"""How the heads are run: the fused one from partial products where it is additive, else on the mixed samples too."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from midas_core.adapters.keras.backend import BACKEND, keras
+from midas_core.adapters.keras.masks import mask_of, mixed_masks, with_mask
 from midas_core.backends import Array
 from midas_core.misalignment import VIEWS, mix
 from midas_core.modalities import Modalities
@@ -57,11 +58,8 @@ class FusedHead:
 
     def __call__(self, features: Sequence[Array]) -> Array:
         """Return the logits, shape (B, C)."""
-        given: Any = features
-        if self._concatenated:
-            given = ops.concatenate(list(features), axis=1)
-        else:
-            given = self._modalities.pack(features, self._like)
+        packed = self._modalities.pack
+        given = _concatenate(features) if self._concatenated else packed(features, self._like)
         logits = self._head(given, **self._more)
         check_logits("head", logits, self._num_classes)
         return logits
@@ -79,7 +77,8 @@ class FusedHead:
         if products is not None:
             return _sum(mix(products, sources, backend=BACKEND))
         mixed = mix(features, sources, backend=BACKEND)
-        logits = self([ops.reshape(x, (-1, *x.shape[2:])) for x in mixed])
+        flat = [ops.reshape(x, (-1, *ops.shape(x)[2:])) for x in mixed]
+        logits = self(mixed_masks(features, flat, sources))
         return ops.reshape(logits, (VIEWS, -1, self._num_classes))
 
     def _products(self, features: Sequence[Array]) -> list[Array] | None:
@@ -105,6 +104,30 @@ def check_logits(name: str, logits: Any, num_classes: int) -> None:
     shape = tuple(getattr(logits, "shape", ()))
     if len(shape) != 2 or shape[1] != num_classes:
         raise ValueError(f"output of the {name}: expected shape (B, C) = (?, {num_classes}), got {shape}")
+
+
+def final_activation(part: Any) -> str | None:
+    """Return the softmax or sigmoid that a layer, a model or an operation ends in, or None."""
+    if isinstance(part, keras.Sequential):
+        return final_activation(part.layers[-1]) if part.layers else None
+    if isinstance(part, keras.Model):
+        outputs = keras.tree.flatten(getattr(part, "outputs", None) or [])
+        return final_activation(outputs[0]._keras_history[0]) if len(outputs) == 1 else None
+    if type(part).__name__ in ("Softmax", "Sigmoid"):  # The layer, or the operation of keras.ops.
+        return type(part).__name__.lower()
+    names = {keras.activations.softmax: "softmax", keras.activations.sigmoid: "sigmoid"}
+    activation = getattr(part, "activation", None)
+    return names.get(activation) if callable(activation) else None
+
+
+def check_no_activation(name: str, head: Any) -> None:
+    """Raise ``ValueError`` if a head gives probabilities, which the loss would take for logits."""
+    found = final_activation(head)
+    if found is not None:
+        raise ValueError(
+            f"{name}: expected logits, got a layer that ends in {found!r}; leave that out, and where predictions are "
+            f"to be probabilities, say MidasModel(..., probabilities={found!r})"
+        )
 
 
 def check_layers(argument: str, items: Sequence[Any], modalities: Modalities) -> None:
@@ -144,6 +167,18 @@ def _is_additive(head: Any) -> bool:
 
 def _in_compute_dtype(head: Any, x: Any) -> Array:
     return ops.cast(ops.convert_to_tensor(x), head.compute_dtype)
+
+
+def _concatenate(features: Sequence[Array]) -> Array:
+    """Concatenate along axis 1, and so the masks of sequences; a sequence without one is no padding."""
+    masks = [mask_of(x) for x in features]
+    whole = ops.concatenate(list(features), axis=1)
+    if all(mask is None for mask in masks):
+        return whole
+    each = [
+        ops.ones(ops.shape(x)[:2], "bool") if mask is None else mask for x, mask in zip(features, masks, strict=True)
+    ]
+    return with_mask(whole, ops.concatenate(each, axis=1))
 
 
 def _sum(products: Sequence[Array]) -> Array:

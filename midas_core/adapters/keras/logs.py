@@ -1,77 +1,65 @@
-"""What training with MIDAS writes to the logs, and who counts its epochs."""
+"""What training with MIDAS writes to the logs."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from midas_core.adapters.keras.backend import keras
 from midas_core.backends import Array
 from midas_core.objective import MidasTerms
+from midas_core.runs.names import metric_names
 
 ops = keras.ops
-Mean = keras.metrics.Mean
 
 
-class Latest(Mean):  # type: ignore[misc, valid-type]
-    """The last value instead of the mean of all."""
+class TermLogs(keras.metrics.Metric):  # type: ignore[misc]
+    """The means of the terms over an epoch, and the latest alpha, under names such as ``alpha_audio``.
 
-    def update_state(self, values: Array, sample_weight: Array | None = None) -> None:
-        """Forget what was there."""
-        self.reset_state()
-        super().update_state(values, sample_weight)
-
-
-class TermLogs:
-    """A metric for each number of a step, under names such as ``alpha_audio``.
+    One metric for all: what each of a dozen costs is a step of its own.
 
     Parameters
     ----------
     names : sequence of str
         Of the modalities.
+
+    Attributes
+    ----------
+    shown : bool
+        Whether Keras's own logs have them.
     """
 
     def __init__(self, names: tuple[str, ...]) -> None:
-        self.aligned = Mean(name="aligned_loss")
-        self.misaligned = Mean(name="misaligned_loss")
-        self.unimodal = [Mean(name=f"unimodal_loss_{name}") for name in names]
-        self.alpha = [Latest(name=f"alpha_{name}") for name in names]
-        self.confidence = [Mean(name=f"confidence_{name}") for name in names]
-        self.fused_confidence = [Mean(name=f"fused_confidence_{name}") for name in names]
+        super().__init__(name="midas_terms", dtype="float32")
+        _, *self.names = metric_names(names)
+        self.shown = False
+        # Of alpha the last one counts.
+        self._keep = [0.0 if name.startswith("alpha_") else 1.0 for name in self.names]
+        self.sums = self.add_variable((len(self.names),), "zeros", name="sums")
+        self.weights = self.add_variable((len(self.names),), "zeros", name="weights")
 
-    @property
-    def metrics(self) -> list[Any]:
-        """Every metric, in the order of the logs."""
-        rest = (self.unimodal, self.alpha, self.confidence, self.fused_confidence)
-        return [self.aligned, self.misaligned, *(metric for group in rest for metric in group)]
-
-    def update(self, terms: MidasTerms, batch: Array) -> None:
+    def update_state(self, terms: MidasTerms, batch: Array) -> None:
         """Take in the reduced terms of a step of ``batch`` samples."""
-        terms = MidasTerms(*(ops.stop_gradient(x) for x in terms))
-        self.aligned.update_state(terms.aligned, batch)
-        self.misaligned.update_state(terms.misaligned, batch)
+        terms = MidasTerms(*(ops.cast(ops.stop_gradient(x), self.dtype) for x in terms))
+        batch = ops.cast(batch, self.dtype)
         # The shares sum to one, or to zero where the batch offers no pair: such a batch says nothing.
-        shares = batch * ops.sum(terms.confidence)
-        fused_shares = batch * ops.sum(terms.fused_confidence)
-        for m in range(len(self.alpha)):
-            self.unimodal[m].update_state(terms.unimodal[m], batch)
-            self.alpha[m].update_state(terms.alpha[m])
-            self.confidence[m].update_state(terms.confidence[m], shares)
-            self.fused_confidence[m].update_state(terms.fused_confidence[m], fused_shares)
+        shares, fused_shares = batch * ops.sum(terms.confidence), batch * ops.sum(terms.fused_confidence)
+        ones = ops.ones_like(terms.alpha)
+        losses = [ops.stack([terms.aligned, terms.misaligned]), terms.unimodal]
+        values = [*losses, terms.alpha, terms.confidence, terms.fused_confidence]
+        counts = [batch * ops.ones_like(x) for x in values[:3]]
+        weight = ops.concatenate([*counts, shares * ones, fused_shares * ones])
+        keep = ops.convert_to_tensor(self._keep, dtype=self.dtype)
+        self.sums.assign(self.sums * keep + ops.concatenate(values) * weight)
+        self.weights.assign(self.weights * keep + weight)
 
+    def result(self) -> dict[str, Array]:
+        """Return what Keras shows."""
+        return self.means() if self.shown else {}
 
-class EpochCounter(keras.callbacks.Callback):  # type: ignore[misc]
-    """Counts the epochs that a model has been trained for, for its warm-up.
+    def means(self) -> dict[str, Array]:
+        """Return the mean of each number since the last reset."""
+        means = ops.divide_no_nan(self.sums, self.weights)
+        return {name: means[i] for i, name in enumerate(self.names)}
 
-    The count is a weight of the model, so that it goes on over several calls of ``fit`` and after loading. An
-    ``initial_epoch`` beyond it moves it forward.
-    """
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Catch up with ``initial_epoch``."""
-        state = self.model.midas_state
-        state.set_epoch(max(epoch, state.get_epoch()))
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Count before the other callbacks save."""
-        state = self.model.midas_state
-        state.set_epoch(state.get_epoch() + 1)
+    def read(self) -> dict[str, float]:
+        """Return the means as numbers, of what was seen."""
+        means = ops.convert_to_numpy(ops.divide_no_nan(self.sums, self.weights))
+        return dict(zip(self.names, map(float, means), strict=True)) if ops.convert_to_numpy(self.weights).any() else {}

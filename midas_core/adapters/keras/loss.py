@@ -6,8 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from midas_core.adapters.keras.backend import BACKEND, keras
-from midas_core.adapters.keras.heads import FusedHead, check_layers, check_logits, head_precision
+from midas_core.adapters.keras.heads import (
+    FusedHead,
+    check_layers,
+    check_logits,
+    check_no_activation,
+    head_precision,
+)
 from midas_core.adapters.keras.inputs import presence, read_labels
+from midas_core.adapters.keras.masks import with_masks_of
 from midas_core.adapters.keras.state import StateLayer
 from midas_core.adapters.keras.step import check_features, step_terms
 from midas_core.backends import Array
@@ -173,14 +180,7 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
             raise ValueError(
                 f"loss: expected head_input={head_input!r} as in the model, got {self.options.head_input!r}"
             )
-        if self.options.reduction == "none":
-            raise ValueError("loss: expected reduction 'mean' or 'sum' for compile, got 'none'")
-        self.options.check_fits(num_modalities, num_classes)
-        several = self.options.multi_label
-        fitting = "sigmoid" if several else "softmax"
-        if probabilities not in (False, fitting):
-            expected = f"expected {fitting!r} or False with multi_label={several}"
-            raise ValueError(f"probabilities of the model: {expected}, got {probabilities!r}")
+        check_compiled(self.options, num_classes, num_modalities, probabilities)
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch begins, from 0; the loss is the unimodal one while ``epoch < warmup_epochs``.
@@ -254,16 +254,20 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         assert self.num_classes is not None
         if not callable(head):
             raise TypeError(f"head: expected a callable from features to logits, got {type(head).__name__}")
+        check_no_activation("head", head)
+        if training:
+            state.warn_without_epoch(self.options.warmup_epochs, "criterion")
         modalities, num_classes = self.modalities, self.num_classes
         given = modalities.unpack(features, "features")
         labels = read_labels(labels, num_classes, self.options.multi_label)
-        given = check_features(given, labels, modalities)
+        raw = self.options.similarity is None and self.options.head_input == "separate"
+        given = check_features(given, labels, modalities, raw)
         for m, width in enumerate(self._widths()):
             name = f"features of {modalities.title(m)}"
             check_shape(name, given[m], (labels.shape[0], width), "(B, D)")
         if present is not None:
             present = presence(present, labels.shape[0], modalities)
-            given = zero_missing(given, present, backend=BACKEND)
+            given = with_masks_of(given, zero_missing(given, present, backend=BACKEND))
         unimodal_logits = [h(x, training=training) for h, x in zip(self.unimodal_heads, given, strict=True)]
         for m, logits in enumerate(unimodal_logits):
             check_logits(f"unimodal head of {modalities.title(m)}", logits, num_classes)
@@ -280,7 +284,6 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
             unimodal_logits,
             fused,
             fused.run(given),
-            num_classes=num_classes,
             training=training,
             permutation=permutation,
             sample_weight=sample_weight,
@@ -324,12 +327,14 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         items = modalities.unpack(given, argument)
         if feature_dims is None:
             check_layers("unimodal_heads", items, modalities)
+            for m, item in enumerate(items):
+                check_no_activation(f"unimodal head of {modalities.title(m)}", item)
             self.unimodal_heads = items
         else:
             precision = head_precision(self.variable_dtype)
             heads = []
-            for m, width in enumerate(items):
-                check_number(f"feature_dims of {modalities.title(m)}", width, minimum=1, whole=True)
+            for m, given_width in enumerate(items):
+                width = check_number(f"feature_dims of {modalities.title(m)}", given_width, minimum=1, whole=True)
                 heads.append(keras.layers.Dense(self.num_classes, dtype=precision))
                 heads[-1].build((None, width))
             self.unimodal_heads = heads
@@ -350,10 +355,22 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
     def _own_state(self) -> StateLayer:
         if self.state is None:
             raise ValueError(
-                "MidasLoss: expected num_classes, and feature_dims or unimodal_heads, to be used by itself; "
-                "inside a MidasModel the model holds the state: see model.alpha"
+                "MidasLoss: expected num_classes, and feature_dims or unimodal_heads, to be used by itself; to train "
+                "by fit, compile a MidasModel, or MidasModel.from_functional(model, ...), with it: that model holds "
+                "the state, see model.alpha"
             )
         return self.state
+
+
+def check_compiled(options: MidasOptions, num_classes: int, num_modalities: int, probabilities: bool | str) -> None:
+    """Raise ``ValueError`` unless a `MidasModel` of this kind can be compiled with the options."""
+    if options.reduction == "none":
+        raise ValueError("loss: expected reduction 'mean' or 'sum' for compile, got 'none'")
+    options.check_fits(num_modalities, num_classes)
+    fitting = "sigmoid" if options.multi_label else "softmax"
+    if probabilities not in (False, fitting):
+        expected = f"expected {fitting!r} or False with multi_label={options.multi_label}"
+        raise ValueError(f"probabilities of the model: {expected}, got {probabilities!r}")
 
 
 def _plain(dims: Any) -> Any:

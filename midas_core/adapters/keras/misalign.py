@@ -7,15 +7,16 @@ from typing import Any
 
 from midas_core.adapters.keras.backend import BACKEND, keras
 from midas_core.adapters.keras.inputs import PRESENT, presence, read_labels
+from midas_core.adapters.keras.masks import mixed_masks, with_masks_of
 from midas_core.adapters.keras.state import RandomLayer
+from midas_core.augmentation import misalign
 from midas_core.backends import Array
-from midas_core.confidence import log_confidence, normalized_confidence, soft_labels
+from midas_core.confidence import soft_labels
 from midas_core.misalignment import VIEWS, mix
-from midas_core.missing import complete_pairs, zero_missing
+from midas_core.missing import zero_missing
 from midas_core.modalities import Modalities
 from midas_core.options import SIMILARITIES, VARIANTS
 from midas_core.pairs import draw_pairs
-from midas_core.similarity import hard_sample_weight, similarity
 from midas_core.validation import check_choice, check_flag, check_floating, check_number, check_shape
 
 ops = keras.ops
@@ -62,7 +63,8 @@ class Misalign(RandomLayer):
 
     Notes
     -----
-    On TensorFlow it also runs in ``tf.data``: ``dataset.map(lambda x, y: layer({"features": x, "labels": y}))``.
+    Without the ``unimodal_logits`` of a call each modality has the share 1 / M of a soft label, whatever its classifier
+    knows. On TensorFlow it also runs in ``tf.data``: ``dataset.map(lambda x, y: layer({"features": x, "labels": y}))``.
 
     Examples
     --------
@@ -85,15 +87,24 @@ class Misalign(RandomLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(seed, autocast=False, **kwargs)
-        check_number("num_classes", num_classes, minimum=2, whole=True)
+        self.num_classes = check_number("num_classes", num_classes, minimum=2, whole=True)
         check_choice("variant", variant, VARIANTS)
         check_choice("similarity", similarity, SIMILARITIES)
-        check_flag("multi_label", multi_label)
-        self.num_classes = num_classes
         self.variant = variant
         self.similarity = similarity
-        self.multi_label = multi_label
+        self.multi_label = check_flag("multi_label", multi_label)
+        self.supports_masking = True
         self.built = True
+
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """Refuse what another framework than that of Keras would have to compute."""
+        if BACKEND.name != "tensorflow" and any(_is_symbol_of_tensorflow(x) for x in tree.flatten(inputs)):
+            raise TypeError(
+                f"inputs: expected tensors of {BACKEND.name}, the backend of Keras, got a symbolic tensor of "
+                "TensorFlow; in tf.data.Dataset.map Misalign runs with KERAS_BACKEND=tensorflow alone: mix the batches "
+                "that the dataset yields, or those of a PyDataset"
+            )
+        return super().__call__(inputs, *args, **kwargs)
 
     def call(self, inputs: Any, unimodal_logits: Any = None, training: bool = True) -> Any:
         """Mix a batch.
@@ -104,7 +115,7 @@ class Misalign(RandomLayer):
             See the class.
         unimodal_logits : like the modalities, of tensors, shape (B, C), optional
             How sure each unimodal classifier is decides the soft labels (eq. 2). Without them each modality has the
-            same share.
+            share 1 / M.
         training : bool
             Without it nothing is mixed.
 
@@ -129,32 +140,46 @@ class Misalign(RandomLayer):
         present = None
         if PRESENT in inputs:
             present = presence(inputs[PRESENT], labels.shape[0], modalities)
-            given = zero_missing(given, present, backend=BACKEND)
         if not training:
-            ones = ops.ones_like(labels if len(labels.shape) == 1 else labels[:, 0], dtype="float32")
-            rows = soft_labels(ones[None], labels[None], self.num_classes, backend=BACKEND)
-            same = dict(inputs) if present is None else _packed(inputs, modalities, given, features)
-            return {**same, LABELS: rows}
+            return self._unmixed(inputs, modalities, given, labels, present)
 
         numbers = self.draw(labels, modalities.count, training)
         pairs = draw_pairs(numbers, labels, modalities.count, variant=self.variant, backend=BACKEND)
-        sources, classes, mask = pairs
-        log_c = self._log_confidences(modalities, given, labels, unimodal_logits, sources, present)
-        whose = classes
-        if self.multi_label:
-            whose = ops.stack(mix([labels] * modalities.count, sources, backend=BACKEND))
-        soft = soft_labels(normalized_confidence(log_c, backend=BACKEND), whose, self.num_classes, backend=BACKEND)
-        flat = [ops.reshape(x, (-1, *x.shape[2:])) for x in mix(given, sources, backend=BACKEND)]
-        out = _packed(inputs, modalities, flat, features)
-        out[LABELS] = ops.reshape(soft, (-1, self.num_classes))
+        if unimodal_logits is not None:
+            logits = modalities.unpack(unimodal_logits, "unimodal_logits")
+            unimodal_logits = [ops.convert_to_tensor(z) for z in logits]
+        mixed = misalign(
+            given,
+            labels,
+            pairs,
+            self.num_classes,
+            unimodal_logits=unimodal_logits,
+            present=present,
+            similarity=self.similarity if SAMPLE_WEIGHT in inputs else None,
+            variant=self.variant,
+            backend=BACKEND,
+        )
+        out = _packed(inputs, modalities, mixed_masks(given, mixed.features, pairs.sources))
+        out[LABELS] = mixed.soft_labels
         if SAMPLE_WEIGHT in inputs:
-            weights = self._weights(given, sources, mask, present)
-            own = ops.cast(ops.reshape(ops.convert_to_tensor(inputs[SAMPLE_WEIGHT]), (1, -1)), weights.dtype)
-            out[SAMPLE_WEIGHT] = ops.reshape(own * weights, (-1,))
+            own = ops.cast(ops.reshape(ops.convert_to_tensor(inputs[SAMPLE_WEIGHT]), (-1,)), mixed.weights.dtype)
+            out[SAMPLE_WEIGHT] = ops.concatenate([own] * VIEWS) * mixed.weights
         if present is not None:
             parts = [present[:, m] for m in range(modalities.count)]
-            out[PRESENT] = ops.reshape(ops.stack(mix(parts, sources, backend=BACKEND), axis=-1), (-1, len(parts)))
+            taken = mix(parts, pairs.sources, backend=BACKEND)
+            out[PRESENT] = ops.reshape(ops.stack(taken, axis=-1), (-1, len(parts)))
         return out
+
+    def _unmixed(
+        self, inputs: Any, modalities: Modalities, given: list[Array], labels: Array, present: Array | None
+    ) -> dict[str, Any]:
+        """Return the batch as it came, with one-hot labels and zeros for what is missing."""
+        ones = ops.ones_like(labels if len(labels.shape) == 1 else labels[:, 0], dtype="float32")
+        out = dict(inputs)
+        if present is not None:
+            given = with_masks_of(given, zero_missing(given, present, backend=BACKEND))
+            out = _packed(inputs, modalities, given)
+        return {**out, LABELS: soft_labels(ones[None], labels[None], self.num_classes, backend=BACKEND)}
 
     def compute_output_shape(self, input_shape: Any, training: bool = True) -> Any:
         """Return the shapes that come out, from a dictionary of those that go in."""
@@ -188,36 +213,6 @@ class Misalign(RandomLayer):
             "seed": self.seed,
         }
 
-    def _log_confidences(
-        self,
-        modalities: Modalities,
-        given: list[Array],
-        labels: Array,
-        unimodal_logits: Any,
-        sources: Array,
-        present: Array | None,
-    ) -> Array:
-        """Return log c at the sample that supplies each modality, shape (M, V, B)."""
-        if unimodal_logits is None:
-            return ops.zeros_like(sources, dtype="float32")
-        logits = [ops.convert_to_tensor(z) for z in modalities.unpack(unimodal_logits, "unimodal_logits")]
-        for m, z in enumerate(logits):
-            check_shape(f"unimodal_logits of {modalities.title(m)}", z, (labels.shape[0], self.num_classes), "(B, C)")
-        if present is not None:
-            logits = zero_missing(logits, present, backend=BACKEND)
-        log_c = [log_confidence(ops.stop_gradient(z), labels, backend=BACKEND) for z in logits]
-        return ops.stack([ops.take(c, sources[m], axis=0) for m, c in enumerate(log_c)])
-
-    def _weights(self, given: list[Array], sources: Array, mask: Array, present: Array | None) -> Array:
-        """Return the weight of each mixed sample, shape (V, B)."""
-        weights = ops.ones_like(mask, dtype="float32")
-        if self.similarity is not None:
-            found = similarity(given, sources, self.similarity, backend=BACKEND)
-            weights = ops.cast(hard_sample_weight(found), "float32")
-        if present is not None:
-            mask = mask & complete_pairs(present, sources, backend=BACKEND)
-        return ops.where(mask, weights, ops.zeros_like(weights))
-
 
 def _features(inputs: Any) -> Any:
     """Return the modalities of a batch, as they are given."""
@@ -229,7 +224,11 @@ def _features(inputs: Any) -> Any:
     return {name: x for name, x in inputs.items() if name not in (LABELS, SAMPLE_WEIGHT, PRESENT)}
 
 
-def _packed(inputs: Any, modalities: Modalities, given: list[Array], features: Any) -> dict[str, Any]:
+def _packed(inputs: Any, modalities: Modalities, given: list[Array]) -> dict[str, Any]:
     """Return the batch with other modalities in it, in the structure in which they came."""
-    packed = modalities.pack(given, features)
+    packed = modalities.pack(given, _features(inputs))
     return {**inputs, **({FEATURES: packed} if FEATURES in inputs else packed)}
+
+
+def _is_symbol_of_tensorflow(x: Any) -> bool:
+    return type(x).__module__.startswith("tensorflow.") and not hasattr(x, "numpy")

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from midas_core.adapters.keras.backend import BACKEND, keras, replicas
+from midas_core.adapters.keras.baselines import JointLoss, drop_modalities
+from midas_core.adapters.keras.epochs import EpochCounter, RunsFirst, warn_about_warmup
 from midas_core.adapters.keras.forward_pass import Pass, in_step, is_in_step, keep_pass, kept_pass
 from midas_core.adapters.keras.functional import split_functional
 from midas_core.adapters.keras.heads import (
@@ -13,12 +15,20 @@ from midas_core.adapters.keras.heads import (
     HeadRun,
     check_layers,
     check_logits,
+    check_no_activation,
     check_width,
     head_precision,
 )
-from midas_core.adapters.keras.inputs import presence, read_labels, split_present
-from midas_core.adapters.keras.logs import EpochCounter, TermLogs
+from midas_core.adapters.keras.inputs import (
+    check_label_values,
+    presence,
+    read_labels,
+    split_present,
+    zero_missing_inputs,
+)
+from midas_core.adapters.keras.logs import TermLogs
 from midas_core.adapters.keras.loss import MidasLoss
+from midas_core.adapters.keras.masks import with_masks_of
 from midas_core.adapters.keras.state import StateLayer
 from midas_core.adapters.keras.step import check_features, step_terms
 from midas_core.backends import Array
@@ -26,7 +36,7 @@ from midas_core.missing import zero_missing
 from midas_core.modalities import Modalities
 from midas_core.objective import reduce_terms
 from midas_core.options import HEAD_INPUTS
-from midas_core.validation import check_choice, check_number
+from midas_core.validation import check_choice, check_flag, check_number
 
 ops = keras.ops
 Layer = keras.layers.Layer
@@ -36,8 +46,9 @@ Layer = keras.layers.Layer
 class MidasModel(keras.Model):  # type: ignore[misc]
     """A multimodal classifier: encoders, a fused head, and a unimodal head for each modality.
 
-    ``compile`` takes a `MidasLoss`; everything else is as on any Keras model. Predictions are the fused logits. The
-    logs show each loss term, alpha, and the confidences of each modality (``alpha_audio``, ``confidence_audio`` ...).
+    ``compile`` takes a `MidasLoss`, or a `JointLoss` to compare with; everything else is as on any Keras model.
+    Predictions are the fused logits. With ``compile(..., log_terms=True)`` the logs also show each loss term, alpha,
+    and the confidences of each modality (``alpha_audio``, ``confidence_audio`` ...).
 
     Parameters
     ----------
@@ -75,8 +86,9 @@ class MidasModel(keras.Model):  # type: ignore[misc]
     -----
     ``compile`` keeps alpha, step and epoch, as it keeps all weights; ``initial_alpha`` holds until the first step.
     ``sample_weight`` and ``class_weight`` multiply every cross-entropy at the label of a sample, also of mixed samples.
-    Where the modalities have names, the inputs may hold ``"present"``, (B, M) or a dict of (B,), bool: whether a sample
-    has a modality. Features that are missing count as zeros.
+    Where the modalities have names, the inputs may hold ``"present"``, (B, M) or a dict of (B,), bool or numbers that
+    are 0 or not: whether a sample has a modality. Features that are missing count as zeros, and missing inputs may be
+    NaN. Other keys are left alone. Labels in NumPy, pandas or a list are looked at once, before the first step.
 
     Examples
     --------
@@ -102,9 +114,8 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_number("num_classes", num_classes, minimum=2, whole=True)
+        self.num_classes = num_classes = check_number("num_classes", num_classes, minimum=2, whole=True)
         check_choice("head_input", head_input, HEAD_INPUTS)
-        self.num_classes = num_classes
         self.head_input = head_input
         check_choice("probabilities", probabilities, (False, True, "softmax", "sigmoid"))
         self.probabilities: bool | str = "softmax" if probabilities is True else probabilities
@@ -134,17 +145,19 @@ class MidasModel(keras.Model):  # type: ignore[misc]
             raise TypeError(f"head: expected a Keras layer or model, got {type(head).__name__}")
         self.head = head
         check_width("head", head, num_classes)
+        check_no_activation("head", head)
         if unimodal_heads is None:
-            heads = [keras.layers.Dense(num_classes, dtype=precision, name=f"head_{n}") for n in self._names()]
+            names = self.modalities.shown_names
+            heads = [keras.layers.Dense(num_classes, dtype=precision, name=f"head_{name}") for name in names]
         else:
             heads = self.modalities.unpack(unimodal_heads, "unimodal_heads")
             check_layers("unimodal_heads", heads, self.modalities)
             for m, item in enumerate(heads):
                 check_width(f"unimodal head of {self.modalities.title(m)}", item, num_classes)
+                check_no_activation(f"unimodal head of {self.modalities.title(m)}", item)
         self.unimodal_heads = heads
         self.midas_state = StateLayer(self.modalities.count, dtype=self.dtype_policy, name="midas_state")
-        self._logs = TermLogs(self._names())
-        self._log_metrics = self._logs.metrics
+        self.terms = TermLogs(self.modalities.shown_names)
 
     @classmethod
     def from_functional(
@@ -162,12 +175,11 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         ----------
         model : keras.Model
             Functional.
-        features : list of str, or dict of str by modality name
-            The layers whose outputs are the features.
-        head : str, optional
+        features : list, or dict by modality name, of str or KerasTensor
+            The layers whose outputs are the features, or tensors of the model: where a layer is called more than once.
+        head : str or KerasTensor, optional
             The layer whose output are the fused logits; without it, the model's output. A softmax or sigmoid
-            at the end is split off: a Dense layer with one is replaced by a copy without it, and the predictions stay
-            probabilities.
+            at the end is split off, and the predictions stay probabilities.
         num_classes : int, optional
             C; without it, the width of the head.
         **kwargs
@@ -176,23 +188,26 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         Returns
         -------
         MidasModel
-            Shares its layers with ``model``: training the one trains the other.
+            Built. Shares all layers with ``model``: training the one trains the other, so that ``model`` is the plain
+            classifier when training has ended.
 
         Raises
         ------
         TypeError, ValueError
-            If a layer is not there, or the head depends on more than the features.
+            If a layer is not there, a feature depends on another modality, or the head on more than the features.
         """
         parts = split_functional(model, features, head)
         width = parts.head.output_shape[-1]
         kwargs.setdefault("probabilities", parts.activation)
-        return cls(
+        made = cls(
             parts.backbone,
             width if num_classes is None else num_classes,
             head=parts.head,
             head_input="separate",
             **kwargs,
         )
+        made.build(keras.tree.map_structure(lambda x: x.shape, model.input))
+        return made
 
     @property
     def alpha(self) -> Any:
@@ -226,30 +241,50 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         -------
         list of M tensors, shapes (B, D_m)
         """
+        return self._features(inputs, training)[0]
+
+    def _features(self, inputs: Any, training: bool) -> tuple[list[Array], Array | None]:
+        """Return the features, and the mask of what is present, if there is one."""
         inputs, present = split_present(inputs, self.modalities)
+        if present is not None:
+            batch = getattr(keras.tree.flatten(inputs)[0], "shape", (None,))[0]
+            present = presence(present, batch, self.modalities)
         if self._has_backbone:
             features = self.modalities.unpack(self.encoders[0](inputs, training=training), "output of encoders")
         else:
+            names = self.modalities.names
+            if isinstance(inputs, Mapping) and names is not None and set(names) <= set(inputs):
+                inputs = {name: inputs[name] for name in names}
             given = self.modalities.unpack(inputs, "inputs")
+            if present is not None:
+                given = zero_missing_inputs(given, present)
             features = [encoder(x, training=training) for encoder, x in zip(self.encoders, given, strict=True)]
-        if present is None:
-            return features
-        mask = presence(present, features[0].shape[0], self.modalities)
-        return zero_missing(features, mask, backend=BACKEND)
+        if present is not None:
+            features = with_masks_of(features, zero_missing(features, present, backend=BACKEND))
+        return features, present
+
+    def _forward(self, inputs: Any, training: bool, for_loss: bool) -> Pass:
+        """Run encoders and head."""
+        features, present = self._features(inputs, training)
+        head, given = self._fused(training), features
+        share = getattr(getattr(self, "loss", None), "dropout", 0.0)
+        if training and share:
+            given = with_masks_of(features, drop_modalities(features, share, self.midas_state.seed_generator))
+        run = head.run(given) if for_loss else HeadRun(head(given), None)
+        activate = {"softmax": ops.softmax, "sigmoid": ops.sigmoid, False: lambda x: x}[self.probabilities]
+        return Pass(self, features, present, head, run, activate(run.logits))
 
     def call(self, inputs: Any, training: bool = False) -> Array:
         """Return the fused logits, or the probabilities, of shape (B, C)."""
-        features = self.encode(inputs, training)
-        head = self._fused(training)
-        run = head.run(features) if is_in_step() else HeadRun(head(features), None)
-        activate = {"softmax": ops.softmax, "sigmoid": ops.sigmoid, False: lambda x: x}[self.probabilities]
-        predictions = activate(run.logits)
-        keep_pass(Pass(self, features, run, predictions))
-        return predictions
+        found = self._forward(inputs, training, for_loss=is_in_step())
+        keep_pass(found)
+        return found.predictions
 
     def build(self, input_shape: Any) -> None:
         """Make all weights, from the shapes of the inputs."""
-        symbols = keras.tree.map_shape_structure(keras.KerasTensor, input_shape)
+        # A backbone knows the dtypes too.
+        known = self.encoders[0].input if self._has_backbone else None
+        symbols = keras.tree.map_shape_structure(keras.KerasTensor, input_shape) if known is None else known
         features = self.encode(split_present(symbols, self.modalities)[0])
         for m, feature in enumerate(features):
             title = self.modalities.title(m)
@@ -259,13 +294,15 @@ class MidasModel(keras.Model):  # type: ignore[misc]
             check_logits(f"unimodal head of {title}", logits, self.num_classes)
         self._fused(training=False)(features)
 
-    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, *, log_terms: bool = False, **kwargs: Any) -> None:
         """Configure the model for training; the arguments are those of ``keras.Model.compile``.
 
         Parameters
         ----------
         optimizer : str or keras.optimizers.Optimizer
-        loss : MidasLoss
+        loss : MidasLoss or JointLoss
+        log_terms : bool
+            Whether the logs show each loss term, alpha and the confidences too, not ``loss`` and the metrics alone.
         **kwargs
             ``metrics``, ``weighted_metrics``, ``jit_compile`` and so on.
 
@@ -274,22 +311,27 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         TypeError, ValueError
             If the loss is another one or does not fit the model.
         """
-        if not isinstance(loss, MidasLoss):
+        if not isinstance(loss, (MidasLoss, JointLoss)):
             got = repr(loss) if loss is None or isinstance(loss, str) else type(loss).__name__
-            raise TypeError(f"loss: expected a MidasLoss, got {got}")
+            raise TypeError(f"loss: expected a MidasLoss or a JointLoss, got {got}")
         loss.check_fits(self.num_classes, self.modalities.count, self.head_input, self.probabilities)
         if kwargs.get("loss_weights") is not None:
             raise ValueError("loss_weights: expected None; the weight of the misaligned loss is MidasLoss(weight=...)")
+        for name in ("metrics", "weighted_metrics"):
+            given = kwargs.get(name)
+            if isinstance(given, Mapping) and len(given) == 1:  # There is one output, whatever it is called.
+                kwargs[name] = next(iter(given.values()))
         super().compile(optimizer=optimizer, loss=None, **kwargs)
         # Past the tracking of layers: the loss holds options, and a model that is built takes no more layers.
         object.__setattr__(self, "loss", loss)
+        self.terms.shown = check_flag("log_terms", log_terms)
         self.midas_state.start(loss.options.initial_alpha, loss.options.seed)
 
     def get_compile_config(self) -> dict[str, Any]:
         """Return what `compile_from_config` needs."""
         config: dict[str, Any] = super().get_compile_config()
         if config:
-            config["loss"] = keras.saving.serialize_keras_object(self.loss)
+            config |= {"loss": keras.saving.serialize_keras_object(self.loss), "log_terms": self.terms.shown}
         return config
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
@@ -309,15 +351,33 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         **kwargs: Any,
     ) -> Any:
         """Train the model and count the epochs; the arguments are those of ``keras.Model.fit``."""
-        counter = EpochCounter()
-        if isinstance(callbacks, keras.callbacks.CallbackList):
-            if not any(isinstance(callback, EpochCounter) for callback in callbacks.callbacks):
-                counter.set_model(self)
-                callbacks.callbacks.insert(0, counter)
-        else:
-            more = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
-            callbacks = [counter, *(callback for callback in more if callback is not None)]
-        return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
+        validation = kwargs.get("validation_data")
+        if isinstance(validation, (list, tuple)) and len(validation) > 1:
+            kwargs["validation_data"] = (validation[0], self._seen(validation[1]), *validation[2:])
+        state, whole = self.midas_state, isinstance(callbacks, keras.callbacks.CallbackList)
+        given = callbacks.callbacks if whole else keras.tree.flatten(callbacks or [])
+        if self.compiled:
+            warn_about_warmup(given, self.loss.options.warmup_epochs - state.get_epoch())
+        counted = any(isinstance(callback, EpochCounter) for callback in given)
+        # A stable sort: what runs first, then the others in their order.
+        ordered = sorted([*([] if counted else [EpochCounter()]), *given], key=lambda x: not isinstance(x, RunsFirst))
+        if whole:
+            ordered[0].set_model(self)
+            callbacks.callbacks[:] = ordered
+        state.epoch_known = True
+        return super().fit(x, self._seen(y), batch_size, epochs, verbose, callbacks if whole else ordered, **kwargs)
+
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Return the loss, the full one also during warm-up, and the metrics; as ``keras.Model.evaluate``."""
+        return super().evaluate(x, self._seen(y), *args, **kwargs)
+
+    def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Train on one batch, as ``keras.Model.train_on_batch``; `set_epoch` counts the epochs."""
+        return super().train_on_batch(x, self._seen(y), *args, **kwargs)
+
+    def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate one batch, as ``keras.Model.test_on_batch``."""
+        return super().test_on_batch(x, self._seen(y), *args, **kwargs)
 
     def train_step(self, *args: Any) -> Any:
         """Train on a batch, in the signature of Keras's backend."""
@@ -341,29 +401,32 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         if y is None:
             raise ValueError("y: expected labels, got None")
         loss = self.loss
-        kept = kept_pass(self, y_pred)
-        if kept is None:  # Called by hand, outside a step.
-            features = self.encode(x, training)
-            kept = Pass(self, features, self._fused(training).run(features), y_pred)
+        joint = isinstance(loss, JointLoss)
+        if training:
+            self.midas_state.warn_without_epoch(loss.options.warmup_epochs, "model")
+        # Called by hand, outside a step, nothing waits.
+        found = kept_pass(self, y_pred) or self._forward(x, training, for_loss=True)
         labels = read_labels(y, self.num_classes, loss.options.multi_label)
-        _, present = split_present(x, self.modalities)
-        features = check_features(kept.features, labels, self.modalities)
-        heads = zip(self.unimodal_heads, features, strict=True)
+        features = own = check_features(found.features, labels, self.modalities)
+        if joint and not loss.unimodal_weight:
+            own = with_masks_of(features, [ops.stop_gradient(feature) for feature in features])
         terms = step_terms(
             loss.options,
             self.midas_state,
             features,
             labels,
-            [head(feature, training=training) for head, feature in heads],
-            self._fused(training),
-            kept.head_run,
-            num_classes=self.num_classes,
+            [head(feature, training=training) for head, feature in zip(self.unimodal_heads, own, strict=True)],
+            found.head,
+            found.head_run,
             training=training,
             sample_weight=sample_weight,
-            present=None if present is None else presence(present, labels.shape[0], self.modalities),
+            present=found.present,
+            mixed=not joint,
         )
+        if joint:
+            terms = terms._replace(total=loss.total(terms))
         terms = reduce_terms(terms, loss.options.reduction, backend=BACKEND)
-        self._logs.update(terms, ops.cast(ops.shape(labels)[0], terms.total.dtype))
+        self.terms.update_state(terms, ops.shape(labels)[0])
         total = terms.total / replicas()
         # Regularizers and add_loss of the layers.
         return total + super().compute_loss(x, y, y_pred, sample_weight) if self.losses else total
@@ -393,8 +456,11 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         made = keras.saving.deserialize_keras_object(parts, custom_objects=custom_objects)
         return cls(**{**config, **made})
 
-    def _names(self) -> tuple[str, ...]:
-        return tuple(map(str, self.modalities.names or range(self.modalities.count)))
+    def _seen(self, labels: Any) -> Any:
+        """Look at labels that are on the host."""
+        if labels is None or not self.compiled:
+            return labels
+        return check_label_values(labels, self.num_classes, self.loss.options.multi_label)
 
     def _fused(self, training: bool) -> FusedHead:
         return FusedHead(self.head, self.head_input, self.modalities, self.num_classes, training=training)

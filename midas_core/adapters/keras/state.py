@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,7 @@ class StateLayer(RandomLayer):
         )
         self.step = self._counter("step")
         self.epoch = self._counter("epoch")
+        self.epoch_known = False
         self.built = True
 
     def start(self, initial_alpha: float, seed: int | None) -> None:
@@ -118,8 +120,23 @@ class StateLayer(RandomLayer):
 
     def set_epoch(self, epoch: int) -> None:
         """Say how many epochs have passed."""
-        check_number("epoch", epoch, minimum=0, whole=True)
-        self.epoch.assign(epoch)
+        self.epoch.assign(check_number("epoch", epoch, minimum=0, whole=True))
+        self.epoch_known = True
+
+    def warn_without_epoch(self, warmup_epochs: int, owner: str) -> None:
+        """Warn, once, of a training with a warm-up in which nobody counts the epochs."""
+        if warmup_epochs and not self.epoch_known:
+            self.epoch_known = True
+            warnings.warn(
+                f"warmup_epochs={warmup_epochs}, but set_epoch was never called: the loss stays the unimodal one. Call "
+                f"{owner}.set_epoch(epoch) at the start of every epoch.",
+                stacklevel=4,
+            )
+
+    def load_own_variables(self, store: Any) -> None:
+        """Go on in the epoch that was saved."""
+        super().load_own_variables(store)
+        self.epoch_known = True
 
     def _counter(self, name: str) -> Any:
         return self.add_weight(

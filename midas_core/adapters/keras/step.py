@@ -29,26 +29,29 @@ def step_terms(
     head: FusedHead,
     run: HeadRun,
     *,
-    num_classes: int,
     training: bool,
     permutation: Array | None = None,
     sample_weight: Array | None = None,
     present: Array | None = None,
+    mixed: bool = True,
 ) -> MidasTerms:
-    """Return the terms for each sample; in training, move the state. ``run`` is what ``head`` made of ``features``."""
+    """Return the terms for each sample; in training, move the state. ``run`` is what ``head`` made of ``features``.
+
+    Without ``mixed`` the terms are those of a step that has no mixed samples, and the state stays.
+    """
     count = len(features)
     targets = make_targets(options, labels, sample_weight, run.logits)
     numbers = state.draw(labels, count, training)
     pairs = draw_pairs(numbers, labels, count, variant=options.variant, permutation=permutation, backend=BACKEND)
-    mixed_logits = head.mixed(features, run.products, pairs.sources)
+    mixed_logits = head.mixed(features, run.products, pairs.sources) if mixed else None
     similarities = None
-    if options.similarity is not None:
+    if mixed and options.similarity is not None:
         similarities = similarity(features, pairs.sources, options.similarity, backend=BACKEND)
 
     # The epoch is a variable: a Python branch would be frozen into a traced step. In evaluation the loss is the full
-    # one in every epoch, so that it can be compared.
+    # one, so that epochs can be compared.
     warmup = None
-    if training and options.warmup_epochs:
+    if mixed and training and options.warmup_epochs:
         warmup = ops.less(ops.convert_to_tensor(state.epoch), options.warmup_epochs)
     found = midas_objective(
         run.logits,
@@ -64,7 +67,7 @@ def step_terms(
         **options.alpha_rule,
         backend=BACKEND,
     )
-    if training:
+    if mixed and training:
         state.write(found.state)
     return found.terms
 
@@ -82,14 +85,15 @@ def make_targets(options: MidasOptions, labels: Array, sample_weight: Array | No
     return Targets(labels, sample_weight, weights, options.label_smoothing or None)
 
 
-def check_features(features: Sequence[Any], labels: Array, modalities: Modalities) -> list[Array]:
-    """Return the features as tensors, or raise where one does not fit."""
+def check_features(features: Sequence[Any], labels: Array, modalities: Modalities, raw: bool = False) -> list[Array]:
+    """Return the features as tensors, or raise where one does not fit; ``raw`` ones may be of any dtype and shape."""
     given = []
     for m, feature in enumerate(features):
         name = f"features of {modalities.title(m)}"
         feature = ops.convert_to_tensor(feature)
-        check_floating(name, feature, BACKEND)
-        if len(feature.shape) < 2:
+        if not raw:
+            check_floating(name, feature, BACKEND)
+        if len(feature.shape) < (1 if raw else 2):
             raise ValueError(f"{name}: expected shape (B, D), got {tuple(feature.shape)}")
         check_shape(name, feature, (labels.shape[0], *feature.shape[1:]), "(B, D)")
         given.append(feature)

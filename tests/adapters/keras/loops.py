@@ -109,7 +109,8 @@ def make_model(*, built: bool = True, names: bool = True, **more: Any) -> MidasM
 def compiled(model: MidasModel | None = None, *, loss: MidasLoss | None = None, **more: Any) -> MidasModel:
     model = model or make_model()
     # TensorFlow is quicker untraced, for a few steps; the tests of sources and of compilation trace it.
-    options: dict[str, Any] = {"metrics": ["accuracy"], "run_eagerly": BACKEND == "tensorflow", **more}
+    options: dict[str, Any] = {"metrics": ["accuracy"], "log_terms": True, **more}
+    options.setdefault("run_eagerly", BACKEND == "tensorflow")
     options.setdefault("optimizer", keras.optimizers.SGD(0.05))
     model.compile(loss=loss or MidasLoss(seed=3), **options)
     return model

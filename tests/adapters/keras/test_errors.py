@@ -93,8 +93,8 @@ def test_a_feature_that_is_no_vector_is_seen_when_it_is_built():
 @pytest.mark.parametrize(
     ("loss", "error", "message"),
     [
-        (None, TypeError, "loss: expected a MidasLoss, got None"),
-        ("sparse_categorical_crossentropy", TypeError, "loss: expected a MidasLoss, got 'sparse_cat"),
+        (None, TypeError, "loss: expected a MidasLoss or a JointLoss, got None"),
+        ("sparse_categorical_crossentropy", TypeError, "loss: expected a MidasLoss or a JointLoss, got 'sparse_cat"),
         (keras.losses.SparseCategoricalCrossentropy(), TypeError, "got SparseCategoricalCrossentropy"),
         ({"num_classes": 4}, ValueError, "expected num_classes=3 as in the model, got 4"),
         ({"num_classes": 3, "feature_dims": (5, 5)}, ValueError, "expected no feature_dims and no unimodal_heads"),
@@ -133,7 +133,10 @@ def test_inputs_that_do_not_match(built):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        (lambda y: y.astype("float32"), TypeError, "labels: expected class indices of an integer dtype, got"),
+        (lambda y: y + 0.5, ValueError, r"labels: expected class indices in 0 \.\.\. 2, got \d\.5 in row 0"),
+        (lambda y: y - 1, ValueError, r"labels: expected class indices in 0 \.\.\. 2, got -1 in row"),
+        (lambda y: y + 1, ValueError, r"labels: expected class indices in 0 \.\.\. 2, got 3 in row"),
+        (lambda y: np.full((8, 3), 0.3), ValueError, r"labels: expected one-hot rows .*multi_label=True.*in row 0"),
         (lambda y: np.eye(4)[y], ValueError, r"labels: expected shape \(B, C\) = \(\?, 3\), got"),
         (lambda y: None, ValueError, "y: expected labels, got None"),
     ],

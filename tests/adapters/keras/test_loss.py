@@ -42,6 +42,7 @@ def make_both(chosen, classes, rng):
     """The criterion of Keras and that of PyTorch, with the same weights."""
     ours = MidasLoss(num_classes=classes, feature_dims=DIMS, **chosen)
     theirs = torch_adapter.MidasLoss(num_classes=classes, feature_dims=DIMS, **chosen).double()
+    ours.set_epoch(0)
     theirs.set_epoch(0)
     head = keras.layers.Dense(classes)
     head.build((None, sum(DIMS)))
@@ -204,6 +205,7 @@ def test_each_step_draws_anew_and_a_seed_repeats_it():
 
 def test_warm_up_is_the_unimodal_loss_and_keeps_the_state():
     criterion, head = make_criterion(warmup_epochs=2)
+    criterion.set_epoch(0)
     terms = criterion.terms(FEATURES, LABELS, head=head)
     np.testing.assert_allclose(array(terms.total), array(terms.unimodal).sum(), rtol=1e-6)
     assert array(terms.misaligned) == 0
@@ -217,6 +219,7 @@ def test_warm_up_is_the_unimodal_loss_and_keeps_the_state():
 
 def test_no_nan_comes_back_from_a_head_that_warm_up_does_not_look_at():
     criterion, head = make_criterion(warmup_epochs=1)
+    criterion.set_epoch(0)
     head.build((None, 6))
     head.set_weights([np.full((6, 3), 3e38), np.zeros(3)])
     assert not np.isfinite(array(head(np.ones((1, 6))))).all()

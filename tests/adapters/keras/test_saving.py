@@ -52,7 +52,7 @@ def test_weights_alone_carry_the_state(tmp_path):
     again.load_weights(tmp_path / "model.weights.h5")
     assert state(again) == state(model)
     # A compile afterwards leaves what was loaded.
-    again.compile(keras.optimizers.SGD(0.0), loss=MidasLoss(eta=0.3, initial_alpha=2.0, warmup_epochs=1))
+    compiled(again, loss=MidasLoss(eta=0.3, initial_alpha=2.0, warmup_epochs=1), optimizer=keras.optimizers.SGD(0.0))
     assert state(again) == state(model)
     model.reset_metrics()  # Older Keras goes on averaging.
     expected = model.train_on_batch(x, y, return_dict=True)

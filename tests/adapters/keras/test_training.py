@@ -38,6 +38,7 @@ def test_warm_up_begins_where_the_first_epoch_says():
 def test_a_loop_over_batches_counts_for_itself():
     x, y = make_data(12)
     model = compiled(loss=MidasLoss(warmup_epochs=1))
+    model.set_epoch(0)
     assert model.train_on_batch(x, y, return_dict=True)["misaligned_loss"] == 0
     model.set_epoch(1)
     model.reset_metrics()

@@ -80,7 +80,7 @@ def test_a_model_can_be_wrapped_twice():
         (
             {"features": ["audio_features", 3]},
             TypeError,
-            "features of modality 1: expected the name of a layer, got int",
+            "features of modality 1: expected the name of a layer or a tensor, got int",
         ),
         ({"features": NAMES, "head": "nothing"}, ValueError, "head: expected the name of one of the layers"),
         ({"features": NAMES, "num_classes": 4}, ValueError, "head: expected 4 logits, as many as num_classes, got 3"),

@@ -1,0 +1,103 @@
+"""The run folder that ``fit`` leaves: the one that every other way of training leaves."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from midas_core.adapters.keras import MidasCallback, MidasLoss, MidasModel
+from midas_core.runs import read_run
+from tests.report.run_folders import assert_complete, digits
+
+
+def compiled(*, warmup_epochs=1):
+    model = MidasModel({name: keras.layers.Dense(16, activation="relu") for name in ("left", "right")}, num_classes=10)
+    loss = MidasLoss(weight=2.0, warmup_epochs=warmup_epochs, seed=0)
+    # As in tests.adapters.keras.loops: TensorFlow is quicker untraced, for a few steps.
+    eagerly = keras.backend.backend() == "tensorflow"
+    model.compile(keras.optimizers.Adam(0.03), loss, metrics=["accuracy"], run_eagerly=eagerly)
+    return model
+
+
+def test_a_run_leaves_its_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (x, y), validation = digits()
+    model = compiled()
+    page = (Path(__file__).parents[3] / "docs" / "training.md").read_text(encoding="utf-8")
+    (block,) = [code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "adapters.keras" in code]
+    exec(block, {"model": model, "x": x, "labels": y, "validation": validation})
+    # The model was trained before: the run goes on.
+    callback = MidasCallback("runs/keras", validation_data=validation, diagnostics={"batch_size": 200})
+    model.fit(x, y, epochs=1, verbose=0, callbacks=[callback])
+    run = assert_complete("runs/keras", epochs=3, own=["accuracy"])
+    assert [loss > 0 for loss in run.series("misaligned_loss")[1]] == [False, True, True]
+    accuracy = np.mean(model.predict(validation[0], verbose=0).argmax(axis=1) == validation[1])
+    assert run.series("val_accuracy")[1][-1] == pytest.approx(accuracy)
+    assert run.diagnostics["validation"]["accuracy"] == pytest.approx(accuracy)
+
+    one_hot = np.eye(10, dtype="float32")[validation[1]]
+    callback.diagnose([(validation[0], one_hot)], split="test")
+    again = read_run("runs/keras")
+    assert again.diagnostics["test"]["accuracy"] == pytest.approx(accuracy)
+    assert again.metrics == run.metrics
+    with pytest.raises(ValueError, match="holds a run already; pass resume=True"):
+        compiled().fit(x, y, epochs=1, verbose=0, callbacks=[MidasCallback("runs/keras")])
+
+
+def plain_model():
+    inputs = {name: keras.Input((32,), name=name) for name in ("left", "right")}
+    features = [keras.layers.Dense(16, activation="relu", name=f"{name}_features")(x) for name, x in inputs.items()]
+    model = keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(keras.layers.Concatenate()(features)))
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def test_a_plain_model_leaves_its_folder_too(tmp_path):
+    (x, y), validation = digits()
+    features = {"left": "left_features", "right": "right_features"}
+    callback = MidasCallback(tmp_path / "run", validation_data=validation, features=features)
+    model = plain_model()
+    history = model.fit(x, y, epochs=2, verbose=0, callbacks=[callback]).history
+    run = read_run(tmp_path / "run")
+    assert run.config["method"] == "joint"
+    assert list(run.modalities) == ["left", "right"]
+    accuracy = np.mean(model.predict(validation[0], verbose=0).argmax(axis=1) == validation[1])
+    assert run.diagnostics["validation"]["accuracy"] == pytest.approx(accuracy)
+    assert len(history["val_misaligned_accuracy"]) == 2
+    model = plain_model()
+    model.fit(x, y, epochs=1, verbose=0, callbacks=[MidasCallback(tmp_path / "logs", validation_data=validation)])
+    run = read_run(tmp_path / "logs")
+    assert run.series("accuracy")[1]
+    assert not run.diagnostics
+    with pytest.raises(ValueError, match="features: expected the features of a plain model"):
+        MidasCallback(tmp_path / "other").diagnose(validation)
+
+
+def test_a_checkpoint_may_monitor_the_diagnosis(tmp_path):
+    """The other callback is given first, and runs after it all the same."""
+    (x, y), validation = digits()
+    best = keras.callbacks.ModelCheckpoint(
+        tmp_path / "best.keras", "val_misaligned_accuracy", mode="max", save_best_only=True
+    )
+    callbacks = [best, MidasCallback(tmp_path / "run", validation_data=validation)]
+    history = compiled().fit(x, y, epochs=2, verbose=0, callbacks=callbacks).history
+    assert best.best == pytest.approx(max(history["val_misaligned_accuracy"]))
+    assert (tmp_path / "best.keras").exists()
+
+
+def test_the_terms_of_training_and_evaluation_go_to_the_folder_and_not_to_the_logs(tmp_path):
+    (x, y), validation = digits()
+    model = compiled(warmup_epochs=0)
+    fit = {"validation_data": validation, "callbacks": [MidasCallback(tmp_path / "run")], "verbose": 0}
+    history = model.fit(x, y, epochs=2, **fit).history
+    assert set(history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    run = read_run(tmp_path / "run")
+    for prefix in ("", "val_"):
+        last = {name: run.series(prefix + name)[1] for name in ("aligned_loss", "misaligned_loss")}
+        unimodal = [run.series(f"{prefix}unimodal_loss_{name}")[1] for name in ("left", "right")]
+        total = np.add(last["aligned_loss"], 2 * np.array(last["misaligned_loss"])) + np.sum(unimodal, axis=0)
+        np.testing.assert_allclose(total, history[f"{prefix}loss"], rtol=1e-4)
