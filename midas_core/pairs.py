@@ -168,6 +168,7 @@ def pair_classes(labels: Array, sources: Array, *, backend: Backend | None = Non
     Examples
     --------
     >>> import numpy as np
+    >>> from midas_core import source_matrix
     >>> pair_classes(np.array([7, 8]), source_matrix(np.array([1, 0]), 2)).tolist()
     [[[7, 8], [8, 7]], [[8, 7], [7, 8]]]
     """

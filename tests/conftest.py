@@ -12,7 +12,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from midas_core.testing.framework import Framework
 from midas_core.testing.frameworks import AUTOGRAD, NAMES
@@ -26,6 +26,8 @@ settings.register_profile(
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.differing_executors],
 )
+# For mutmut: the first failure will do.
+settings.register_profile("mutants", settings.get_profile("midas"), phases=[Phase.explicit, Phase.generate])
 settings.load_profile("midas")
 
 

@@ -1,0 +1,141 @@
+"""The options of the loss: each checked once, with one wording."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, fields
+
+import numpy as np
+import pytest
+
+from midas_core.options import MAX_SEED, MidasOptions, check_seed, read_class_weights, shows_options
+
+DEFAULTS = {
+    "weight": 1.0,
+    "eta": 0.05,
+    "warmup_epochs": 0,
+    "variant": "paper",
+    "reduction": "mean",
+    "similarity": "cosine",
+    "alpha_update": "sign",
+    "max_alpha": None,
+    "initial_alpha": 1.0,
+    "label_smoothing": 0.0,
+    "class_weights": None,
+    "multi_label": False,
+    "head_input": "concatenated",
+    "seed": None,
+}
+CHOICES = {
+    "variant": ("paper", "official"),
+    "reduction": ("mean", "sum", "none"),
+    "similarity": ("cosine", "l2", None),
+    "alpha_update": ("sign", "difference"),
+    "head_input": ("concatenated", "separate"),
+}
+
+
+def test_defaults():
+    assert MidasOptions().as_dict() == DEFAULTS
+    assert [each.name for each in fields(MidasOptions)] == list(DEFAULTS)
+    with pytest.raises(FrozenInstanceError):
+        MidasOptions().weight = 2.0
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_choices(name):
+    for value in CHOICES[name]:
+        assert getattr(MidasOptions(**{name: value}), name) == value
+    with pytest.raises(ValueError, match="expected one of") as error:
+        MidasOptions(**{name: "other"})
+    assert str(error.value) == f"{name}: expected one of {list(CHOICES[name])}, got 'other'"
+
+
+WRONG = {
+    "weight: expected a finite number >= 0, got -0.1": {"weight": -0.1},
+    "weight: expected a finite number >= 0, got inf": {"weight": float("inf")},
+    "eta: expected a finite number >= 0, got -1": {"eta": -1},
+    "eta: expected a finite number >= 0, got True": {"eta": True},
+    "warmup_epochs: expected a whole number >= 0, got -1": {"warmup_epochs": -1},
+    "warmup_epochs: expected a whole number >= 0, got 1.5": {"warmup_epochs": 1.5},
+    "initial_alpha: expected a finite number >= 1, got 0.9": {"initial_alpha": 0.9},
+    "max_alpha: expected a finite number >= 1, got 0.9": {"max_alpha": 0.9},
+    "max_alpha: expected a number >= initial_alpha = 2, got 1.5": {"max_alpha": 1.5, "initial_alpha": 2.0},
+    "label_smoothing: expected a number in [0, 1], got 1.1": {"label_smoothing": 1.1},
+    "label_smoothing: expected a number in [0, 1], got -0.1": {"label_smoothing": -0.1},
+    "label_smoothing: expected a number in [0, 1], got 'a'": {"label_smoothing": "a"},
+    "multi_label: expected True or False, got 1": {"multi_label": 1},
+    "seed: expected a whole number >= 0, got -1": {"seed": -1},
+    "seed: expected a whole number < 2**31, got 2147483648": {"seed": 2**31},
+    "class_weights: expected a sequence of numbers, one each, got float": {"class_weights": 1.0},
+    "class_weights[1]: expected a finite number >= 0, got -1": {"class_weights": [1, -1]},
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_what_does_not_fit(message):
+    with pytest.raises((TypeError, ValueError)) as error:
+        MidasOptions(**WRONG[message])
+    assert str(error.value) == message
+
+
+def test_the_edges_fit():
+    edges = {"weight": 0, "eta": 0, "warmup_epochs": 0, "initial_alpha": 1, "max_alpha": 1, "label_smoothing": 1}
+    found = MidasOptions(**edges, seed=0, class_weights=[0])
+    assert {name: getattr(found, name) for name in edges} == edges
+    assert (found.seed, found.class_weights) == (0, (0.0,))
+    assert MidasOptions(seed=MAX_SEED).seed == 2**31 - 1
+    assert MidasOptions(initial_alpha=2.0, max_alpha=2.0).max_alpha == 2.0
+    assert MidasOptions(label_smoothing=0).label_smoothing == 0
+
+
+def test_numbers_of_numpy_become_pythons():
+    found = MidasOptions(
+        weight=np.float32(2),
+        eta=np.float64(0.5),
+        warmup_epochs=np.int64(3),
+        initial_alpha=np.float32(1.5),
+        max_alpha=np.float32(4),
+        label_smoothing=np.float32(0.5),
+        seed=np.int64(7),
+        class_weights=np.array([1.0, 2.0]),
+    )
+    for name in ("weight", "eta", "initial_alpha", "max_alpha", "label_smoothing"):
+        assert type(getattr(found, name)) is float, name
+    assert type(found.warmup_epochs) is int
+    assert type(found.seed) is int
+    assert found.class_weights == (1.0, 2.0)
+    assert check_seed(None) is None
+    assert read_class_weights((1, 2.5)) == (1.0, 2.5)
+    assert type(read_class_weights([1])[0]) is float
+
+
+def test_modalities_and_classes_fit():
+    MidasOptions(variant="official", class_weights=[1, 2]).check_fits(2, 2)
+    MidasOptions().check_fits(3, 5)
+    with pytest.raises(ValueError, match="official") as error:
+        MidasOptions(variant="official").check_fits(3, 2)
+    assert str(error.value) == "variant: 'official' is defined for 2 modalities only, got 3"
+    with pytest.raises(ValueError, match="class_weights") as error:
+        MidasOptions(class_weights=[1, 2]).check_fits(2, 3)
+    assert str(error.value) == "class_weights: expected 3 numbers, one for each class, got 2"
+
+
+def test_how_alpha_moves():
+    options = MidasOptions(eta=0.5, variant="official", alpha_update="difference", max_alpha=3.0)
+    assert options.alpha_rule == {"eta": 0.5, "variant": "official", "alpha_update": "difference", "max_alpha": 3.0}
+
+
+def test_shown_as_attributes_that_check():
+    @shows_options("weight", "eta")
+    class Holder:
+        def __init__(self):
+            self.options = MidasOptions(weight=2.0, eta=0.1)
+
+    holder = Holder()
+    assert (holder.weight, holder.eta) == (2.0, 0.1)
+    holder.eta = 0.3
+    assert holder.options == MidasOptions(weight=2.0, eta=0.3)
+    with pytest.raises(ValueError, match="weight: expected a finite number >= 0, got -1"):
+        holder.weight = -1
+    assert Holder.weight.__doc__ == "Option ``weight``."
+    assert not hasattr(holder, "variant")
