@@ -13,17 +13,16 @@ fused = [np.zeros((D, C)) for _ in range(M)]  # the fused head, one block for ea
 state = midas.MidasState(np.ones(M), np.array(0))
 
 for step in range(101):
-    numbers = midas.draw(labels, M, rng)
-    sources = midas.draw_sources(numbers, labels, M)
-    mixed = midas.mix(features, sources)
+    pairs = midas.draw_pairs(midas.draw(labels, M, rng), labels, M)
+    mixed = midas.mix(features, pairs.sources)
     logits = (
         sum(f @ w for f, w in zip(features, fused, strict=True)),
         [f @ w for f, w in zip(features, heads, strict=True)],
         sum(f @ w for f, w in zip(mixed, fused, strict=True)),
     )
-    similarities = midas.similarity(features, sources)
-    terms, state, weights = midas.midas_objective(*logits, labels, sources, similarities, state)
-    gradient = midas.midas_gradients(*logits, labels, sources, weights)
+    similarities = midas.similarity(features, pairs.sources)
+    terms, state, weights = midas.midas_objective(*logits, labels, pairs, similarities, state)
+    gradient = midas.midas_gradients(*logits, labels, pairs, weights)
     for m in range(M):
         heads[m] -= 0.1 / B * features[m].T @ gradient.unimodal[m]
         fused[m] -= 0.1 / B * (features[m].T @ gradient.fused + np.einsum("vbd,vbc->dc", mixed[m], gradient.mixed))

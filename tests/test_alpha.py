@@ -66,7 +66,7 @@ def test_alpha_is_what_the_clean_samples_make_it(framework):
     found = results_of(framework, replace(p, mixed=broken))
     keep = np.arange(6) != 1
     sources = mc.source_matrix(p.partners, 2)
-    mask = mc.pair_mask(mc.pair_classes(p.labels, sources))[:, keep]
+    mask = mc.pairs.pair_mask(mc.pairs.pair_classes(p.labels, sources))[:, keep]
     log_c = np.stack([mc.log_confidence(z, p.labels) for z in p.unimodal])
     shares = mc.normalized_confidence(np.stack([row[s] for row, s in zip(log_c, sources, strict=True)]))[..., keep]
     np.testing.assert_allclose(found["confidence"], [shares[m][mask].mean() for m in range(2)])

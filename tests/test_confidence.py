@@ -22,7 +22,7 @@ def test_soft_labels_sum_to_one_and_live_on_the_classes_that_take_part(p):
     shares = mc.normalized_confidence(np.stack([row[s] for row, s in zip(log_c, sources, strict=True)]))
     np.testing.assert_allclose(shares.sum(axis=0), 1, rtol=1e-12)
     assert (shares >= 0).all()
-    classes = mc.pair_classes(p.labels, sources)
+    classes = mc.pairs.pair_classes(p.labels, sources)
     count = p.fused.shape[1]
     labels = mc.soft_labels(shares, classes, count)
     np.testing.assert_allclose(labels.sum(axis=-1), 1, rtol=1e-12)

@@ -83,7 +83,7 @@ def test_a_weight_goes_with_the_label_into_the_mixed_samples():
 
 
 def _pairs(p):
-    return mc.pair_mask(mc.pair_classes(p.labels, mc.source_matrix(p.partners, 2)))
+    return mc.pairs.pair_mask(mc.pairs.pair_classes(p.labels, mc.source_matrix(p.partners, 2)))
 
 
 def test_class_weights_are_sample_weights_by_class():
@@ -114,7 +114,7 @@ def test_label_ids(framework):
     labels = rng.integers(0, 2, (40, 4))
     same = (labels[:, None] == labels[None]).all(axis=-1)
     for kind in ("int64", "float32", "bool"):
-        ids = framework.numpy(mc.label_ids(framework.array(labels.astype(kind))))
+        ids = framework.numpy(mc.pairs.label_ids(framework.array(labels.astype(kind))))
         np.testing.assert_array_equal(ids[:, None] == ids[None], same)
         assert ids.min() >= 0
         assert ids.max() < 40
@@ -123,13 +123,13 @@ def test_label_ids(framework):
 def test_pairs_of_label_vectors_differ():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, (32, 3))
-    ids = mc.label_ids(labels)
-    sources = mc.draw_sources(mc.draw(ids, 2, rng), ids, 2)
+    ids = mc.pairs.label_ids(labels)
+    sources = mc.misalignment.draw_sources(mc.draw(ids, 2, rng), ids, 2)
     assert (labels[sources[0]] != labels[sources[1]]).any(axis=-1).all()
 
 
 def all_of_a_step(p, arrays):
-    out = run_core(mc.get_backend(arrays["fused"]), p, arrays | {"assignment": None})
+    out = run_core(mc.backends.get_backend(arrays["fused"]), p, arrays | {"assignment": None})
     return [*out.terms, out.soft_weights, out.gradients.mixed]
 
 

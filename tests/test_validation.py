@@ -80,9 +80,9 @@ def test_parts():
         mc.similarity(P.features[:1], SOURCES)
     numbers = mc.draw(P.labels, 2, 0)
     with pytest.raises(ValueError, match=r"permutation: expected shape \(B,\) = \(4,\), got \(3,\)"):
-        mc.draw_sources(numbers, P.labels, 2, permutation=P.partners[0, :3])
+        mc.misalignment.draw_sources(numbers, P.labels, 2, permutation=P.partners[0, :3])
     with pytest.raises(TypeError, match="permutation: expected an integer dtype, got float64"):
-        mc.draw_sources(numbers, P.labels, 2, permutation=P.partners[0].astype(float))
+        mc.misalignment.draw_sources(numbers, P.labels, 2, permutation=P.partners[0].astype(float))
 
 
 B = 4
@@ -142,10 +142,10 @@ WORDS = {
         THREE.partners, 3, np.zeros((2, 4), int)
     ),
     "num_modalities: expected a whole number >= 2, got 1": lambda: mc.source_matrix(P.partners[0], 1),
-    "permutation: expected shape (B,) = (4,), got (3,)": lambda: mc.draw_sources(
+    "permutation: expected shape (B,) = (4,), got (3,)": lambda: mc.misalignment.draw_sources(
         mc.draw(P.labels, 2, 0), P.labels, 2, permutation=np.arange(3)
     ),
-    "permutation: expected an integer dtype, got float64": lambda: mc.draw_sources(
+    "permutation: expected an integer dtype, got float64": lambda: mc.misalignment.draw_sources(
         mc.draw(P.labels, 2, 0), P.labels, 2, permutation=np.ones(4)
     ),
     "classes: expected shape logits.shape[:-1] = (4,), got (3,)": lambda: mc.log_confidence(P.fused, P.labels[:3]),
@@ -191,7 +191,7 @@ def test_a_given_backend_is_the_only_one_that_is_asked(monkeypatch):
     def refuse(*arrays):
         raise AssertionError("a backend was given")
 
-    bk = mc.load_backend("numpy")
+    bk = mc.backends.load_backend("numpy")
     for module in [m for name, m in sys.modules.items() if name.startswith("midas_core") and hasattr(m, "get_backend")]:
         monkeypatch.setattr(module, "get_backend", refuse)
     for structure in FEW_STRUCTURES:
@@ -205,7 +205,7 @@ def test_a_given_backend_is_the_only_one_that_is_asked(monkeypatch):
         assert numbers.partners.shape == (count - 1, len(ids))
         for variant, permutation in (("paper", None), ("official", None), ("paper", np.argsort(ids))):
             given = {"variant": variant, "permutation": permutation, "backend": bk}
-            sources = mc.draw_sources(numbers, ids, count, **given)
+            sources = mc.misalignment.draw_sources(numbers, ids, count, **given)
             mixed = mc.misalign(
                 p.features,
                 p.labels,

@@ -197,7 +197,7 @@ def _devices(backend: str) -> list[str]:
     from midas_core.testing.frameworks import KINDS
 
     # Whether it is installed is found out first: its own import error says what to install.
-    midas_core.load_backend(backend)
+    midas_core.backends.load_backend(backend)
     found: list[str] = KINDS[backend].devices()
     return found
 

@@ -166,7 +166,7 @@ def _squared_error(deviations: NDArray[Any], pairs: MisalignedPairs, samples: in
     total = float((by_sample**2).sum() - (modalities - 1) * (by_draw**2).sum())
     independent = float((deviations**2).sum())
     # The mean that is taken off comes from the same samples.
-    return max(total, independent) / count**2 * samples / max(samples - modalities, 1)
+    return float(max(total, independent)) / count**2 * samples / max(samples - modalities, 1)
 
 
 def misaligned_chance(labels: NDArray[Any], classes: NDArray[Any]) -> float:
@@ -190,7 +190,7 @@ def misaligned_chance(labels: NDArray[Any], classes: NDArray[Any]) -> float:
     0.17
     """
     frequent = np.argsort(-np.bincount(labels), kind="stable")[: len(classes)]
-    return mean(np.isin(classes, frequent).all(axis=0))
+    return mean(np.asarray(np.isin(classes, frequent).all(axis=0)))
 
 
 def unimodal_shares(log_probabilities: Sequence[NDArray[Any]], sources: Ints) -> list[float]:

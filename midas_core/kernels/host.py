@@ -1,7 +1,7 @@
 """Steps on the small arrays of a batch. On the CPU they go through NumPy, or through compiled loops where these serve.
 
-`midas_core.draw_pairs` and `midas_core.weigh_pairs` are the specification, and take over where something is out of
-the ordinary. Values may be looked at here: they lie in the memory of the host.
+`midas_core.draw_pairs` and `midas_core.objective.weigh_pairs` are the specification, and take over where something is
+out of the ordinary. Values may be looked at here: they lie in the memory of the host.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def weigh_pairs(
     backend: Backend,
     **options: Any,
 ) -> PairWeights:
-    """Return what `midas_core.weigh_pairs` does, of all of its arguments."""
+    """Return what `midas_core.objective.weigh_pairs` does, of all of its arguments."""
     fast = loops() if backend is NUMPY and options["variant"] == "paper" and options["reduce"] is None else None
     if fast is None:
         given = (own_log, mixed_log, mask, sources, similarities, state)

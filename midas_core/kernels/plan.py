@@ -29,7 +29,7 @@ class Plan(NamedTuple):
         The mixed samples that count.
     state : MidasState
     options : dict
-        eta, variant, alpha_update, max_alpha and reduce, as `midas_core.weigh_pairs` takes them.
+        eta, variant, alpha_update, max_alpha and reduce, as `midas_core.objective.weigh_pairs` takes them.
     similarity : {"cosine", "l2", None}
     weight : float
         lambda.

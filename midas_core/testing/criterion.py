@@ -97,7 +97,7 @@ def _with_logits(framework: Framework, case: CriterionCase, weights: list[np.nda
     """Return the problem with the pairs that the criterion draws, and with the logits of the heads."""
     p, count = case.problem, len(case.problem.unimodal)
     labels = framework.array(p.labels)
-    ids = mc.label_ids(labels) if p.labels.ndim == 2 else labels
+    ids = mc.pairs.label_ids(labels) if p.labels.ndim == 2 else labels
     numbers = mc.draw(ids, count, framework.rng(case.seed))
     if p.variant == "official":
         partners = plain_permutation(numbers.partners[0, ...])[None]

@@ -331,7 +331,7 @@ def load_framework(name: str, device: str | None = None) -> Framework:
     Parameters
     ----------
     name : str
-        As for `midas_core.load_backend`.
+        As for `midas_core.backends.load_backend`.
     device : str, optional
         One of ``KINDS[name].devices()``.
 

@@ -75,7 +75,7 @@ def _check_pairs(framework: Framework, case: Pairing) -> float:
     bk, count = framework.backend, case.modalities
     labels, features = case.labels.tolist(), case.features
     with framework.scope(np.float32):
-        numbers = mc.Draw(*(None if x is None else framework.array(x) for x in case.numbers))
+        numbers = mc.misalignment.Draw(*(None if x is None else framework.array(x) for x in case.numbers))
         own = framework.array(case.labels)
         plain = framework.numpy(plain_permutation(numbers.partners[0, ...], backend=bk)).tolist()
         partners = framework.numpy(draw_partners(own, numbers.partners, backend=bk))

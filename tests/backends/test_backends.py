@@ -83,7 +83,7 @@ def test_importing_the_package_loads_no_framework():
 def test_using_one_framework_loads_no_other():
     code = f"""
 import sys, numpy as np, midas_core as mc
-mc.plain_permutation(np.zeros(3)); mc.get_backend(np.zeros(1))
+mc.misalignment.plain_permutation(np.zeros(3)); mc.backends.get_backend(np.zeros(1))
 print([m for m in {FRAMEWORKS!r} if m in sys.modules])"""
     assert python(code) == "[]"
 
@@ -104,7 +104,7 @@ import sys
 sys.modules[{module!r}] = None
 import midas_core
 try:
-    midas_core.load_backend({module!r})
+    midas_core.backends.load_backend({module!r})
 except ImportError as error:
     print(error)"""
     assert python(code) == f"{package} is not installed: pip install 'midas-multimodal[{extra}]'"
@@ -130,18 +130,18 @@ def test_a_framework_that_is_there_but_broken_is_another_error(tmp_path, monkeyp
 
 def test_unknown_backend():
     with pytest.raises(ValueError, match=r"backend: expected one of \['array_api_strict', 'cupy', .*got 'mxnet'"):
-        mc.load_backend("mxnet")
+        mc.backends.load_backend("mxnet")
 
 
 @pytest.mark.parametrize("thing", [[1.0], 1.0, "array", None])
 def test_what_is_no_array_has_no_backend(thing):
     with pytest.raises(TypeError, match="expected an array of NumPy, PyTorch, JAX, CuPy, TensorFlow"):
-        mc.get_backend(thing)
+        mc.backends.get_backend(thing)
 
 
 def test_dispatch_by_type(framework):
-    assert mc.get_backend(framework.array(np.zeros(2, np.float32))) is framework.backend
-    assert mc.load_backend(framework.name) is framework.backend
+    assert mc.backends.get_backend(framework.array(np.zeros(2, np.float32))) is framework.backend
+    assert mc.backends.load_backend(framework.name) is framework.backend
     assert framework.name in repr(framework.backend)
 
 
@@ -149,18 +149,18 @@ def test_dispatch_of_a_subclass():
     class Mine(np.ndarray):
         pass
 
-    assert mc.get_backend(np.zeros(2).view(Mine)).name == "numpy"
+    assert mc.backends.get_backend(np.zeros(2).view(Mine)).name == "numpy"
     torch = pytest.importorskip("torch")
-    assert mc.get_backend(torch.nn.Parameter(torch.zeros(2))).name == "torch"
+    assert mc.backends.get_backend(torch.nn.Parameter(torch.zeros(2))).name == "torch"
 
 
 def test_dispatch_of_what_is_traced():
     jax = pytest.importorskip("jax")
     tf = pytest.importorskip("tensorflow")
     seen = []
-    jax.jit(lambda x: seen.append(mc.get_backend(x).name) or x)(jax.numpy.zeros(2))
-    tf.function(lambda x: seen.append(mc.get_backend(x).name) or x)(tf.zeros(2))
-    seen.append(mc.get_backend(tf.Variable([1.0])).name)
+    jax.jit(lambda x: seen.append(mc.backends.get_backend(x).name) or x)(jax.numpy.zeros(2))
+    tf.function(lambda x: seen.append(mc.backends.get_backend(x).name) or x)(tf.zeros(2))
+    seen.append(mc.backends.get_backend(tf.Variable([1.0])).name)
     assert seen == ["jax", "tensorflow", "tensorflow"]
 
 
@@ -184,7 +184,7 @@ def streams(name):
 def test_uniform_draws(framework):
     like = framework.array(np.zeros(1, np.float32))
     draws = [framework.backend.uniform((5000,), like, rng) for rng in streams(framework.name)]
-    assert mc.get_backend(draws[0]) is framework.backend
+    assert mc.backends.get_backend(draws[0]) is framework.backend
     first, again, other = (framework.numpy(x) for x in draws)
     assert first.dtype == np.float32
     assert first.min() >= 0
@@ -266,7 +266,7 @@ def test_to_the_host_and_back(framework, dtype):
         assert type(found) is np.ndarray
         np.testing.assert_array_equal(found, values)
         back = framework.backend.from_numpy(values[::2].astype(np.float64), x)
-        assert mc.get_backend(back) is framework.backend
+        assert mc.backends.get_backend(back) is framework.backend
         assert back.dtype == x.dtype
         np.testing.assert_array_equal(framework.numpy(back), values[::2])
 
@@ -275,8 +275,8 @@ def test_half_precision_comes_to_the_host_as_float32():
     import torch
 
     x = torch.tensor([0.5, 1.5], dtype=torch.bfloat16, requires_grad=True)
-    backend = mc.get_backend(x)
+    backend = mc.backends.get_backend(x)
     assert backend.to_numpy(x).dtype == np.float32
     assert backend.from_numpy(np.ones(2), x).dtype == torch.bfloat16
     half = np.ones(2, np.float16)
-    assert mc.get_backend(half).to_numpy(half).dtype == np.float32
+    assert mc.backends.get_backend(half).to_numpy(half).dtype == np.float32

@@ -18,7 +18,9 @@ CLASSES = 4
 def step(bk, modalities, variant, arrays):
     """Do all that a training step does, from random numbers to gradients, with linear heads."""
     labels, features = arrays["labels"], arrays["features"]
-    sources = mc.draw_sources(mc.Draw(**arrays["numbers"]), labels, modalities, variant=variant, backend=bk)
+    sources = mc.misalignment.draw_sources(
+        mc.misalignment.Draw(**arrays["numbers"]), labels, modalities, variant=variant, backend=bk
+    )
     mixed = mc.mix(features, sources, backend=bk)
     fused = sum(f @ w for f, w in zip(features, arrays["fusion"], strict=True))
     mixed_logits = sum(f @ w for f, w in zip(mixed, arrays["fusion"], strict=True))
@@ -57,7 +59,7 @@ def assert_same(found, expected):
 
 
 def expected_of(batch, modalities, variant):
-    return step(mc.load_backend("numpy"), modalities, variant, inputs(batch, modalities, np.asarray))
+    return step(mc.backends.load_backend("numpy"), modalities, variant, inputs(batch, modalities, np.asarray))
 
 
 @pytest.mark.parametrize(("modalities", "variant"), KINDS[1:])
@@ -146,7 +148,7 @@ def test_tf_function_differentiates(jit_compile):
 def test_torch_compile_of_the_core(compiler):
     import torch
 
-    backend = mc.load_backend("torch")
+    backend = mc.backends.load_backend("torch")
     compiled = compiler(partial(step, backend, 3, "paper"), fullgraph=True, backend="aot_eager")
     for batch in BATCHES:
         with torch.no_grad():

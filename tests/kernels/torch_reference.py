@@ -21,12 +21,12 @@ def expected_step(criterion, features, labels, run, seed, sample_weight=None, pr
     ``run`` is the fused head on a list of features. The criterion is asked before its own step.
     """
     count = len(features)
-    ids = mc.label_ids(labels) if criterion.multi_label else labels
+    ids = mc.pairs.label_ids(labels) if criterion.multi_label else labels
     numbers = mc.draw(ids, count, torch.Generator().manual_seed(seed))
     if criterion.variant == "official":
-        partners = mc.plain_permutation(numbers.partners[0])[None]
+        partners = mc.misalignment.plain_permutation(numbers.partners[0])[None]
     else:
-        partners = mc.draw_partners(ids, numbers.partners)
+        partners = mc.misalignment.draw_partners(ids, numbers.partners)
     if present is not None:
         features = mc.zero_missing(features, present)
     assignment = None if numbers.modalities is None else numbers.modalities.argsort(dim=0).tolist()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from midas_core import Backend
+from midas_core.backends import Backend
 from midas_core.cli.main import main
 from midas_core.testing import PROPERTIES, Framework, check_backend, check_head, make_problem, oracle, verify_backend
 from midas_core.testing.frameworks import KINDS, NAMES
@@ -62,7 +62,7 @@ def test_a_missing_backend_is_told_and_is_an_error_only_where_it_was_asked_for(m
     def missing():
         raise ImportError("CuPy finds no GPU here")
 
-    monkeypatch.setattr("midas_core.load_backend", lambda name: None)
+    monkeypatch.setattr("midas_core.backends.load_backend", lambda name: None)
     monkeypatch.setattr(KINDS["cupy"], "devices", staticmethod(missing))
     monkeypatch.setattr("midas_core.cli.verify.BACKENDS", ("numpy", "cupy"))
     result = run("--property", "pairs", "--examples", 2)

@@ -6,8 +6,11 @@ import keras
 import numpy as np
 import pytest
 
-from midas_core import Draw, draw_sources, hard_sample_weight, mix, pair_classes, pair_mask, similarity
+from midas_core import mix, similarity
 from midas_core.adapters.keras import Misalign
+from midas_core.misalignment import Draw, draw_sources
+from midas_core.pairs import pair_classes, pair_mask
+from midas_core.similarity import hard_sample_weight
 from tests.adapters.keras.loops import BACKEND, CLASSES, value
 
 BATCH = 8
