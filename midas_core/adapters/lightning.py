@@ -38,7 +38,8 @@ class MidasCallback(FollowingCallback, lightning.Callback):  # type: ignore[misc
 
     Calls ``criterion.set_epoch``, writes loss terms, alpha and confidences into the run folder and into Lightning's own
     logger (``midas/alpha_audio`` ...), and diagnoses the model on the data that ``validation_step`` gives to the
-    criterion. The state of MIDAS travels in Lightning's checkpoints without any help.
+    criterion. Callbacks may monitor ``midas/val_loss``, the whole objective in every epoch, and
+    ``midas/val_accuracy``. The state of MIDAS travels in Lightning's checkpoints without any help.
 
     Parameters
     ----------
@@ -100,21 +101,21 @@ class MidasCallback(FollowingCallback, lightning.Callback):  # type: ignore[misc
 
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Diagnose the model: quickly while it trains, else in full."""
-        diagnostics = self._known.take_diagnostics()
+        diagnostics, found = self._known.take_diagnostics(), self._known.take_validation_losses()
         if trainer.sanity_checking:
             return
         if trainer.state.fn != "fit":
             if diagnostics is not None:
                 self._keep(trainer, diagnostics, "validation", quick=False)
             return
-        found: dict[str, float] = {}
         due = not trainer.fast_dev_run and self._recorder.due()
         if diagnostics is not None:  # the first process
             self._last = trainer.global_step, diagnostics
             if due:
-                self._begin(trainer)
-                found = self._keep(trainer, diagnostics, "validation", quick=True)
-                self._recorder.log(found, epoch=trainer.current_epoch, step=trainer.global_step, prefix="val_")
+                found |= self._keep(trainer, diagnostics, "validation", quick=True)
+        if found:
+            self._begin(trainer)
+            self._recorder.log(found, epoch=trainer.current_epoch, step=trainer.global_step, prefix="val_")
         # Every process has to know what a checkpoint may be chosen by.
         found = trainer.strategy.broadcast(found)
         pl_module.log_dict({f"midas/val_{key}": x for key, x in found.items()}, sync_dist=True)
@@ -125,7 +126,7 @@ class MidasCallback(FollowingCallback, lightning.Callback):  # type: ignore[misc
 
     def on_test_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Diagnose the model on the test data."""
-        diagnostics = self._known.take_diagnostics()
+        diagnostics, _ = self._known.take_diagnostics(), self._known.take_validation_losses()
         if diagnostics is not None:
             self._keep(trainer, diagnostics, "test", quick=False)
 

@@ -95,22 +95,25 @@ class MidasCallback(FollowingCallback, transformers.TrainerCallback):  # type: i
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
         """Diagnose the model on the evaluation data: quickly while it trains, else in full."""
-        diagnostics = self._known.take_diagnostics() if self._follower is not None else None
-        if diagnostics is None or not state.is_world_process_zero:
+        diagnostics, found = self._take_evaluation()
+        if not state.is_world_process_zero:
             return
         if not self._training:
-            self._keep(diagnostics, "validation", quick=False)
+            if diagnostics is not None:
+                self._keep(diagnostics, "validation", quick=False)
             return
-        self._last = state.global_step, diagnostics
-        if not self._recorder.due():
-            return
-        self._begin(state)
-        found = self._keep(diagnostics, "validation", quick=True).metrics()
-        self._recorder.log(found, epoch=self._epoch, step=state.global_step, prefix="val_")
+        due = self._recorder.due()
+        if diagnostics is not None:
+            self._last = state.global_step, diagnostics
+            if due:
+                found |= self._keep(diagnostics, "validation", quick=True).metrics()
+        if found:
+            self._begin(state)
+            self._recorder.log(found, epoch=self._epoch, step=state.global_step, prefix="val_")
 
     def on_predict(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
         """Diagnose the model on the test data."""
-        diagnostics = self._known.take_diagnostics() if self._follower is not None else None
+        diagnostics, _ = self._take_evaluation()
         if diagnostics is not None and state.is_world_process_zero:
             self._keep(diagnostics, "test", quick=False)
 
@@ -128,6 +131,11 @@ class MidasCallback(FollowingCallback, transformers.TrainerCallback):  # type: i
         names = self._known.names
         if names is not None and state.is_world_process_zero:
             self._recorder.begin(names, self._known.config, resumed=self._resumed)
+
+    def _take_evaluation(self) -> tuple[Diagnostics | None, dict[str, float]]:
+        if self._follower is None:
+            return None, {}
+        return self._follower.take_diagnostics(), self._follower.take_validation_losses()
 
     def _take_means(self, state: Any) -> None:
         means = self._known.take_means()

@@ -57,7 +57,7 @@ def term_metrics(terms: MidasTerms, modalities: Sequence[str], *, prefix: str = 
     Returns
     -------
     dict of float
-        The names are those of `metric_names`.
+        The names are those of `metric_names`, without the confidences where the batch offers no pair.
 
     Raises
     ------
@@ -74,6 +74,11 @@ def term_metrics(terms: MidasTerms, modalities: Sequence[str], *, prefix: str = 
     """
     given = {_TERMS[field]: value for field, value in terms._asdict().items() if field in _TERMS}
     flat = flatten(given, modalities)
+    for key in ("confidence", "fused_confidence"):
+        shares = [name for name in (f"{key}_{each}" for each in modalities) if name in flat]
+        # Shares sum to one. Where a batch offers no pair there are none, and they are given as zeros.
+        if not any(flat[name] for name in shares):
+            flat = {name: value for name, value in flat.items() if name not in shares}
     order = [name for name in metric_names(modalities) if name in flat]
     return {prefix + name: flat[name] for name in order}
 

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from midas_core.adapters.torch import MidasLoss
 from midas_core.runs import read_run
-from tests.report.run_folders import assert_complete, digits
+from tests.report.run_folders import VALIDATION_LOSSES, assert_complete, digits
 
 pytest.importorskip("lightning")
 with warnings.catch_warnings():
@@ -82,11 +82,15 @@ def test_a_run_leaves_its_folder(tmp_path):
     model, (training, validation) = Classifier(), loaders()
     fit = trainer(tmp_path, callbacks=[MidasCallback(tmp_path / "run")], enable_checkpointing=False)
     fit.fit(model, training, validation)
-    run = assert_complete(tmp_path / "run", epochs=3)
+    run = assert_complete(tmp_path / "run", epochs=3, losses=VALIDATION_LOSSES)
     assert [value > 0 for value in run.series("misaligned_loss")[1]] == [False, True, True]
     logged = fit.callback_metrics
     assert logged["midas/alpha_left"].item() == pytest.approx(run.series("alpha_left")[1][-1])
     assert logged["midas/val_misaligned_accuracy"].item() == pytest.approx(run.series("val_misaligned_accuracy")[1][-1])
+
+    assert logged["midas/val_loss"].item() == pytest.approx(run.series("val_loss")[1][-1])
+    # The warm-up, in the first epoch, has the loss of every other one.
+    assert run.series("val_loss")[1][0] > run.series("val_loss")[1][1]
 
     # Evaluation after training: of another split, and again of the same one.
     fit.test(model, validation, verbose=False)
@@ -177,3 +181,50 @@ def test_a_model_without_a_criterion_is_refused(tmp_path):
     callback = MidasCallback(tmp_path / "run")
     with pytest.raises(ValueError, match="expected one MidasLoss in Classifier, found 0; pass criterion="):
         trainer(tmp_path, callbacks=[callback], enable_checkpointing=False).fit(Classifier(Joint()), *loaders())
+
+
+def test_the_best_checkpoint_by_loss_is_not_of_the_warm_up(tmp_path):
+    torch.manual_seed(0)
+    criterion = MidasLoss(num_classes=10, feature_dims={"left": 16, "right": 16}, warmup_epochs=4, seed=0)
+    best = pl.callbacks.ModelCheckpoint(tmp_path / "best", monitor="midas/val_loss", filename="{epoch}")
+    stop = pl.callbacks.EarlyStopping(monitor="midas/val_loss", patience=2)
+    callbacks = [MidasCallback(tmp_path / "run", every=100), stop, best]
+    fit = trainer(tmp_path, epochs=8, callbacks=callbacks)
+    fit.fit(Classifier(criterion), *loaders())
+    assert fit.current_epoch > 6, "training was stopped in the warm-up or after it"
+    assert int(Path(best.best_model_path).stem.split("=")[1].split("-")[0]) > 4
+
+
+def test_a_batch_without_a_pair_has_no_confidences(tmp_path):
+    training, validation = loaders()
+    training.dataset.tensors[-1].zero_()
+    callback = MidasCallback(tmp_path / "run")
+    fit = trainer(tmp_path, epochs=2, callbacks=[callback], enable_checkpointing=False)
+    fit.fit(Classifier(), training, validation)
+    rows = [row for row in read_run(tmp_path / "run").metrics if "loss" in row]
+    assert len(rows) == 2
+    assert not [name for row in rows for name, value in row.items() if "confidence" in name and value is not None]
+
+
+def test_a_sharded_model_is_logged_and_not_diagnosed(tmp_path):
+    from torch.distributed import destroy_process_group, init_process_group
+    from torch.distributed.fsdp import fully_shard
+
+    from midas_core.adapters.torch.follower import Follower
+
+    init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        model = Classifier()
+        model.log = print
+        follower = Follower(model, None, lambda *args, **options: pytest.fail("no diagnosis can be made"))
+        fully_shard(model)
+        (views, labels), _ = digits()
+        batch = [torch.from_numpy(x[:20]) for x in (*views.values(), labels)]
+        model.forward = model.training_step
+        with pytest.warns(UserWarning, match="the model is sharded"):
+            model.eval()(batch, 0)
+        model(batch, 0)
+        assert follower.take_diagnostics() is None
+        assert follower.take_validation_losses()["loss"] > 0
+    finally:
+        destroy_process_group()

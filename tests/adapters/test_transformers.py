@@ -10,7 +10,7 @@ import torch
 
 from midas_core.adapters.torch import MidasLoss
 from midas_core.runs import read_run
-from tests.report.run_folders import assert_complete, digits
+from tests.report.run_folders import VALIDATION_LOSSES, assert_complete, digits
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
@@ -70,7 +70,7 @@ def test_the_example(example):
 def test_a_run_leaves_its_folder(example, tmp_path):
     trainer = make_trainer(example, tmp_path, 3, save_strategy="no")
     trainer.train()
-    run = assert_complete(tmp_path / "run", epochs=3)
+    run = assert_complete(tmp_path / "run", epochs=3, losses=VALIDATION_LOSSES)
     trainer.predict(trainer.eval_dataset)
     trainer.evaluate()
     again = read_run(tmp_path / "run")

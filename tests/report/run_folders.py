@@ -15,6 +15,7 @@ from midas_core.runs import metric_names, read_run
 MODALITIES = ("left", "right")
 FOLLOWED = ("accuracy", "macro_f1", "misaligned_accuracy", "calibration_error")
 FOLLOWED_EACH = ("confidence", "fused_confidence", "accuracy_alone", "shapley")
+VALIDATION_LOSSES = ("val_loss", "val_aligned_loss")
 VALIDATION = {*FOLLOWED, *(f"{key}_{name}" for key in FOLLOWED_EACH for name in MODALITIES)}
 NOT_STORED = {"sample_shapley", "sample_indices"}
 SECTIONS = [
@@ -42,8 +43,8 @@ def digits():
     ]
 
 
-def assert_complete(folder, epochs, *, own=(), samples=200):
-    """Check a finished run folder; ``own`` are metrics that only this framework writes."""
+def assert_complete(folder, epochs, *, own=(), samples=200, losses=()):
+    """Check a finished run folder; ``own`` are metrics that only this framework writes, ``losses`` of validation."""
     run = read_run(folder)
     assert run.modalities == MODALITIES
     assert run.config["method"] == "MIDAS"
@@ -51,12 +52,13 @@ def assert_complete(folder, epochs, *, own=(), samples=200):
     assert run.finished is not None
     assert run.problems == ()
     assert {key for row in run.metrics for key in row} - set(own) == {
+        *losses,
         "epoch",
         "step",
         *metric_names(MODALITIES),
         *(f"val_{key}" for key in VALIDATION),
     }
-    for name in ("loss", "alpha_left", "val_misaligned_accuracy"):
+    for name in ("loss", "alpha_left", "val_misaligned_accuracy", *losses):
         positions, values = run.series(name)
         assert positions == list(range(epochs)), name
         assert np.isfinite(values).all()

@@ -54,6 +54,18 @@ def test_terms_of_a_step_have_the_public_names(tmp_path):
     assert row["alpha_video"] == terms.alpha[1].item()
 
 
+def test_a_batch_without_a_pair_logs_no_confidences(tmp_path):
+    criterion = MidasLoss(num_classes=3, feature_dims=(4, 5), seed=0)
+    with RunLogger(tmp_path, modalities=NAMES) as log:
+        for labels in (torch.zeros(8, dtype=torch.int64), torch.arange(8) % 3):
+            terms = criterion.terms([torch.randn(8, 4), torch.randn(8, 5)], labels, head=torch.nn.Linear(9, 3))
+            log.log(terms, epoch=0)
+    run = read_run(tmp_path)
+    assert not [name for name in run.metrics[0] if "confidence" in name]
+    shares = [run.series(f"confidence_{name}")[1][0] for name in NAMES]
+    assert sum(shares) == pytest.approx(1), "zeros took part in the mean"
+
+
 def test_a_series_is_the_mean_of_each_epoch(tmp_path):
     with RunLogger(tmp_path, modalities=NAMES) as log:
         for step in range(4):

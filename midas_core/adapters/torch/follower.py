@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +19,7 @@ from midas_core.modalities import Modalities
 from midas_core.objective import MidasTerms
 from midas_core.runs import term_metrics
 
+VALIDATION_LOSSES = ("loss", "aligned_loss")
 LOSSES = ("total", "aligned", "misaligned", "unimodal")
 MEANS = (*LOSSES, "confidence", "fused_confidence")
 
@@ -44,10 +47,11 @@ class Follower:
 
     def __init__(self, model: nn.Module, criterion: nn.Module | None, make: Callable[..., Diagnostics]) -> None:
         self.criterion: Any = find_criterion(model) if criterion is None else criterion
-        self._make = make
-        self._means = TermMeans()
+        self._model, self._make = model, make
+        self._means, self._validation = TermMeans(), TermMeans()
         self._structure = getattr(self.criterion, "modalities", None)
         self._diagnostics: Diagnostics | None = None
+        self._sharded: bool | None = None
         self.following = True
         """Whether evaluation is looked at."""
         hook = _Hook(self)
@@ -78,6 +82,14 @@ class Follower:
         """Return the means over the training steps since the last call, by the names of the run folder."""
         return self._means.take(self.names or ())
 
+    def take_validation_losses(self) -> dict[str, float]:
+        """Return the means of the losses over the evaluation since the last call: what a callback may monitor.
+
+        They are those of the whole objective, also during warm-up.
+        """
+        means = self._validation.take(self.names or ())
+        return {name: means[name] for name in VALIDATION_LOSSES if name in means}
+
     def take_diagnostics(self) -> Diagnostics | None:
         """Return what the evaluation since the last call has shown; None where the criterion was not called."""
         found, self._diagnostics = self._diagnostics, None
@@ -95,10 +107,25 @@ class Follower:
             self._structure = known if isinstance(known, Modalities) else Modalities(step.features, "features")
         if step.criterion.training:
             self._means.add(step.terms, step.labels.shape[0])
-        elif self.following and not getattr(step.criterion, "multi_label", False):
-            if self._diagnostics is None:
-                self._diagnostics = self._new_diagnostics(step)
-            self._diagnostics.update(self._in_precision(step), step.labels, present=step.present)
+        elif self.following:
+            self._validation.add(step.terms, step.labels.shape[0])
+            if self._can_diagnose(step):
+                if self._diagnostics is None:
+                    self._diagnostics = self._new_diagnostics(step)
+                self._diagnostics.update(self._in_precision(step), step.labels, present=step.present)
+
+    def _can_diagnose(self, step: Step) -> bool:
+        if getattr(step.criterion, "multi_label", False):
+            return False
+        if self._sharded is None:
+            self._sharded = _is_sharded(self._model)
+            if self._sharded:
+                warnings.warn(
+                    "the model is sharded, and its heads work in its own forward alone: nothing is diagnosed. Load the "
+                    "checkpoint in one process for a diagnosis.",
+                    stacklevel=2,
+                )
+        return not self._sharded
 
     def _in_precision(self, step: Step) -> Any:
         """Return the features in the dtype of the heads: these are called again outside of autocast."""
@@ -180,6 +207,14 @@ def find_criterion(model: nn.Module) -> nn.Module:
     return found[0]
 
 
+def _is_sharded(model: nn.Module) -> bool:
+    if "torch.distributed.fsdp" not in sys.modules:
+        return False
+    from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
+
+    return any(isinstance(each, (FSDPModule, FullyShardedDataParallel)) for each in model.modules())
+
+
 class TermMeans:
     """Means of the terms over steps, without waiting for the device in any of them."""
 
@@ -211,7 +246,7 @@ class TermMeans:
         each = len(modalities)
         total, aligned, misaligned, unimodal, *shares = sums.split([1, 1, 1, each, each, each])
         # The shares of a batch sum to one, or to zero where it offers no pair: such a batch says nothing.
-        confidence, fused_confidence = (x / x.sum() for x in shares)
+        confidence, fused_confidence = (x / (x.sum() or 1) for x in shares)
         losses = (total[0] / count, aligned[0] / count, unimodal / count, misaligned[0] / count)
         return term_metrics(MidasTerms(*losses, alpha, confidence, fused_confidence), modalities)
 
