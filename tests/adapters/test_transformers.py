@@ -93,6 +93,15 @@ def test_a_resumed_run_goes_on_bit_for_bit(example, tmp_path):
         make_trainer(example, tmp_path / "cut", 1).train()
 
 
+def test_the_best_checkpoint_by_loss_is_not_of_the_warm_up(example, tmp_path):
+    trainer = make_trainer(example, tmp_path, 4, load_best_model_at_end=True, metric_for_best_model="eval_loss")
+    trainer.model.criterion.warmup_epochs = 2
+    trainer.train()
+    assert trainer.state.best_global_step > 2 * trainer.state.max_steps / 4
+    losses = [row["eval_loss"] for row in trainer.state.log_history if "eval_loss" in row]
+    assert read_run(tmp_path / "run").series("val_loss")[1] == pytest.approx(losses, rel=1e-4)
+
+
 def test_a_missing_package_says_what_to_install(monkeypatch):
     monkeypatch.delitem(sys.modules, "midas_core.adapters.transformers")
     monkeypatch.setitem(sys.modules, "transformers", None)

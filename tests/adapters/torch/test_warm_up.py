@@ -93,6 +93,18 @@ def test_every_copy_has_the_loss_of_its_epoch(way):
     assert is_warming_up(way(over(epoch=1)))
 
 
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_a_loaded_epoch_is_known(epoch):
+    # A warning would be an error here.
+    loaded = make(warmup_epochs=2)
+    loaded.load_state_dict(over(epoch).state_dict())
+    assert is_warming_up(loaded)
+    by_setting(over(1))
+    copied = make(warmup_epochs=2)
+    copied.epoch.fill_(1)
+    assert is_warming_up(copied)
+
+
 def test_a_buffer_is_read_again_only_where_it_changed():
     class Counted(LastRead):
         reads = 0
