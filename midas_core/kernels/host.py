@@ -1,37 +1,24 @@
 """Steps on the small arrays of a batch. On the CPU they go through NumPy, or through compiled loops where these serve.
 
-`midas_core.draw_pairs` and `midas_core.objective.weigh_pairs` are the specification, and take over where something is
-out of the ordinary. Values may be looked at here: they lie in the memory of the host.
+`midas_core.draw_pairs` is the specification, and takes over where something is out of the ordinary. Values may be
+looked at here: they lie in the memory of the host.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from midas_core import objective
-from midas_core.alpha import MidasState
 from midas_core.backends import Array, Backend
 from midas_core.backends.numpy import BACKEND as NUMPY
 from midas_core.backends.torch import BACKEND as TORCH
+from midas_core.kernels.ways import small_kernel
 from midas_core.misalignment import split_draw
-from midas_core.objective import PairWeights
 from midas_core.pairs import Pairs, draw_pairs
-
-
-@cache
-def loops() -> Any:
-    """Return the module `midas_core.kernels.loops`, or None where Numba is not installed."""
-    try:
-        return import_module("midas_core.kernels.loops")
-    except ImportError:
-        return None
 
 
 def on_host(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -109,19 +96,20 @@ def pairs(
         _check_indices("labels", labels, num_classes)
         if permutation is not None:
             _check_indices("permutation", permutation, len(labels))
-        elif num_modalities == 2 and variant == "paper" and (fast := loops()):
-            return Pairs(*fast.pairs_of_two(labels, drawn.partners[0], num_classes))
+        elif num_modalities == 2 and variant == "paper" and (fast := small_kernel()):
+            return Pairs(*fast.loops.pairs_of_two(labels, drawn.partners[0], num_classes))
     return draw_pairs(drawn, labels, num_modalities, variant=variant, permutation=permutation, backend=backend)
 
 
 def _check_indices(name: str, x: Any, count: int) -> None:
-    if fast := loops():
-        first = fast.first_outside(x, count)
+    if fast := small_kernel():
+        first = fast.loops.first_outside(x, count)
     else:
         outside = (x < 0) | (x >= count)
         first = int(outside.argmax()) if outside.any() else -1
     if first >= 0:
         raise ValueError(f"{name}: expected whole numbers in 0 ... {count - 1}, got {x[first]} in sample {first}")
+<<<<<<< HEAD
 
 
 def weigh_pairs(
@@ -148,3 +136,5 @@ def weigh_pairs(
     found = fast.weighed(own_log, mixed_log, mask, sources, similarities, state.alpha, step == 0, *rule)
     soft_weights, used, means, after, count = found
     return PairWeights(soft_weights, used, means[0], means[1], MidasState(after, np.asarray(step + (count > 0))))
+=======
+>>>>>>> 0bd8531 (Kernels: one function chooses the way, one file knows Numba, every option by hand)

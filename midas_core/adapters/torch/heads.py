@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -69,23 +69,28 @@ def may_stack(head: Any) -> bool:
     )
 
 
-def both_logits(
-    run: Callable[[list[Tensor]], Tensor], features: list[Tensor], mixed: list[Tensor], *, stack: bool
-) -> tuple[Tensor, Tensor]:
+def fused_logits(
+    run: Callable[[list[Tensor]], Tensor], features: list[Tensor], sources: Tensor, *, stack: bool
+) -> list[Tensor]:
     """Run a head on the aligned and on the mixed samples, in one batch or in two.
 
     Returns
     -------
-    aligned : Tensor, shape (B, C)
-    mixed : Tensor, shape (V, B, C)
+    list of tensors
+        Together the logits of all rows: of B aligned and of V * B mixed samples.
     """
-    flat = [x.flatten(0, 1) for x in mixed]
+    rows = sources.flatten(1)
     if stack:
-        both = [torch.cat(pair) for pair in zip(features, flat, strict=True)]
-        aligned, rest = run(both).tensor_split([features[0].shape[0]])
-    else:
-        aligned, rest = run(features), run(flat)
-    return aligned, rest.unflatten(0, (VIEWS, -1))
+        aligned = torch.arange(sources.shape[2], device=sources.device).expand(len(rows), -1)
+        rows = torch.cat([aligned, rows], dim=1)
+    taken = [x.index_select(0, row) for x, row in zip(features, rows, strict=True)]
+    return [run(taken)] if stack else [run(features), run(taken)]
+
+
+def by_kind(logits: Sequence[Tensor], batch: int) -> tuple[Tensor, Tensor]:
+    """Return the logits of the aligned samples, shape (B, C), and of the mixed ones, shape (V, B, C)."""
+    aligned, mixed = logits[0].tensor_split([batch]) if len(logits) == 1 else logits
+    return aligned, mixed.reshape(VIEWS, -1, mixed.shape[-1])
 
 
 def _has_hooks(module: nn.Module) -> bool:

@@ -18,7 +18,8 @@ from midas_core.adapters.torch.distributed import (
 from midas_core.adapters.torch.head_check import HeadCheck
 from midas_core.adapters.torch.heads import (
     additive_parameters,
-    both_logits,
+    by_kind,
+    fused_logits,
     fusible_heads,
     may_stack,
     unimodal_logits,
@@ -39,15 +40,16 @@ from midas_core.adapters.torch.state import StatefulModule
 from midas_core.adapters.torch.values import check_terms, check_values
 from midas_core.alpha import MidasState
 from midas_core.backends.torch import BACKEND
-from midas_core.kernels.errors import similarities_of
+from midas_core.kernels.eager import similarity
+from midas_core.kernels.linear import additive_logits, stacked_logits
 from midas_core.kernels.plan import Linear, Plan
-from midas_core.kernels.torch import FEW_CLASSES, additive_logits, fused_step, stacked_logits
-from midas_core.misalignment import mix
+from midas_core.kernels.step import linear_step, logits_step
+from midas_core.kernels.ways import Way, choose_way
 from midas_core.missing import zero_missing
 from midas_core.objective import MidasTerms, midas_objective, reduce_terms
 from midas_core.options import MidasOptions, shows_options
 from midas_core.pairs import Pairs, label_ids
-from midas_core.targets import Targets
+from midas_core.targets import Targets, as_targets
 from midas_core.validation import check_flag, check_number, check_shape
 
 
@@ -150,6 +152,8 @@ class MidasLoss(StatefulModule):
     tensor(1)
     """
 
+    _way: Way | None = None
+
     def __init__(
         self,
         *,
@@ -209,10 +213,11 @@ class MidasLoss(StatefulModule):
         return options.multi_label or options.label_smoothing > 0 or options.class_weights is not None
 
     def extra_repr(self) -> str:
-        """Return the options that differ between uses."""
+        """Return the options that differ between uses, and the way that the last step took."""
+        way = "" if self._way is None else f", way='{self._way}'"
         return (
             f"num_classes={self.num_classes}, weight={self.options.weight}, eta={self.options.eta}, "
-            f"warmup_epochs={self.options.warmup_epochs}, variant={self.options.variant!r}"
+            f"warmup_epochs={self.options.warmup_epochs}, variant={self.options.variant!r}{way}"
         )
 
     def forward(
@@ -319,33 +324,37 @@ class MidasLoss(StatefulModule):
         check_widths(self.unimodal_heads, given, self.modalities)
         if self.options.head_input == "concatenated":
             check_head(head, given, self.modalities)
-        additive = additive_parameters(head) if self.options.head_input == "concatenated" else None
-        linear = None
-        if additive is not None:
-            width = sum(x.shape[1] for x in given)
-            check_shape("weight of the head", additive.weight, (self.num_classes, width), "(C, D)")
-            linear = fusible_heads(additive, self.unimodal_heads, given, self.modalities, self.num_classes)
-        compiled = torch.compiler.is_compiling()
+        additive, linear = self._linear_heads(head, given)
         # True, False, or a tensor where the step is recorded.
         warming_up = self._warming_up()
         recorded = isinstance(warming_up, Tensor)
-        if warming_up is True:
+        way = choose_way(
+            warming_up=warming_up is True,
+            linear=linear is not None,
+            by_hand=not (looks or recorded) and self._served_by_hand(present),
+            num_modalities=len(given),
+            batch=len(labels),
+            num_classes=self.num_classes,
+            device=labels.device,
+        )
+        self._way = way
+        if way is Way.WARM_UP:
             terms, state = self._warmup_terms(head, features, given, targets, pairs, present)
-        elif (
-            additive and linear and not (asks_more or looks or compiled or recorded or self.options.reduction == "none")
-        ):
-            terms, state = self._fused_terms(additive, linear, given, labels, pairs)
+        elif way.by_hand:
+            terms, state = self._by_hand(way, head, additive, linear, features, given, targets, pairs, present)
         else:
-            if additive and linear and compiled and self.num_classes <= FEW_CLASSES:
-                logits = stacked_logits(additive, linear, given, pairs.sources)
+            if additive and linear and way is Way.STACKED:
+                own_logits, *fused = stacked_logits(additive, linear, given, pairs.sources)
             else:
-                logits = self._logits(head, additive, features, given, pairs.sources)
-            own_logits, fused, mixed_logits = logits
-            similarities = similarities_of(given, pairs.sources, self.options.similarity)
+                own_logits, fused = self._logits(head, additive, features, given, pairs.sources)
+            similarities = None
+            if self.options.similarity is not None:
+                similarities = similarity(given, pairs.sources, self.options.similarity)
+            aligned, mixed = by_kind(fused, len(labels))
             terms, state, _ = midas_objective(
-                fused,
+                aligned,
                 own_logits,
-                mixed_logits,
+                mixed,
                 targets,
                 pairs,
                 similarities,
@@ -379,31 +388,60 @@ class MidasLoss(StatefulModule):
             "reduce": sum_over_ranks if self._moves and waits_for_others() else None,
         }
 
+    def _linear_heads(
+        self, head: Callable[..., Tensor], given: list[Tensor]
+    ) -> tuple[Linear | None, list[Linear] | None]:
+        """Return the head as a linear one where it is additive, and the unimodal ones where all may be fused."""
+        additive = additive_parameters(head) if self.options.head_input == "concatenated" else None
+        if additive is None:
+            return None, None
+        width = sum(x.shape[1] for x in given)
+        check_shape("weight of the head", additive.weight, (self.num_classes, width), "(C, D)")
+        return additive, fusible_heads(additive, self.unimodal_heads, given, self.modalities, self.num_classes)
+
+    def _served_by_hand(self, present: Tensor | None) -> bool:
+        """Whether the kernels serve the options: the core takes over where losses of single samples are asked for."""
+        options = self.options
+        refused = options.variant == "official" and present is not None
+        return not (options.reduction == "none" or options.multi_label or refused)
+
     def _logits(
         self, head: Callable[..., Tensor], additive: Linear | None, features: Any, given: list[Tensor], sources: Tensor
-    ) -> tuple[list[Tensor], Tensor, Tensor]:
-        """Run every head; return the logits of the unimodal ones, of the aligned and of the mixed samples."""
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Run every head; return the logits of the unimodal ones, and of the fused one: aligned, then mixed."""
         own_logits = unimodal_logits(self.unimodal_heads, given, self.modalities, self.num_classes)
         if additive:
-            return own_logits, *additive_logits(additive, given, sources)
+            return own_logits, list(additive_logits(additive, given, sources))
         run = partial(self._run_head, head, features)
-        mixed = mix(given, sources, backend=BACKEND)
-        return own_logits, *both_logits(run, given, mixed, stack=may_stack(head))
+        return own_logits, fused_logits(run, given, sources, stack=may_stack(head))
 
-    def _fused_terms(
-        self, head: Linear, unimodal_heads: list[Linear], given: list[Tensor], labels: Tensor, pairs: Pairs
+    def _by_hand(
+        self,
+        way: Way,
+        head: Callable[..., Tensor],
+        additive: Linear | None,
+        linear: list[Linear] | None,
+        features: Any,
+        given: list[Tensor],
+        targets: Tensor | Targets,
+        pairs: Pairs,
+        present: Tensor | None,
     ) -> tuple[MidasTerms, MidasState]:
-        state = MidasState(self.alpha, self.step)
         plan = Plan(
-            labels,
-            *pairs,
-            state,
+            as_targets(targets),
+            pairs,
+            MidasState(self.alpha, self.step),
             self._options,
             self.options.similarity,
             self.options.weight,
             self.options.reduction == "mean",
+            present,
         )
-        losses, weights = fused_step(plan, head, unimodal_heads, given)
+        if additive and linear:
+            losses, weights = linear_step(plan, additive, linear, given, way.kernel)
+        else:
+            own_logits, fused = self._logits(head, additive, features, given, pairs.sources)
+            losses, weights = logits_step(plan, own_logits, fused, given, way.kernel)
         means = (weights.alpha, weights.confidence, weights.fused_confidence)
         return MidasTerms(*losses, *means), weights.state
 

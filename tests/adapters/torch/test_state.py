@@ -14,7 +14,7 @@ from torch import nn  # noqa: E402
 
 from midas_core.adapters.torch import MidasLoss, Misalign  # noqa: E402
 from midas_core.backends.torch import BACKEND  # noqa: E402
-from midas_core.kernels.errors import similarity_of  # noqa: E402
+from midas_core.kernels.eager import similarity  # noqa: E402
 from midas_core.targets import label_ids  # noqa: E402
 from tests.adapters.torch.test_loss import CLASSES, WIDTHS, batch, heads, make  # noqa: E402
 from tests.kernels.torch_reference import assert_terms, expected_step  # noqa: E402
@@ -309,7 +309,7 @@ def test_autocast_leaves_the_weights_alone():
     features = (torch.full((4, 512), 20.0), torch.full((4, 512), -20.0))
     sources = BACKEND.xp.asarray([[[0, 1, 2, 3], [1, 2, 3, 0]], [[1, 2, 3, 0], [0, 1, 2, 3]]])
     with torch.autocast("cpu", dtype=torch.float16):
-        found = similarity_of(features, sources, "cosine", BACKEND)
+        found = similarity(features, sources, "cosine")
     torch.testing.assert_close(found, torch.ones(2, 4))
     rows = torch.ones(2, 257)
     with torch.autocast("cpu", dtype=torch.bfloat16):

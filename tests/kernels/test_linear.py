@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from midas_core.kernels.linear import stacked_logits
 from midas_core.kernels.plan import Linear
-from midas_core.kernels.torch import stacked_logits
 
 
 @given(

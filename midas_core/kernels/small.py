@@ -1,0 +1,162 @@
+"""What `midas_core.kernels.eager` does, for small batches on a CPU: there a call costs more than its numbers.
+
+The tensors are looked at as NumPy's arrays, and `midas_core.kernels.numba` loops over them. Values may be looked at:
+they lie in the memory of the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from midas_core import objective
+from midas_core.alpha import MidasState
+from midas_core.backends.numpy import BACKEND as NUMPY
+from midas_core.backends.torch import BACKEND as TORCH
+from midas_core.confidence import in_full_precision
+from midas_core.cross_entropy import label_weights
+from midas_core.kernels import eager
+from midas_core.kernels import numba as loops
+from midas_core.kernels.plan import Losses, Plan, Slopes
+from midas_core.misalignment import VIEWS
+from midas_core.missing import complete_pairs, unimodal_scale
+from midas_core.objective import PairWeights
+from midas_core.targets import Targets
+
+
+class Logs(NamedTuple):
+    """As `midas_core.kernels.eager.Logs`, of NumPy arrays, with what the other functions need.
+
+    Attributes
+    ----------
+    rows : array, shape (M + 1 + V, B, C)
+        Exponentials; ``scales`` makes them probabilities.
+    labels, sources, classes : array, integer
+        Those of the `Plan`.
+    own, mixed : array, shapes (M + 1, B) and (M, V, B)
+    means, scales : array, shape (M + 1 + V, B)
+    """
+
+    rows: Any
+    labels: Any
+    sources: Any
+    classes: Any
+    own: Any
+    mixed: Any
+    means: Any
+    scales: Any
+
+
+class Weights(NamedTuple):
+    """As `midas_core.kernels.eager.Weights`, of NumPy arrays."""
+
+    own: Any
+    mixed: Any
+
+
+def softmax_(plan: Plan, rows: Tensor, parts: Tensor | None) -> Logs:
+    """Turn logits into their exponentials in place; return the logarithms of probabilities that a loss asks for."""
+    logits, labels, sources, classes = (
+        rows.numpy(),
+        plan.labels.numpy(),
+        plan.pairs.sources.numpy(),
+        plan.pairs.classes.numpy(),
+    )
+    count, (size, batch, _) = len(sources), logits.shape
+    if parts is None and plan.present is not None:
+        logits[:count][~plan.present.numpy().T] = 0
+        logits[count + 1 :][~complete_pairs(plan.present.numpy(), sources, backend=NUMPY)] = 0
+    own, mixed = np.empty((count + 1, batch), logits.dtype), np.empty(sources.shape, logits.dtype)
+    means, scales = np.empty((2, size, batch), logits.dtype)
+    loops.lowered_(logits, _array(parts, logits), labels, sources, classes, plan.label_smoothing > 0, own, mixed, means)
+    with np.errstate(all="ignore"):
+        # By vector instructions, which Numba does not use for exponentials.
+        np.exp(logits, out=logits)
+    loops.normalized_(logits, own, mixed, means, scales)
+    return Logs(logits, labels, sources, classes, own, mixed, means, scales)
+
+
+def losses_of(plan: Plan, logs: Logs, features: Sequence[Tensor]) -> tuple[Losses, PairWeights, Weights]:
+    """Return the losses, what weighed the pairs, and what each cross-entropy counts."""
+    sources, mask, count, exact = logs.sources, plan.pairs.mask.numpy(), len(logs.sources), logs.own.dtype
+    weights = np.full(logs.own.shape, plan.scale, exact)
+    by_label: Any = np.empty(0, exact)
+    if plan.present is not None:
+        present = plan.present.numpy()
+        mask = mask & complete_pairs(present, sources, backend=NUMPY)
+        weights[:-1] *= unimodal_scale(present, exact, NUMPY)
+    targets = plan.targets
+    if targets.sample_weight is not None or targets.class_weights is not None:
+        by_label = label_weights(Targets(*map(_to_numpy, targets[:3])), exact, NUMPY)
+        weights *= by_label
+    similarities = _similarities(features, sources, plan.similarity, exact)
+    scales = (plan.scale / VIEWS, plan.label_smoothing, plan.unimodal_factor, plan.weight)
+    found = np.empty(3 + count, exact)
+    given = (logs.own, logs.mixed, logs.means, mask, sources)
+    if plan.options["variant"] == "paper" and plan.options["reduce"] is None:
+        alpha, step = plan.state.alpha.numpy(), int(plan.state.step)
+        soft_weights, after, means = np.empty(sources.shape, exact), np.empty_like(alpha), np.empty((3, count), exact)
+        rule = (similarities, alpha, step == 0, *_alpha_rule(plan.options))
+        moved = loops.weighed_losses_(*given, *rule, weights, by_label, *scales, soft_weights, after, means, found)
+        next_state = MidasState(torch.from_numpy(after), torch.tensor(step + moved))
+        used, own_share, fused_share = map(torch.from_numpy, means)
+        pairs = PairWeights(torch.from_numpy(soft_weights), used, own_share, fused_share, next_state)
+    else:
+        own, mixed, counts, similar = map(torch.from_numpy, (*given[:2], mask, similarities))
+        pairs = objective.weigh_pairs(
+            own[:-1], mixed, counts, plan.pairs.sources, similar, plan.state, **plan.options, backend=TORCH
+        )
+        soft_weights = pairs.soft_weights.contiguous().numpy()
+        loops.losses_alone_(*given, weights, by_label, *scales, soft_weights, found)
+    # 0-d arrays, not numbers.
+    total, aligned, misaligned = (torch.from_numpy(found[k, ...]) for k in range(3))
+    return Losses(total, aligned, torch.from_numpy(found[3:]), misaligned), pairs, Weights(weights, soft_weights)
+
+
+def logits_gradient_(
+    plan: Plan, rows: Tensor, parts: Tensor | None, logs: Logs, weights: Weights, slopes: Slopes
+) -> list[Tensor]:
+    """Turn exponentials into the gradient of the logits in place, and its sums over the batch, as the eager one."""
+    logits, count = logs.rows, len(logs.sources)
+    by_head = np.empty(count + 2, logits.dtype)
+    by_head[:count] = np.asarray(slopes.unimodal).reshape(-1)
+    by_head[count], by_head[count + 1] = float(slopes.aligned), float(slopes.misaligned)
+    sums = np.zeros((count + 1, logits.shape[2]), logits.dtype)
+    at = (logs.labels, logs.sources, logs.classes)
+    loops.gradient_(
+        *(logits, logs.scales, _array(parts, logits), *at, weights.own, weights.mixed, by_head),
+        *(plan.label_smoothing, sums),
+    )
+    return [torch.from_numpy(x) for x in sums]
+
+
+def _array(parts: Tensor | None, like: Any) -> Any:
+    return np.empty((0, 0, 0), like.dtype) if parts is None else parts.numpy()
+
+
+def _alpha_rule(options: dict[str, Any]) -> tuple[float, bool, float]:
+    cap = options["max_alpha"]
+    return float(options["eta"]), options["alpha_update"] == "sign", float("inf") if cap is None else float(cap)
+
+
+def _to_numpy(x: Tensor | None) -> Any:
+    return None if x is None else x.detach().numpy()
+
+
+def _similarities(features: Sequence[Tensor], sources: Any, kind: str | None, dtype: Any) -> Any:
+    if kind is None:
+        # Eq. 8 then weighs by 1.
+        return np.full(sources.shape[1:], -1.0, dtype)
+    if kind != "cosine":
+        return eager.similarity(features, torch.from_numpy(sources), kind).numpy()
+    flat = [in_full_precision(x.detach().flatten(1), backend=TORCH).contiguous() for x in features]
+    if len({x.dtype for x in flat}) > 1:
+        flat = [x.double() for x in flat]
+    arrays = tuple([x.numpy() for x in flat])
+    found = np.empty(sources.shape[1:], arrays[0].dtype)
+    loops.cosines(arrays, sources, found)
+    return found
