@@ -25,15 +25,13 @@ TERMS = ("total", "aligned", "unimodal", "misaligned")
 @pytest.fixture(scope="module", params=["small", "large", "without numba"], autouse=True)
 def size(request):
     """Every test goes all ways: that of small batches, that of large ones, and that where Numba is not installed."""
-    missing = (
-        {"numba": None, "midas_core.kernels.numba": None, "midas_core.kernels.small": None}
-        if request.param == "without numba"
-        else {}
-    )
-    with (
-        mock.patch.object(ways, "SMALL", 0 if request.param == "large" else ways.SMALL),
-        mock.patch.dict(sys.modules, missing),
-    ):
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "large":
+            patch.setattr(ways, "SMALL", 0)
+        if request.param == "without numba":
+            # One by one: a patch of the whole dictionary would forget what Numba imports meanwhile.
+            for name in ("numba", "midas_core.kernels.numba", "midas_core.kernels.small"):
+                patch.setitem(sys.modules, name, None)
         ways.small_kernel.cache_clear()
         assert (ways.small_kernel() is None) == (request.param == "without numba")
         yield request.param
