@@ -109,32 +109,3 @@ def _check_indices(name: str, x: Any, count: int) -> None:
         first = int(outside.argmax()) if outside.any() else -1
     if first >= 0:
         raise ValueError(f"{name}: expected whole numbers in 0 ... {count - 1}, got {x[first]} in sample {first}")
-<<<<<<< HEAD
-
-
-def weigh_pairs(
-    own_log: Any,
-    mixed_log: Any,
-    mask: Any,
-    sources: Any,
-    similarities: Any,
-    state: MidasState,
-    *,
-    backend: Backend,
-    **options: Any,
-) -> PairWeights:
-    """Return what `midas_core.objective.weigh_pairs` does, of all of its arguments."""
-    fast = loops() if backend is NUMPY and options["variant"] == "paper" and options["reduce"] is None else None
-    if fast is None:
-        given = (own_log, mixed_log, mask, sources, similarities, state)
-        return objective.weigh_pairs(*given, **options, backend=backend)
-    if similarities is None:
-        # Eq. 8 then weighs by 1.
-        similarities = np.full(mask.shape, -1.0, own_log.dtype)
-    step, cap = int(state.step), options["max_alpha"]
-    rule = (float(options["eta"]), options["alpha_update"] == "sign", float("inf") if cap is None else float(cap))
-    found = fast.weighed(own_log, mixed_log, mask, sources, similarities, state.alpha, step == 0, *rule)
-    soft_weights, used, means, after, count = found
-    return PairWeights(soft_weights, used, means[0], means[1], MidasState(after, np.asarray(step + (count > 0))))
-=======
->>>>>>> 0bd8531 (Kernels: one function chooses the way, one file knows Numba, every option by hand)
