@@ -131,7 +131,7 @@ def official_gap(
     """Return the weak modality and the gap as the authors' code has them, for two modalities.
 
     The weak modality has the lower mean confidence on the aligned batch. Compared are ratios of means, modality 0 over
-    modality 1: of the unimodal confidences, and of the fused ones, averaged over the two views.
+    modality 1: of the unimodal confidences, and of the fused ones, averaged over the two mixed versions.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ from midas_core.validation import check_choice, check_labels, check_modalities, 
 
 
 class MixedBatch(NamedTuple):
-    """The mixed samples of a batch, N = V B of them, view after view.
+    """The mixed samples of a batch, N = V B of them, version after version.
 
     Attributes
     ----------

@@ -31,7 +31,7 @@ class MidasTerms(NamedTuple):
         Cross-entropy of each unimodal classifier (eq. 9). The total takes their sum,
         the authors' code their mean.
     misaligned : array, shape (B,)
-        Weighted cross-entropy of the mixed samples (eq. 10), the mean over the views; 0 during warm-up and where a
+        Weighted cross-entropy of the mixed samples (eq. 10), the mean over the two versions; 0 during warm-up and where a
         batch offers no partner of another class.
     alpha : array, shape (M,)
         The weights that this step used (section 3.4).
@@ -150,7 +150,7 @@ def midas_objective(
     """Compute the MIDAS objective of a batch.
 
     total_i = CE(z_i, y_i) + sum_m CE(z^m_i, y_i) + weight * L_mis,i (eq. 11), with
-    L_mis,i = -(1 + (s_i + 1) / 2) * sum_m alpha_m c~[m, i] log p~_i[Y[m, i]] (eq. 10), averaged over the views.
+    L_mis,i = -(1 + (s_i + 1) / 2) * sum_m alpha_m c~[m, i] log p~_i[Y[m, i]] (eq. 10), averaged over the versions.
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ TASKS: Mapping[str, TaskInfo] = {
     "scaled-sensors": TaskInfo(
         "the two sensors, the noisy one scaled down by hand", partial(two_sensors, noisy_scale=0.1)
     ),
-    "noisy-views": TaskInfo("two views with the same noise", noisy_views),
+    "noisy-views": TaskInfo("two modalities with the same noise", noisy_views),
     "breast-cancer": TaskInfo("breast cancer in three feature groups", breast_cancer),
     "av-clean": TaskInfo("spoken and written digits, 500 pairs", pairs=500),
     "av-noisy": TaskInfo("spoken and written digits, 2000 pairs, noisy images", pairs=2000, noise=0.5),
