@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from midas_core.cli._common import Failure
+from midas_core.cli._common import failing
+from midas_core.runs.names import printable
 
 
 @click.command()
@@ -15,22 +16,29 @@ from midas_core.cli._common import Failure
     "--output",
     "-o",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The page.  [default: report.html in the folder of the first run]",
+    help="The page.  [default: report.html in the first folder]",
 )
 @click.option("--title", help="Heading of the page.")
-def report(runs: tuple[Path, ...], output: Path | None, title: str | None) -> None:
-    """Say on one page whether a run ignores a modality, and compare others to it.
+@click.option(
+    "--baseline",
+    metavar="NAME",
+    help="The run that the others are compared to.  [default: joint training, or the only one without MIDAS]",
+)
+def report(runs: tuple[Path, ...], output: Path | None, title: str | None, baseline: str | None) -> None:
+    """Say on one page whether a run ignores a modality, and what others change about it.
 
-    RUN is a run folder, as RunLogger and midas demo write it. To compare MIDAS to joint training, name joint training
-    first. The page needs no network and can be mailed.
+    RUN is a run folder, as RunLogger and midas demo write it, or a folder of run folders. Several seeds of a method are
+    taken together. The page needs no network and can be mailed.
     """
-    from midas_core.report import headlines, write_report
+    from midas_core.backends import require
     from midas_core.runs import RunError
 
-    try:
-        path = write_report(runs, output or runs[0] / "report.html", title=title)
-        for line in headlines(runs):
-            click.echo(line)
-    except (RunError, ImportError, OSError) as error:
-        raise Failure(str(error)) from error
-    click.echo(f"Report: {path}")
+    with failing(ImportError, RunError, OSError):
+        for module, package in (("jinja2", "Jinja2"), ("matplotlib", "Matplotlib"), ("sklearn", "scikit-learn")):
+            require(module, package, "report")
+        from midas_core.report.page import report_with_headlines
+
+        path, lines = report_with_headlines(runs, output or runs[0] / "report.html", title=title, baseline=baseline)
+        for line in lines:
+            click.echo(printable(line, 2000))
+        click.echo(f"Report: {printable(str(path), 2000)}")

@@ -8,7 +8,7 @@ from typing import Any
 from midas_core.demo.results import TaskResults
 from midas_core.demo.runner import REPORTED
 from midas_core.demo.training import MethodRun
-from midas_core.report import headlines, write_report
+from midas_core.report.page import report_with_headlines
 from midas_core.runs import RunLogger
 
 
@@ -41,8 +41,8 @@ def report_task(result: TaskResults, folder: Path, framework: str) -> tuple[Path
         folders.append(target)
     seeds = len({run.seed for run in result.runs})
     title = f"{result.name}: {result.title} (seed {seed}, one of {seeds})" if seeds > 1 else None
-    page = write_report(folders, folder / "report.html", title=title or f"{result.name}: {result.title} (one seed)")
-    return page, headlines(folders)
+    title = title or f"{result.name}: {result.title} (one seed)"
+    return report_with_headlines(folders, folder / "report.html", title=title, baseline="joint")
 
 
 def _write(run: MethodRun, result: TaskResults, folder: Path, framework: str, reference: dict[str, float]) -> None:

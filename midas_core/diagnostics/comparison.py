@@ -76,8 +76,8 @@ def compare(before: Diagnosis, after: Diagnosis, *, names: tuple[str, str] = ("b
     size = min(before.kept, after.kept)
     findings = tuple(_findings(before, after, size))
     if size >= FEW:
-        for found, name in ((before, names[0]), (after, names[1])):
-            if diverged(found) or at_chance(found):
+        for each, name in ((before, names[0]), (after, names[1])):
+            if diverged(each) or at_chance(each):
                 text = f"{name} is at chance: there is nothing to compare."
                 return Comparison("unclear", text, findings=findings)
     found = verdict(before)

@@ -320,7 +320,7 @@ def _names_of(criterion: Any, unimodal_heads: Any) -> Sequence[str] | None:
     return list(unimodal_heads.keys()) if hasattr(unimodal_heads, "keys") else None
 
 
-def _macro_f1(truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> float:
+def _macro_f1(truth: NDArray[Any], predicted: NDArray[Any]) -> float:
     """Return the mean F1 of the classes that occur, in labels or predictions; -1 is no prediction."""
     from sklearn.metrics import f1_score
 

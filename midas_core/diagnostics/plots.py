@@ -1,8 +1,9 @@
-"""Figures of diagnoses and of training: each is a Matplotlib figure of its own, small enough for a phone."""
+"""Figures of diagnoses and of training: each is a Matplotlib figure by itself, small enough for a phone."""
 
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -12,6 +13,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from midas_core.diagnostics.arrays import Floats
 from midas_core.diagnostics.results import Diagnosis
 from midas_core.runs import Run
 
@@ -105,28 +107,45 @@ def plot_confidence(diagnosis: Diagnosis) -> Figure:
     return figure
 
 
-def plot_similarity(diagnosis: Diagnosis) -> Figure:
-    """Draw how alike the features are that take each other's place in misaligned samples (the paper's figure 6)."""
+def plot_similarity(diagnosis: Diagnosis, *, beside: Sequence[Diagnosis] = ()) -> Figure:
+    """Draw how alike the features are that take each other's place in misaligned samples (the paper's figure 6).
+
+    Parameters
+    ----------
+    diagnosis : Diagnosis
+    beside : sequence of Diagnosis
+        Those that are drawn beside it, so that all have the same axes.
+
+    Returns
+    -------
+    Figure
+    """
+    # After a ReLU no cosine is negative.
+    shown = [_shares(scores.similarity) for found in (diagnosis, *beside) for scores in found.modalities]
+    known = [x for x in shown if x.size]
+    lowest = -1.0 if any(x[: len(x) // 2].any() for x in known) else 0.0
+    highest = max((x.max() for x in known), default=0.0)
     with style():
         figure, axis = _figure(2.1)
-        lowest = 0.0
         for m, scores in enumerate(diagnosis.modalities):
-            counts = np.asarray(scores.similarity, dtype=np.float64)
-            if counts.sum():
-                if counts[: len(counts) // 2].any():
-                    lowest = -1.0
-                edges = np.linspace(-1, 1, len(counts) + 1)
-                shares = 100 * counts / counts.sum()
+            shares = _shares(scores.similarity)
+            if shares.size:
+                edges = np.linspace(-1, 1, len(shares) + 1)
                 axis.stairs(shares, edges, fill=True, color=_color(m), alpha=0.22)
                 axis.stairs(shares, edges, color=_color(m), linewidth=1.4)
-        # After a ReLU no cosine is negative.
         axis.set_xlim(lowest, 1)
+        axis.set_ylim(0, 1.05 * highest or 1)
         axis.set_xticks(np.linspace(lowest, 1, 5))
         axis.set_xlabel("cosine similarity")
         axis.set_ylabel("samples (%)")
         _finish(axis)
         _legend(axis, [(name, _color(m), "s") for m, name in enumerate(diagnosis.names)])
     return figure
+
+
+def _shares(histogram: Sequence[int]) -> Floats:
+    counts = np.asarray(histogram, dtype=np.float64)
+    return 100 * counts / counts.sum() if counts.sum() else np.zeros(0)
 
 
 def plot_reliability(diagnosis: Diagnosis) -> Figure:
@@ -146,65 +165,79 @@ def plot_reliability(diagnosis: Diagnosis) -> Figure:
     return figure
 
 
-def plot_training(run: Run) -> Figure | None:
-    """Draw aligned and misaligned accuracy over training; None where neither was logged."""
-    curves = [
-        ("aligned", _series(run, "accuracy"), PLAIN, "-"),
-        ("misaligned", _series(run, "misaligned_accuracy"), MODALITIES[3], "-"),
-    ]
-    return _curves(curves, "accuracy (%)", 100)
+def plot_history(
+    runs: Mapping[str, Sequence[Run]], lines: Mapping[str, str], *, label: str, share: bool = True
+) -> Figure | None:
+    """Draw metrics over training, those of all runs over each other: a colour for each run.
 
+    Parameters
+    ----------
+    runs : dict by title of sequences of Run
+        Several seeds of a method are drawn as their mean, with one standard deviation around it.
+    lines : dict by metric of str
+        Which metrics, by their names in the run folder without ``val_``, and how each is drawn: "-" or "--". What was
+        measured on validation data goes before training data.
+    label : str
+        Of the vertical axis.
+    share : bool
+        Whether the values are shares, drawn in percent from 0 to 100.
 
-def plot_confidence_history(run: Run) -> Figure | None:
-    """Draw the normalised confidence of each modality over training (the paper's figures 4 and 5).
-
-    Solid is the fused classifier, dashed the unimodal ones. None where neither was logged.
+    Returns
+    -------
+    Figure or None
+        None where none of the metrics was logged.
     """
     curves = []
-    for m, name in enumerate(run.modalities):
-        curves.append((name, _series(run, f"fused_confidence_{name}"), _color(m), "-"))
-        curves.append((name, _series(run, f"confidence_{name}"), _color(m), "--"))
-    lines = [("fused", MUTED, "-"), ("unimodal", MUTED, "--")]
-    names = [(name, _color(m), "s") for m, name in enumerate(run.modalities)]
-    return _curves(curves, "share (%)", 100, legend=[*names, *lines])
+    for i, (title, several) in enumerate(runs.items()):
+        for name, line in lines.items():
+            x, mean, sd = _over_seeds([_series(run, name) for run in several])
+            if len(x):
+                curves.append((title, _run_color(i), line, x, mean, sd))
+    if not curves:
+        return None
+    factor = 100 if share else 1
+    with style():
+        figure, axis = _figure(2.3)
+        for _, color, line, x, mean, sd in curves:
+            step = max(1, math.ceil(len(x) / POINTS))
+            marker = "o" if len(x) == 1 else None
+            x, mean, sd = x[::step], factor * mean[::step], factor * sd[::step]
+            axis.plot(x, mean, line, color=color, linewidth=1.6, marker=marker)
+            if sd.any():
+                axis.fill_between(x, mean - sd, mean + sd, color=color, alpha=0.15, linewidth=0)
+        axis.set_xlabel("epoch")
+        axis.set_ylabel(label)
+        if share:
+            axis.set_ylim(0, 103)
+        else:
+            axis.set_ylim(min(0.98, axis.get_ylim()[0]), max(1.1, axis.get_ylim()[1]))
+        _finish(axis)
+        _legend(axis, list({title: (title, color, "-") for title, color, *_ in curves}.values()))
+    return figure
 
 
-def plot_alpha(run: Run) -> Figure | None:
-    """Draw the weight of each modality over training (the paper's figure 5); None where it was not logged."""
-    curves = [(name, _series(run, f"alpha_{name}"), _color(m), "-") for m, name in enumerate(run.modalities)]
-    return _curves(curves, "alpha", 1)
+Series = tuple[Sequence[float], Sequence[float]]
 
 
-def _series(run: Run, name: str) -> tuple[list[float], list[float]]:
+def _series(run: Run, name: str) -> Series:
     """Return a metric on validation data, or else on training data."""
     found = run.series(f"val_{name}")
     return found if found[0] else run.series(name)
 
 
-Curve = tuple[str, tuple[list[float], list[float]], str, str]
-
-
-def _curves(
-    curves: Sequence[Curve], label: str, factor: float, legend: Sequence[tuple[str, str, str]] | None = None
-) -> Figure | None:
-    known = [curve for curve in curves if curve[1][0]]
+def _over_seeds(several: Sequence[Series]) -> tuple[Floats, Floats, Floats]:
+    """Return positions, means and standard deviations; where the positions differ, only those that all share."""
+    known = [dict(zip(*each, strict=True)) for each in several if each[0]]
     if not known:
-        return None
-    with style():
-        figure, axis = _figure(2.3)
-        for _, (x, y), color, line in known:
-            step = max(1, math.ceil(len(x) / POINTS))
-            marker = "o" if len(x) == 1 else None
-            axis.plot(x[::step], factor * np.asarray(y[::step]), line, color=color, linewidth=1.6, marker=marker)
-        axis.set_xlabel("epoch")
-        axis.set_ylabel(label)
-        if factor == 100:
-            axis.set_ylim(0, 103)
-        else:
-            axis.set_ylim(min(0.98, axis.get_ylim()[0]), max(1.1, axis.get_ylim()[1]))
-        _finish(axis)
-        _legend(axis, legend or [(name, color, line) for name, _, color, line in known])
-    return figure
+        return np.zeros(0), np.zeros(0), np.zeros(0)
+    x = [position for position in known[0] if all(position in each for each in known)]
+    values = np.array([[each[position] for position in x] for each in known], dtype=np.float64)
+    return np.array(x, dtype=np.float64), values.mean(axis=0), values.std(axis=0)
+
+
+def _run_color(i: int) -> str:
+    """Return the colour of a run: the first, to which the others are compared, is grey."""
+    return PLAIN if i == 0 else MODALITIES[(i + 2) % len(MODALITIES)]
 
 
 def _figure(height: float) -> tuple[Figure, Axes]:
@@ -238,7 +271,7 @@ def _line(axis: Axes, value: float, name: str, color: str, line: str) -> None:
 
 
 def _rows(axis: Axes, names: Sequence[str]) -> None:
-    axis.set_yticks(range(len(names)), [_short(name) for name in names])
+    axis.set_yticks(range(len(names)), [_wrapped(name) for name in names])
     axis.set_ylim(len(names) - 0.5, -0.5)
     axis.tick_params(axis="y", length=0, labelcolor=INK)
 
@@ -263,7 +296,7 @@ def _legend(axis: Axes, entries: Sequence[tuple[str, str, str]]) -> None:
     handles = []
     for name, color, kind in entries:
         options = {"marker": "s", "linestyle": "none"} if kind == "s" else {"linestyle": kind}
-        handles.append(Line2D([], [], color=color, label=_short(name), **options))  # type: ignore[arg-type]
+        handles.append(Line2D([], [], color=color, label=_wrapped(name), **options))  # type: ignore[arg-type]
     figure = axis.figure
     assert figure is not None
     columns = 2 if len(handles) != 3 else 3
@@ -272,5 +305,9 @@ def _legend(axis: Axes, entries: Sequence[tuple[str, str, str]]) -> None:
     )
 
 
-def _short(name: str, most: int = 20) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"
+def _wrapped(name: str, width: int = 20, lines: int = 3) -> str:
+    """Return a name over several lines; of one that is longer still, both ends, where names differ."""
+    most = width * lines
+    if len(name) > most:
+        name = f"{name[: most // 2]}…{name[1 - most // 2 :]}"
+    return "\n".join(textwrap.wrap(name, width) or [name])

@@ -1,29 +1,18 @@
-"""What the page shows of a run: the verdict, tables, figures and their descriptions."""
+"""What the page says of each run: diagnosis, verdict and comparison, seeds taken together, the baseline first."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import stdev
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from midas_core.diagnostics import Comparison, Diagnosis, Verdict, compare, verdict
+from midas_core.diagnostics.average import average
 from midas_core.diagnostics.judgement import WORST_FIRST
-from midas_core.diagnostics.plots import (
-    plot_accuracy,
-    plot_alpha,
-    plot_confidence,
-    plot_confidence_history,
-    plot_reliability,
-    plot_similarity,
-    plot_training,
-    plot_use,
-)
-from midas_core.diagnostics.wording import listed, percent
-from midas_core.report.svg import inline_svg
-from midas_core.runs import Run
+from midas_core.runs import Run, RunError
+from midas_core.runs.names import printable
 
 SPLITS = ("test", "validation")
 """What is shown where a run has diagnostics of several splits: the first of these, or else any."""
@@ -44,61 +33,47 @@ MARKS = {"good": "✓", "warn": "!", "bad": "✗", "none": "?"}
 
 
 @dataclass
-class Picture:
-    """One figure of one run.
-
-    Attributes
-    ----------
-    run : str
-        Its name; empty where it shows all of them.
-    svg : str
-    """
-
-    run: str
-    svg: str
-
-
-@dataclass
-class Section:
-    """Figures of one kind, a picture for each run.
-
-    Attributes
-    ----------
-    title, text : str
-    pictures : list of Picture
-    """
-
-    title: str
-    text: str
-    pictures: list[Picture] = field(default_factory=list)
-
-
-@dataclass
 class RunContent:
-    """What is shown of one run.
+    """What is shown of one run, or of the runs of one method with several seeds.
 
     Attributes
     ----------
     name : str
         Unique in the page.
-    run : Run
+    runs : list of Run
+        One for each seed.
     split : str
         Of the diagnosis.
+    diagnoses : list of Diagnosis
+        Of those runs that have one.
     diagnosis, verdict, comparison
-        None where there is nothing to make them of.
+        Of the mean over the seeds. None where there is nothing to make them of.
     problems : list of str
     lines : list of str
-        What changed since the first run, and what to do that was not said of an earlier one.
+        What changed since the baseline, and what to do that was not said of an earlier run.
     """
 
     name: str
-    run: Run
+    runs: list[Run]
     split: str = ""
+    diagnoses: list[Diagnosis] = field(default_factory=list)
     diagnosis: Diagnosis | None = None
     verdict: Verdict | None = None
     comparison: Comparison | None = None
     problems: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
+
+    @property
+    def run(self) -> Run:
+        """The first of the runs."""
+        return self.runs[0]
+
+    def spread(self, key: str) -> str:
+        """Return the standard deviation of a number of the diagnosis over the seeds, as a table shows it."""
+        values = [getattr(each, key) for each in self.diagnoses]
+        if len(values) < 2 or any(x is None for x in values):
+            return ""
+        return f" ± {100 * stdev(values):.1f}"
 
     @property
     def headline(self) -> str:
@@ -131,20 +106,45 @@ class RunContent:
 
 
 def trained_with_midas(run: Run) -> bool:
-    """Return whether a run says that MIDAS trained it: by its method, or by its logging alpha."""
+    """Return whether MIDAS trained a run: by what its criterion said, or its method, or its logging alpha."""
+    said = [found["midas"] for found in run.diagnostics.values() if isinstance(found.get("midas"), bool)]
     method = run.config.get("method")
+    if said:
+        return bool(said[0])
     if method is not None:
         return "midas" in str(method).lower()
     return any(key.startswith("alpha_") for row in run.metrics for key in row)
 
 
-def gather(runs: Sequence[Run]) -> list[RunContent]:
-    """Return what is shown of each run; the others are compared to the first."""
-    names = _unique([run.name for run in runs])
-    found = [RunContent(name, run, problems=list(run.problems)) for name, run in zip(names, runs, strict=True)]
+def gather(runs: Sequence[Run], *, baseline: str | None = None, ask: bool = False) -> list[RunContent]:
+    """Return what is shown of the runs: the baseline first, the others compared to it.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        Those of one method that differ in ``config["seed"]`` alone become one.
+    baseline : str, optional
+        The name of the run that the others are compared to. None takes joint training, or the only run that MIDAS did
+        not train, or else the first.
+    ask : bool
+        Whether the first is not taken: where nothing tells, that is an error.
+
+    Returns
+    -------
+    list of RunContent
+
+    Raises
+    ------
+    midas_core.runs.RunError
+        If there is no such baseline, or it has to be named.
+    """
+    groups = _by_method(runs)
+    names = _unique([group[0].name if len(group) == 1 else _title(group) for group in groups])
+    found = [RunContent(name, list(group)) for name, group in zip(names, groups, strict=True)]
     for content in found:
         _diagnose(content)
-    first = found[0]
+    first = _baseline(found, baseline, ask)
+    found = [first, *(content for content in found if content is not first)]
     for content in found[1:]:
         if first.diagnosis is None or content.diagnosis is None:
             continue
@@ -165,84 +165,39 @@ def gather(runs: Sequence[Run]) -> list[RunContent]:
     return found
 
 
-def sections(contents: Sequence[RunContent]) -> list[Section]:
-    """Return the figures, in the order of the page; without those that there is nothing to draw of."""
-    diagnosed = [(i, c, c.diagnosis) for i, c in enumerate(contents) if c.diagnosis is not None]
-    found = []
-    use = Section(
-        "What reaches the decision",
-        "Dot: accuracy of the fused model with this modality alone, the others absent. Ring: what is within its reach, "
-        "the best of a linear probe on its features, its unimodal head and a model trained on it alone. A long line "
-        "between them means that the model does not use what it has.",
-    )
-    use.pictures = [_picture(f"use{i}", c.name, plot_use(d), _use_text(d)) for i, c, d in diagnosed]
-    found.append(use)
-    if diagnosed:
-        both = Section(
-            "Aligned and misaligned samples",
-            "Aligned: the right class comes first. Misaligned: each modality comes from a sample of another class, and "
-            "all the true classes are among the top predictions, as many as there are modalities.",
-        )
-        figure = plot_accuracy({c.name: d for _, c, d in diagnosed})
-        both.pictures = [_picture("accuracy", "", figure, _accuracy_text(diagnosed))]
-        found.append(both)
-        sure = Section(
-            "Whom the model follows",
-            "On misaligned samples: the mean probability that the fused model gives to the class of each modality.",
-        )
-        sure.pictures = [
-            _picture(f"sure{i}", c.name, plot_confidence(d), _confidence_text(d)) for i, c, d in diagnosed if d.pairs
-        ]
-        found.append(sure)
-    curves: list[tuple[str, str, Callable[[Run], Figure | None], str, str]] = [
-        (
-            "Accuracy over training",
-            "On validation data, where it was logged.",
-            plot_training,
-            "training",
-            "Aligned and misaligned accuracy over the epochs",
-        ),
-        (
-            "Confidence over training",
-            "The share of each modality in the confidence on misaligned samples: solid that of the fused classifier, "
-            "dashed that of the unimodal ones. Where solid lies below dashed, the fused model trusts it less than "
-            "it deserves.",
-            plot_confidence_history,
-            "shares",
-            "Normalised confidence of each modality over the epochs",
-        ),
-        (
-            "Alpha over training",
-            "The weight that MIDAS gives to the weak modality; 1 for the others.",
-            plot_alpha,
-            "alpha",
-            "Alpha of each modality over the epochs",
-        ),
-    ]
-    for title, text, plot, key, alt in curves:
-        section = Section(title, text)
-        for i, c in enumerate(contents):
-            figure_or_none = plot(c.run)
-            if figure_or_none is not None:
-                section.pictures.append(_picture(f"{key}{i}", c.name, figure_or_none, f"{alt}. {_last(c.run, key)}"))
-        found.append(section)
-    if diagnosed:
-        alike = Section(
-            "Similarity of exchanged features",
-            "Cosine similarity of the features that take each other's place in misaligned samples. MIDAS gives more "
-            "weight to the similar ones.",
-        )
-        alike.pictures = [
-            _picture(f"alike{i}", c.name, plot_similarity(d), _similarity_text(d))
-            for i, c, d in diagnosed
-            if any(x.similarity for x in d.modalities)
-        ]
-        calibration = Section("Calibration", "How often the model is right against how sure it is.")
-        calibration.pictures = [
-            _picture(f"calibration{i}", c.name, plot_reliability(d), _calibration_text(d)) for i, c, d in diagnosed
-        ]
-        found += [alike, calibration]
-    return [section for section in found if section.pictures]
+def _by_method(runs: Sequence[Run]) -> list[list[Run]]:
+    """Return the runs, those of a method with several seeds together, in the order in which they come."""
+    groups: dict[Any, list[Run]] = {}
+    for i, run in enumerate(runs):
+        method, seed = run.config.get("method"), run.config.get("seed")
+        key: Any = (str(method), str(run.config.get("data")), run.modalities)
+        known = groups.get(key, [])
+        if method is None or seed is None or str(seed) in [str(each.config["seed"]) for each in known]:
+            key = i  # by itself
+        groups.setdefault(key, []).append(run)
+    return list(groups.values())
+
+
+def _title(group: Sequence[Run]) -> str:
+    return printable(f"{group[0].config['method']} ({len(group)} seeds)")
+
+
+def _baseline(found: Sequence[RunContent], name: str | None, ask: bool) -> RunContent:
+    """Return the run that the others are compared to."""
+    names = ", ".join(content.name for content in found)
+    if name is not None:
+        named = [content for content in found if name in (content.name, *(run.name for run in content.runs))]
+        if not named:
+            raise RunError(f"baseline: expected one of {names}, got {name!r}")
+        return named[0]
+    joint = [x for x in found if "joint" in (str(x.run.config.get("method")).lower(), x.run.name.lower())]
+    others = [x for x in found if not trained_with_midas(x.run)]
+    for candidates in (joint, others):
+        if len(candidates) == 1:
+            return candidates[0]
+    if ask and len(found) > 1:
+        raise RunError(f"which run are the others to be compared to? Name it with --baseline, one of {names}")
+    return found[0]
 
 
 def number(value: Any, digits: int = 1) -> str:
@@ -253,17 +208,27 @@ def number(value: Any, digits: int = 1) -> str:
 
 
 def _diagnose(content: RunContent) -> None:
-    known = content.run.diagnostics
-    order = [*(x for x in SPLITS if x in known), *(x for x in known if x not in SPLITS)]
-    for split in order:
-        try:
-            content.diagnosis = Diagnosis.from_dict(known[split])
-        except ValueError as error:
-            content.problems.append(f"diagnostics of {split} could not be read: {error}")
-            continue
-        content.split = split
+    """Read the diagnoses of the runs, those of one split, and judge their mean."""
+    for run in content.runs:
+        prefix = f"{run.name}: " if len(content.runs) > 1 else ""
+        content.problems += [f"{prefix}{problem}" for problem in run.problems]
+        known = run.diagnostics
+        order = [*(x for x in SPLITS if x in known), *(x for x in known if x not in SPLITS)]
+        for split in [x for x in order if content.split in ("", x)]:
+            try:
+                content.diagnoses.append(Diagnosis.from_dict(known[split]))
+            except ValueError as error:
+                content.problems.append(f"{prefix}diagnostics of {printable(split)} could not be read: {error}")
+                continue
+            content.split = split
+            break
+    same = [each for each in content.diagnoses if each.names == content.diagnoses[0].names]
+    if len(same) < len(content.diagnoses):
+        content.problems.append("the diagnoses of some seeds are of other modalities: left out")
+    content.diagnoses = same
+    if same:
+        content.diagnosis = average(same)
         content.verdict = verdict(content.diagnosis, trained_with_midas=trained_with_midas(content.run))
-        return
 
 
 def _unique(names: Sequence[str]) -> list[str]:
@@ -275,47 +240,3 @@ def _unique(names: Sequence[str]) -> list[str]:
             candidate = f"{name} ({count})"
         found.append(candidate)
     return found
-
-
-def _picture(key: str, run: str, figure: Figure, description: str) -> Picture:
-    return Picture(run, inline_svg(figure, key, description))
-
-
-def _use_text(d: Diagnosis) -> str:
-    parts = [f"{x.name} alone {percent(x.accuracy_alone)}, within reach {percent(x.available)}" for x in d.modalities]
-    return f"Accuracy: {'; '.join(parts)}; fused model {percent(d.accuracy)}, chance {percent(d.chance)}."
-
-
-def _accuracy_text(diagnosed: Sequence[tuple[int, RunContent, Diagnosis]]) -> str:
-    parts = [
-        f"{c.name}: aligned {percent(d.accuracy)}, misaligned {percent(d.misaligned_accuracy)}" for _, c, d in diagnosed
-    ]
-    return f"Accuracy of {'; '.join(parts)}."
-
-
-def _confidence_text(d: Diagnosis) -> str:
-    parts = [f"{x.name} {percent(x.pair_confidence)}" for x in d.modalities]
-    return f"Mean probability of the class of {listed(parts)} on misaligned samples."
-
-
-def _similarity_text(d: Diagnosis) -> str:
-    parts = [f"{x.name} {x.similarity_mean:.2f}" for x in d.modalities if x.similarity_mean is not None]
-    return f"Histogram of cosine similarities; mean of {listed(parts)}."
-
-
-def _calibration_text(d: Diagnosis) -> str:
-    return f"Reliability diagram; expected calibration error {100 * d.calibration_error:.1f} %."
-
-
-def _last(run: Run, kind: str) -> str:
-    keys = {
-        "training": ["accuracy", "misaligned_accuracy"],
-        "shares": [f"{k}_{m}" for m in run.modalities for k in ("fused_confidence", "confidence")],
-        "alpha": [f"alpha_{m}" for m in run.modalities],
-    }[kind]
-    parts = []
-    for key in keys:
-        values = (run.series(f"val_{key}") if run.series(f"val_{key}")[0] else run.series(key))[1]
-        if values:
-            parts.append(f"{key.replace('_', ' ')} {values[-1]:.2f}")
-    return f"At the end: {', '.join(parts)}."

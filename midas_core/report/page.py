@@ -5,23 +5,31 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from midas_core import __version__
 from midas_core.backends import require
 from midas_core.runs import Run, read_run
+from midas_core.runs.files import check_writable, write_whole
+from midas_core.runs.find import find_runs
+
+if TYPE_CHECKING:
+    from midas_core.report.content import RunContent
 
 PathLike = str | os.PathLike[str]
 
 
-def render_report(runs: Sequence[Run | PathLike], *, title: str | None = None) -> str:
+def render_report(runs: Sequence[Run | PathLike], *, title: str | None = None, baseline: str | None = None) -> str:
     """Return the report of one run, or of several beside each other, as HTML.
 
     Parameters
     ----------
     runs : sequence of Run or path
-        The others are compared to the first.
+        Run folders, or folders of run folders. Runs of one method that differ in ``config["seed"]`` become one.
     title : str, optional
+    baseline : str, optional
+        The name of the run that the others are compared to. None takes joint training, or the only run that MIDAS did
+        not train, or else the first that was named.
 
     Returns
     -------
@@ -31,18 +39,86 @@ def render_report(runs: Sequence[Run | PathLike], *, title: str | None = None) -
     Raises
     ------
     midas_core.runs.RunError
-        If a folder holds no run.
+        If a folder holds no run, there is no such baseline, or a folder of runs does not tell which one it is.
     ValueError
         If there are no runs.
     """
-    jinja2 = require("jinja2", "Jinja2", "report")
+    return _page(_contents(runs, baseline), title)
+
+
+def headlines(runs: Sequence[Run | PathLike], *, baseline: str | None = None) -> list[str]:
+    """Return the answer for each run in one line: its name, and the verdict or what changed since the baseline.
+
+    Parameters
+    ----------
+    runs, baseline
+        As for `render_report`.
+
+    Returns
+    -------
+    list of str
+    """
+    return _lines(_contents(runs, baseline))
+
+
+def write_report(
+    runs: Sequence[Run | PathLike], path: PathLike, *, title: str | None = None, baseline: str | None = None
+) -> Path:
+    """Write the report of one run or several into a file; see `render_report`.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, before anything is drawn.
+    """
+    return report_with_headlines(runs, path, title=title, baseline=baseline)[0]
+
+
+def report_with_headlines(
+    runs: Sequence[Run | PathLike], path: PathLike, *, title: str | None = None, baseline: str | None = None
+) -> tuple[Path, list[str]]:
+    """Write the report, and return the file and the headlines; see `write_report` and `headlines`."""
+    file = Path(path)
+    check_writable(file)
+    contents = _contents(runs, baseline)
+    write_whole(file, _page(contents, title).encode("utf-8", "replace"))
+    return file, _lines(contents)
+
+
+def _contents(runs: Sequence[Run | PathLike], baseline: str | None) -> list[RunContent]:
     require("matplotlib", "Matplotlib", "report")
-    from midas_core.diagnostics.wording import listed
-    from midas_core.report.content import gather, number, sections
+    from midas_core.report.content import gather
 
     if not runs:
         raise ValueError("runs: expected at least one run")
-    contents = gather([run if isinstance(run, Run) else read_run(run) for run in runs])
+    found: list[Run] = []
+    searched = False
+    for run in runs:
+        if isinstance(run, Run):
+            found.append(run)
+            continue
+        folders = find_runs(run)
+        searched = searched or folders != [Path(run)]
+        found += [read_run(folder) for folder in folders]
+    # Of runs that were found, not named, none is the first.
+    return gather(found, baseline=baseline, ask=searched)
+
+
+def _lines(contents: Sequence[RunContent]) -> list[str]:
+    return [f"{content.name}: {content.headline}" for content in contents]
+
+
+def _page(contents: Sequence[RunContent], title: str | None) -> str:
+    jinja2 = require("jinja2", "Jinja2", "report")
+    from midas_core.diagnostics.wording import listed
+    from midas_core.report.content import number
+    from midas_core.report.sections import sections
+
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("midas_core.report", "."),
         autoescape=True,
@@ -61,38 +137,3 @@ def render_report(runs: Sequence[Run | PathLike], *, title: str | None = None) -
         version=__version__,
     )
     return str(page)
-
-
-def headlines(runs: Sequence[Run | PathLike]) -> list[str]:
-    """Return the answer for each run in one line: its name, and the verdict or what changed since the first run.
-
-    Parameters
-    ----------
-    runs : sequence of Run or path
-
-    Returns
-    -------
-    list of str
-    """
-    require("matplotlib", "Matplotlib", "report")
-    from midas_core.report.content import gather
-
-    return [
-        f"{content.name}: {content.headline}"
-        for content in gather([run if isinstance(run, Run) else read_run(run) for run in runs])
-    ]
-
-
-def write_report(runs: Sequence[Run | PathLike], path: PathLike, *, title: str | None = None) -> Path:
-    """Write the report of one run or several into a file; see `render_report`.
-
-    Returns
-    -------
-    Path
-        The file.
-    """
-    page = render_report(runs, title=title)
-    file = Path(path)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(page, encoding="utf-8")
-    return file

@@ -35,21 +35,28 @@ def inline_svg(figure: Figure, name: str, description: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
-    # Of the ids only those that are referred to are kept, and a hundredth of a point is fine enough.
+    # Of the ids only those that are referred to are kept.
     used = set(re.findall(r'(?:url\(|xlink:href=")#([^")]+)', svg))
-    svg = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", svg)
-    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
-    svg = re.sub(r'xlink:href="#([^"]+)"', rf'href="#{name}-\1"', svg)
-    svg = re.sub(r"(\d\.\d\d)\d+", r"\1", svg)
-    for color, variable in VARIABLES.items():
-        svg = svg.replace(color, f"var(--{variable})")
-    # The page has a font of its own, and one rule for all lines.
-    svg = re.sub(r"font: ([\d.]+px) [^;\"]+", r"font-size: \1", svg)
-    svg = re.sub(r"font-family: [^;\"]+;? ?", "", svg)
+    # In the tags alone: what stands between them is text, names of runs among it.
+    svg = re.sub(r"<[^>]+>", lambda tag: _for_the_page(tag[0], name, used), svg)
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"\s*\n\s*", " ", svg)
-    svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg)
     size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
     assert size is not None
     head = f'<svg viewBox="0 0 {size[1]} {size[2]}" role="img" aria-label="{escape(description, quote=True)}">'
     return head + svg[svg.index(">") + 1 :].strip()
+
+
+def _for_the_page(tag: str, name: str, used: set[str]) -> str:
+    """Return a tag with ids, colours and fonts as the page has them."""
+    tag = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", tag)
+    tag = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", tag)
+    tag = re.sub(r'xlink:href="#([^"]+)"', rf'href="#{name}-\1"', tag)
+    # A hundredth of a point is fine enough.
+    tag = re.sub(r"(\d\.\d\d)\d+", r"\1", tag)
+    for color, variable in VARIABLES.items():
+        tag = tag.replace(color, f"var(--{variable})")
+    # The page has a font of its own, and one rule for all lines.
+    tag = re.sub(r"font: ([\d.]+px) [^;\"]+", r"font-size: \1", tag)
+    tag = re.sub(r"font-family: [^;\"]+;? ?", "", tag)
+    return re.sub(r' xmlns(:xlink)?="[^"]*"', "", tag)

@@ -4,7 +4,10 @@ import copy
 import json
 import re
 import shutil
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 
@@ -13,10 +16,12 @@ import pytest
 from click.testing import CliRunner
 
 from midas_core.cli.main import main
-from midas_core.diagnostics import diagnose
+from midas_core.diagnostics import Diagnosis, diagnose
+from midas_core.diagnostics.plots import plot_similarity
 from midas_core.report import headlines, render_report, write_report
-from midas_core.report.content import gather
-from midas_core.runs import RunError, RunLogger, read_run
+from midas_core.report.content import gather, trained_with_midas
+from midas_core.runs import RunError, RunLogger, find, read_run
+from midas_core.runs.find import find_runs
 
 NAMES = ["audio", "image"]
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -55,13 +60,13 @@ class Page(HTMLParser):
         return " ".join(self.all("body")[0][1].split())
 
 
-def write_run(folder, *, ignore=True, finish=True, names=NAMES, **options):
+def write_run(folder, *, ignore=True, finish=True, names=NAMES, config=None, seed=0, **options):
     """Write a run whose model listens to the second modality only, or to both."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     labels = np.arange(300) % 5
     views = [np.eye(5)[labels] + 0.3 * rng.normal(size=(300, 5)) for _ in names]
     weights = [(0.0 if ignore and m == 0 else 1.0) * np.eye(5) for m in range(len(names))]
-    log = RunLogger(folder, modalities=names, config={"method": "joint" if ignore else "MIDAS"}, **options)
+    log = RunLogger(folder, modalities=names, config=config or {"method": "joint" if ignore else "MIDAS"}, **options)
     for epoch in range(3):
         log.log(epoch=epoch, loss=1.0, val_accuracy=0.5, val_misaligned_accuracy=0.2, alpha=[1.0 + epoch] * len(names))
         shares = [1 / len(names)] * len(names)
@@ -212,6 +217,196 @@ def test_runs_of_other_modalities_are_not_compared(tmp_path, runs):
 def test_runs_of_the_same_name_are_told_apart(runs):
     run = read_run(runs[0])
     assert [content.name for content in gather([run, run, run])] == ["joint", "joint (2)", "joint (3)"]
+
+
+def test_joint_training_is_the_baseline_wherever_it_stands(runs):
+    joint, midas = map(read_run, runs)
+    for given in ([joint, midas], [midas, joint]):
+        contents = gather(given)
+        assert [content.name for content in contents] == ["joint", "midas"]
+        assert contents[0].comparison is None
+        assert contents[1].comparison.status == "repaired"
+    assert [c.name for c in gather([joint, midas], baseline="midas")] == ["midas", "joint"]
+    with pytest.raises(RunError, match="baseline: expected one of joint, midas, got 'x'"):
+        gather([joint, midas], baseline="x")
+
+
+def test_the_only_run_without_midas_is_the_baseline(runs):
+    joint, midas = map(read_run, runs)
+    plain = replace(joint, name="late", config={"method": "late"})
+    assert gather([midas, plain])[0].name == "late"
+    other = replace(plain, name="dropout", config={"method": "dropout"})
+    assert gather([midas, plain, other])[0].name == "midas"  # as named
+    with pytest.raises(RunError, match="Name it with --baseline, one of midas, late, dropout"):
+        gather([midas, plain, other], ask=True)
+
+
+def test_the_criterion_says_whether_midas_trained(runs):
+    joint = read_run(runs[0])
+    assert not trained_with_midas(joint)
+    told = replace(joint, diagnostics={"validation": {**joint.diagnostics["validation"], "midas": True}})
+    assert trained_with_midas(told)
+    assert "twice the weight" in str(gather([told])[0].verdict)
+    silent = replace(joint, config={})
+    assert trained_with_midas(silent)  # it logs alpha
+    assert not trained_with_midas(replace(silent, metrics=()))
+    midas = read_run(runs[1])
+    denied = replace(midas, diagnostics={"validation": {**midas.diagnostics["validation"], "midas": False}})
+    assert not trained_with_midas(denied)
+
+
+def test_a_folder_of_runs(tmp_path, runs):
+    for name, folder in zip(("z-joint", "a-midas"), runs, strict=True):
+        shutil.copytree(folder, tmp_path / "runs" / "deeper" / name)
+    (tmp_path / "runs" / ".hidden").mkdir()
+    (tmp_path / "runs" / "loop").symlink_to(tmp_path / "runs")
+    result = CliRunner().invoke(main, ["report", str(tmp_path / "runs")])
+    assert result.exit_code == 0, result.output
+    assert result.output.splitlines()[0].startswith("joint: The model largely ignores audio")
+    assert result.output.splitlines()[1].startswith("midas: midas repairs the use of audio")
+    assert (tmp_path / "runs" / "report.html").exists()
+    with pytest.raises(RunError, match="or a folder of such folders, found none"):
+        find_runs(tmp_path / "runs" / ".hidden")
+
+
+def test_folders_that_are_large_end_with_a_message(tmp_path, monkeypatch):
+    for i in range(5):
+        RunLogger(tmp_path / f"run{i}", modalities=NAMES).close()
+    monkeypatch.setattr(find, "MOST_RUNS", 4)
+    with pytest.raises(RunError, match="at most 4 runs, found 5"):
+        find_runs(tmp_path)
+    monkeypatch.setattr(find, "MOST_FOLDERS", 3)
+    with pytest.raises(RunError, match="more than 3 folders"):
+        find_runs(tmp_path)
+    monkeypatch.undo()
+    deep = tmp_path / "deep" / "1" / "2" / "3" / "4"
+    RunLogger(deep, modalities=NAMES).close()
+    with pytest.raises(RunError, match="found none"):
+        find_runs(tmp_path / "deep")
+
+
+def test_several_seeds_of_a_method_are_one(tmp_path):
+    for method, ignore in (("joint", True), ("MIDAS", False)):
+        for seed in (0, 1):
+            write_run(tmp_path / f"{method}{seed}", ignore=ignore, seed=seed, config={"method": method, "seed": seed})
+    contents = gather([read_run(folder) for folder in sorted(tmp_path.iterdir())])
+    assert [content.name for content in contents] == ["joint (2 seeds)", "MIDAS (2 seeds)"]
+    first = contents[0]
+    accuracies = [each.accuracy for each in first.diagnoses]
+    assert first.diagnosis.accuracy == pytest.approx(np.mean(accuracies))
+    assert accuracies[0] != accuracies[1]
+    assert first.diagnosis.kept == 300
+    assert first.spread("accuracy") == f" ± {100 * np.std(accuracies, ddof=1):.1f}"
+    text = Page(render_report([tmp_path])).text
+    assert f"{100 * np.mean(accuracies):.1f} ± " in text
+    assert "MIDAS (2 seeds) repairs the use of audio" in text
+    assert "joint0" in text
+    # The same seed twice is no other seed.
+    again = write_run(tmp_path / "again", config={"method": "joint", "seed": 0})
+    assert len(gather([read_run(again), read_run(tmp_path / "joint0"), read_run(tmp_path / "joint1")])) == 2
+
+
+def test_curves_of_one_quantity_lie_over_each_other(page):
+    for title, pictures in (("Accuracy over training", 2), ("Confidence over training", 2), ("Alpha over training", 2)):
+        section = page[page.index(f">{title}</h2>") :]
+        section = section[: section.index("</section>")]
+        assert section.count("<figure") == pictures
+        for svg in re.findall(r"<svg.*?</svg>", section, flags=re.DOTALL):
+            assert ">joint<" in svg
+            assert ">midas<" in svg
+
+
+def test_pictures_side_by_side_have_the_same_axes(runs):
+    one, other = (Diagnosis.from_dict(read_run(run).diagnostics["validation"]) for run in runs)
+    narrow = replace(
+        one, modalities=tuple(replace(x, similarity=(0,) * 39 + (sum(x.similarity),)) for x in one.modalities)
+    )
+    axes = [
+        figure.axes[0] for figure in (plot_similarity(narrow, beside=[other]), plot_similarity(other, beside=[narrow]))
+    ]
+    assert axes[0].get_xlim() == axes[1].get_xlim() == (-1, 1)
+    assert axes[0].get_ylim() == axes[1].get_ylim() == (0, 105)
+
+
+def test_names_of_runs_are_not_cut_in_figures(tmp_path, runs):
+    names = ["lr=0.0001", "lr=0.00001", "MIDAS with a long name, weight=5, lr=0.00012345"]
+    text = render_report([replace(read_run(runs[0]), name=name) for name in names])
+    drawn = "".join(re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL))
+    words = {word for text in re.findall(r"<text[^>]*>(.*?)</text>", drawn) for word in text.split()}
+    assert {word for name in names for word in name.split()} <= words
+    # Coordinates are still rounded to a hundredth.
+    tags = re.sub(r'aria-label="[^"]*"', "", "".join(re.findall(r"<[^>]+>", drawn)))
+    assert not re.search(r"\d\.\d{3}", tags)
+
+
+def test_hostile_runs_end_in_a_page_or_a_message(tmp_path, runs):
+    folder = tmp_path / "run"
+    shutil.copytree(runs[0], folder)
+    whole = json.loads((folder / "diagnostics.json").read_text())
+    absurd = [float("inf"), float("nan"), -1, -(10**400), 10**400, 10**17, 1e308, 0.5, True, "7"]
+    for key in ("kept", "samples", "pairs", "accuracy", "chance", "calibration_error"):
+        for value in absurd:
+            content = copy.deepcopy(whole)
+            content["validation"][key] = value
+            (folder / "diagnostics.json").write_text(json.dumps(content))
+            (content,) = gather([read_run(folder)])
+            assert content.headline
+    for value in absurd:
+        content = copy.deepcopy(whole)
+        content["validation"]["reliability"][0]["count"] = value
+        content["validation"]["modalities"][0]["similarity"][0] = value
+        (folder / "diagnostics.json").write_text(json.dumps(content))
+        render_report([folder])
+
+
+def test_the_page_takes_the_place_of_no_link(tmp_path, runs):
+    folder = tmp_path / "run"
+    shutil.copytree(runs[0], folder)
+    target = tmp_path / "precious"
+    target.write_text("precious")
+    (folder / "report.html").symlink_to(target)
+    result = CliRunner().invoke(main, ["report", str(folder)])
+    assert result.exit_code == 2
+    assert "expected a file, got a symbolic link" in result.output
+    assert target.read_text() == "precious"
+
+
+def test_escapes_do_not_reach_the_terminal(tmp_path, runs):
+    folder = tmp_path / "a\x1b[31m"
+    shutil.copytree(runs[0], folder)
+    content = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**content, "name": "a\x1b]0;x\x07", "modalities": ["\x1b[2J", "b"]}))
+    result = CliRunner().invoke(main, ["report", str(folder)])
+    assert "\x1b" not in result.output
+    assert result.exit_code == 0
+    result = CliRunner().invoke(main, ["report", str(tmp_path / "no\x1b[31m")])
+    assert result.exit_code == 2
+    assert "\x1b" not in result.output
+
+
+def test_a_closed_pipe_ends_quietly(tmp_path, runs):
+    code = "from midas_core.cli.main import main; main(prog_name='midas')"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "report", *map(str, runs), "-o", str(tmp_path / "page.html")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.wait()
+    process.stderr.close()
+    assert (tmp_path / "page.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "package"), [("jinja2", "Jinja2"), ("matplotlib", "Matplotlib"), ("sklearn", "scikit-learn")]
+)
+def test_a_missing_package_says_what_to_install(monkeypatch, module, package):
+    monkeypatch.setitem(sys.modules, module, None)
+    result = CliRunner().invoke(main, ["report", "nowhere"])
+    assert result.exit_code == 2
+    assert f"{package} is not installed: pip install 'midas-multimodal[report]'" in result.output
 
 
 def test_write_report(tmp_path):
