@@ -107,11 +107,11 @@ class StatefulModule(Watched, RandomModule):
         # Without gradients nothing is learned: a validation in train mode, or the first pass of a checkpointed block.
         return self.training and torch.is_grad_enabled()
 
-    def _warn_without_epoch(self, stacklevel: int) -> None:
+    @torch.compiler.assume_constant_result
+    def _warn_without_epoch(self, stacklevel: int) -> bool:
+        """Warn once where nobody says which epoch it is. In a traced step this runs while it is traced."""
         if self._epoch_known or not self.training or self.options.warmup_epochs == 0:
-            return
-        if torch.compiler.is_compiling():
-            return
+            return True
         self._epoch_known = True
         if self._epoch_now() == 0:
             warnings.warn(
@@ -119,6 +119,7 @@ class StatefulModule(Watched, RandomModule):
                 "unimodal one. Call criterion.set_epoch(epoch) at the start of every epoch.",
                 stacklevel=stacklevel,
             )
+        return True
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # .half() is meant for parameters: alpha moves in steps of eta and keeps its digits, where the device has them.
