@@ -91,6 +91,9 @@ TOYS = {
     "one scaled down": Toy((View(1.0), View(1.0, scale=0.1))),
     "strong one scaled down": Toy((View(0.7), View(1.4, scale=0.05))),
     "wide, the strong one scaled down": Toy((View(0.7, noise=200), View(1.4, scale=0.1)), samples=300),
+    "wide, the strong one a little scaled down": Toy((View(0.7, noise=200), View(1.4, scale=0.3)), samples=300),
+    "very wide and strong": Toy((View(0.7, noise=500), View(1.6)), samples=200),
+    "very wide, the other scaled down": Toy((View(1.0, noise=500), View(1.2, scale=0.2)), samples=300),
     "simple and clusters": Toy((View(0.8), View(2.0, clusters=4))),
 }
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 BACKENDS = ("numpy", "array_api_strict", "torch", "jax", "tensorflow", "cupy")
 DEVICES = ("cpu", "gpu")
 COLUMNS = ("backend", "device", "property", "agrees", "largest error", "examples", "seconds")
+WIDTHS = {"backend": 16, "device": 10, "property": 18, "agrees": 9, "largest error": 7, "examples": 8, "seconds": 7}
+NARROW = 90
+"""Columns of a terminal, below which the table goes without backend and device."""
 PACKAGES = ("numpy", "array-api-compat", "array-api-strict", "torch", "jax", "tensorflow", "tensorflow-cpu", "cupy")
 QUICK, THOROUGH = 100, 200
 
@@ -126,13 +129,13 @@ def _try_backends(
             if strict:
                 raise
             results.append(PropertyResult(backend, "", "", None, None, 0, 0.0, str(error)))
-            console.print(_table_of(results[-1:]))
+            console.print(_table_of(results[-1:], console.width))
             continue
         for place in places:
             framework = load_framework(backend, place)
             with console.status(f"{backend} on {place}"):
                 found = list(verify_backend(framework, properties=properties, **options))
-            console.print(_table_of(found))
+            console.print(_table_of(found, console.width))
             console.print(f"{backend} on {place}: {sum(each.seconds for each in found):.0f} s\n", highlight=False)
             results += found
     for failed in (each for each in results if each.agrees is False):
@@ -157,23 +160,34 @@ def _command_of(result: PropertyResult, options: dict[str, int]) -> str:
     )
 
 
-def _table_of(results: Sequence[PropertyResult]) -> Table:
-    """Return a row for each result."""
+def _table_of(results: Sequence[PropertyResult], width: int) -> Table:
+    """Return a row for each result of one device; where it is narrow, backend and device stand above."""
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=None, pad_edge=False)
-    for column in COLUMNS:
+    where = ("backend", "device")
+    narrow = width < NARROW
+    title = " on ".join(filter(None, (results[0].backend, results[0].device)))
+    table = Table(box=None, pad_edge=False, title=title if narrow else None, title_justify="left", title_style="bold")
+    for column in COLUMNS[len(where) :] if narrow else COLUMNS:
         # Fixed widths, so that the tables of all backends stand in line.
-        width = {"backend": 16, "device": 10, "property": 18}.get(column)
+        least = WIDTHS.get(column)
         right = column in ("largest error", "examples", "seconds")
-        table.add_column(column, justify="right" if right else "left", min_width=width, no_wrap=width is not None)
-    table.add_column("")
+        table.add_column(column, justify="right" if right else "left", min_width=least, no_wrap=not right)
+    if not narrow:
+        table.add_column("")
     for each in results:
         agrees = {True: "yes", False: "NO", None: "not tried"}[each.agrees]
         numbers = [_number(each.error), str(each.examples), f"{each.seconds:.1f}", ""]
         cells = ["", "", "", each.message] if each.agrees is None else numbers
+        cells = cells[:3] if narrow else cells
         style = {True: "green", False: "bold red", None: "dim"}[each.agrees]
-        table.add_row(each.backend, each.device, each.property, agrees, *cells, style=style)
+        place = [] if narrow else [each.backend, each.device]
+        table.add_row(*place, each.property, agrees, *cells, style=style)
+    if narrow:
+        # There is no room for a column of them.
+        table.caption = Text("\n".join(f"{x.property or x.backend}: {x.message}" for x in results if x.agrees is None))
+        table.caption_justify = "left"
     return table
 
 

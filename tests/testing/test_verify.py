@@ -46,6 +46,25 @@ def test_table_and_json(tmp_path):
     assert re.search(r"numpy on cpu: \d+ s", result.output)
 
 
+def test_a_narrow_terminal_shows_every_column_whole(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    output = CliRunner().invoke(main, ["verify", "--backend", "numpy", "--examples", "1"]).output
+    assert "…" not in output
+    assert max(map(len, output.splitlines())) <= 60
+    for words in (
+        "numpy on cpu",
+        "property",
+        "agrees",
+        "examples",
+        "seconds",
+        "finite differences",
+        "yes",
+        "not tried",
+    ):
+        assert words in output
+    assert "autograd: numpy has no autograd" in " ".join(output.split())
+
+
 def test_what_disagrees_ends_with_status_one_and_the_command_that_shows_it_again(monkeypatch):
     monkeypatch.setattr("midas_core.testing.oracle.hard_sample_weight", lambda s: 2.0)
     result = run("--backend", "numpy", "--property", "losses", "--examples", 20, "--seed", 7)
