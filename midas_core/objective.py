@@ -31,8 +31,8 @@ class MidasTerms(NamedTuple):
         Cross-entropy of each unimodal classifier (eq. 9). The total takes their sum,
         the authors' code their mean.
     misaligned : array, shape (B,)
-        Weighted cross-entropy of the mixed samples (eq. 10), the mean over the two versions; 0 during warm-up and where a
-        batch offers no partner of another class.
+        Weighted cross-entropy of the mixed samples (eq. 10), the mean over the two versions; 0 during warm-up and
+        where a batch offers no partner of another class.
     alpha : array, shape (M,)
         The weights that this step used (section 3.4).
     confidence : array, shape (M,)
