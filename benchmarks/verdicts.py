@@ -136,7 +136,7 @@ def measure(toy: Toy, seed: int) -> dict[str, Any]:
     methods = {method.key: method for method in FUSED}
 
     def trained(key: str, strength: float) -> tuple[Any, float]:
-        network, run = train(task, methods[key], seed, Hyperparameters(3e-3, strength, epochs, BATCH))
+        network, run = train(task, methods[key], seed, Hyperparameters(3e-3, strength, epochs, BATCH), points=20)
         return network, run.validation_accuracy
 
     joint, _ = trained("joint", 1.0)

@@ -141,6 +141,7 @@ def train(
     hyperparameters: Hyperparameters,
     *,
     report: Callable[[int], None] = lambda epochs: None,
+    points: int = POINTS,
 ) -> tuple[Network, MethodRun]:
     """Train one method with one seed, and go back to the checkpoint with the best validation accuracy.
 
@@ -155,6 +156,8 @@ def train(
     hyperparameters : Hyperparameters
     report : callable
         Told, now and then, how many epochs have been done since the last time.
+    points : int
+        About how many measurements are taken, of which the best chooses the checkpoint.
 
     Returns
     -------
@@ -177,7 +180,7 @@ def train(
     run = MethodRun(method.key, seed, hyperparameters, seconds=0.0)
     trained = nn.ModuleList([network, criterion])
     best: dict[str, Tensor] = {}
-    every = spacing(epochs)
+    every = spacing(epochs, points)
     total, steps, since, start = torch.zeros(()), 0, 0, time.process_time()
     for epoch in range(epochs):
         for batch in torch.randperm(len(labels), generator=order).split(batch_size):
@@ -204,9 +207,9 @@ def train(
     return network.eval(), run
 
 
-def spacing(epochs: int) -> int:
+def spacing(epochs: int, points: int = POINTS) -> int:
     """Return the epochs from one measurement to the next."""
-    return max(1, epochs // POINTS)
+    return max(1, epochs // points)
 
 
 class Measure:

@@ -230,6 +230,22 @@ def test_f1_of_the_batches_is_their_weighted_mean():
     assert found.macro_f1 == pytest.approx(2 / 3)
 
 
+def test_f1_is_that_of_scikit_learn():
+    from sklearn.metrics import f1_score
+
+    rng = np.random.default_rng(0)
+    labels = rng.integers(4, size=50)
+    logits = rng.normal(size=(50, 6))
+    found = diagnose(lambda x: x[:, :6], [logits, logits], labels, num_classes=6, probe=False)
+    assert found.macro_f1 == pytest.approx(f1_score(labels, logits.argmax(axis=1), average="macro", zero_division=0))
+
+
+def test_chance_is_the_share_of_the_most_frequent_class():
+    labels = np.array([2] * 6 + [0] * 3 + [1])
+    found = diagnose(lambda x: x[:, :3], [np.eye(3)[labels]] * 2, labels, num_classes=3, probe=False)
+    assert found.chance == 0.6
+
+
 def test_absent_modalities():
     labels = np.arange(40) % 4
     ones = np.eye(4)[labels]
