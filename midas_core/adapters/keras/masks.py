@@ -14,8 +14,16 @@ ops = keras.ops
 class _Read(keras.layers.Layer):  # type: ignore[misc]
     """Keras gives a mask to whoever asks for it in a call."""
 
+    def __init__(self) -> None:
+        super().__init__(autocast=False)
+        self.supports_masking = True
+        self.built = True
+
     def call(self, x: Array, mask: Array | None = None) -> Array | None:
         return mask
+
+    def compute_mask(self, x: Array, previous: Any) -> None:
+        return None
 
 
 class _Attach(keras.layers.Layer):  # type: ignore[misc]
@@ -35,7 +43,7 @@ class _Attach(keras.layers.Layer):  # type: ignore[misc]
 
 def mask_of(feature: Array) -> Array | None:
     """Return the mask of a feature, shape (B, T), or None. A feature of two axes has no steps to mask."""
-    return None if len(feature.shape) < 3 else _Read(autocast=False)(feature)
+    return None if len(feature.shape) < 3 else _Read()(feature)
 
 
 def with_mask(feature: Array, mask: Array | None) -> Array:

@@ -1,0 +1,95 @@
+"""Masks of token sequences go wherever the features go: padding never counts."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from midas_core.adapters.keras import MidasLoss, MidasModel, Misalign
+from midas_core.adapters.keras.masks import mask_of
+from tests.adapters.keras.loops import BACKEND, CLASSES, array, compiled, value
+
+RNG = np.random.default_rng(0)
+LABELS = np.arange(9) % CLASSES
+TOKENS = RNG.integers(1, 7, size=(9, 4))
+TOKENS[::2, 2:] = 0
+AUDIO = RNG.normal(size=(9, 4, 3)).astype("float32")
+
+
+def padded(more):
+    return {"text": np.pad(TOKENS, ((0, 0), (0, more))), "audio": AUDIO}
+
+
+class Pooled(keras.layers.Layer):
+    """A head of one sequence, or of several by name: the mean of each over what is no padding."""
+
+    def __init__(self):
+        super().__init__()
+        self.supports_masking = True
+        self.pool, self.dense = keras.layers.GlobalAveragePooling1D(), keras.layers.Dense(CLASSES)
+
+    def call(self, features):
+        pooled = [self.pool(x) for x in keras.tree.flatten(features)]
+        return self.dense(keras.ops.concatenate(pooled, axis=1))
+
+    def compute_mask(self, features, previous=None):
+        return None
+
+
+def make_model(kind):
+    text = keras.layers.Embedding(7, 3, mask_zero=True)
+    encoders = {"text": text, "audio": keras.layers.Dense(3)}
+    heads = {name: Pooled() for name in encoders}
+    return MidasModel(encoders, CLASSES, head=Pooled(), head_input=kind, unimodal_heads=heads)
+
+
+@pytest.mark.parametrize("kind", ["separate", "concatenated"])
+@pytest.mark.parametrize("present", [False, True])
+def test_padding_changes_nothing(kind, present):
+    """The similarity of whole sequences would see their length: without it the loss does not."""
+    losses, predictions = [], []
+    for more in (0, 5):
+        keras.utils.set_random_seed(1)
+        model = compiled(make_model(kind), loss=MidasLoss(similarity=None, seed=2))
+        x = padded(more)
+        if present:
+            x["present"] = np.arange(18).reshape(9, 2) % 5 != 0
+        predictions.append(model.predict(x, verbose=0))
+        losses.append(model.test_on_batch(x, LABELS))
+    np.testing.assert_allclose(predictions[1], predictions[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
+
+
+def test_padding_changes_nothing_in_the_augmentation():
+    means = []
+    for more in (0, 5):
+        embedding = keras.layers.Embedding(7, 3, mask_zero=True, embeddings_initializer="ones")
+        embedding.build()
+        embedding.embeddings.assign(np.arange(21).reshape(7, 3))
+
+        x = padded(more)
+
+        def run(embedding=embedding, x=x):
+            layer = Misalign(num_classes=CLASSES, seed=3)
+            out = layer({"text": embedding(x["text"]), "audio": x["audio"], "labels": LABELS}, training=True)
+            return keras.layers.GlobalAveragePooling1D()(out["text"])
+
+        means.append(value(run))
+    np.testing.assert_allclose(means[1], means[0], rtol=1e-5)
+
+
+def test_a_feature_of_two_axes_has_no_mask():
+    assert mask_of(keras.ops.ones((2, 3))) is None
+    embedded = keras.layers.Embedding(7, 3, mask_zero=True)(TOKENS)
+    np.testing.assert_array_equal(array(mask_of(embedded)), TOKENS != 0)
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="other backends know every shape")
+def test_batches_of_unknown_length():
+    import tensorflow as tf
+
+    x = padded(0)
+    data = tf.data.Dataset.from_tensor_slices((x, LABELS)).padded_batch(4)
+    model = compiled(make_model("separate"), run_eagerly=False)
+    assert np.isfinite(model.fit(data, verbose=0).history["loss"]).all()
