@@ -1,12 +1,16 @@
-"""The options of the loss: each checked once, with one wording."""
+"""The options of the loss: each written and checked once, with one wording, in both adapters."""
 
 from __future__ import annotations
 
+import ast
+import re
 from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import midas_core
 from midas_core.options import MAX_SEED, MidasOptions, check_seed, read_class_weights, shows_options
 
 DEFAULTS = {
@@ -139,3 +143,50 @@ def test_shown_as_attributes_that_check():
         holder.weight = -1
     assert Holder.weight.__doc__ == "Option ``weight``."
     assert not hasattr(holder, "variant")
+
+
+PACKAGE = Path(midas_core.__file__).parent
+ADAPTERS = ("torch", "keras")
+OWN = {"torch": {"check"}, "keras": set()}
+"""Options that one adapter alone has."""
+
+
+def read_class(path: Path, name: str) -> ast.ClassDef:
+    found = [x for x in ast.parse(path.read_text()).body if isinstance(x, ast.ClassDef) and x.name == name]
+    return found[0]
+
+
+def loss_of(adapter: str) -> ast.ClassDef:
+    # Read, not imported: Keras takes one backend in a process.
+    return read_class(PACKAGE / "adapters" / adapter / "loss.py", "MidasLoss")
+
+
+def signature(node: ast.ClassDef) -> dict[str, object]:
+    (init,) = [x for x in node.body if isinstance(x, ast.FunctionDef) and x.name == "__init__"]
+    arguments, defaults = init.args.kwonlyargs, init.args.kw_defaults
+    return {a.arg: ... if d is None else ast.literal_eval(d) for a, d in zip(arguments, defaults, strict=True)}
+
+
+def texts(node: ast.ClassDef, section: str) -> dict[str, str]:
+    """Return what the docstring says of each entry of a section, on one line."""
+    doc = ast.get_docstring(node) or ""
+    part = re.split(r"^\w[\w ]*\n-+\n", doc.partition(f"{section}\n{'-' * len(section)}\n")[2], flags=re.MULTILINE)[0]
+    entries = re.findall(r"^(\w+) : .*\n((?: {4}.*\n?|\n)*)", part, flags=re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_every_option_with_its_default(adapter):
+    found = signature(loss_of(adapter))
+    beside = {"num_classes", "feature_dims", "unimodal_heads"}
+    assert {name: x for name, x in found.items() if name not in beside | OWN[adapter]} == DEFAULTS
+    assert [name for name in found if name in DEFAULTS] == list(DEFAULTS), "one order"
+    assert beside | OWN[adapter] <= set(found)
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_every_option_says_the_same(adapter):
+    said = texts(loss_of(adapter), "Parameters")
+    for name, text in texts(read_class(PACKAGE / "options.py", "MidasOptions"), "Attributes").items():
+        assert said[name].startswith(text.removesuffix(".")), name
+    assert set(said) >= set(DEFAULTS) | OWN[adapter]

@@ -39,7 +39,7 @@ ALLOWED = {
     "keras/logs.py TermLogs.update_state": "averages for the log",
     "keras/misalign.py Misalign.call": "the user's sample weights times those of the core",
     "keras/misalign.py Misalign.compute_output_shape.doubled": "a shape",
-    "keras/model.py MidasModel.compute_loss": "reduction over replicas",
+    "keras/training.py Trained.compute_loss": "reduction over replicas",
     "keras/state.py _read": "a copy of a variable",
     "recorder.py Recorder.keep": "a path",
     "torch/loss.py MidasLoss._warmup_terms": "a gradient of zero for the head, which a distributed wrapper waits for",

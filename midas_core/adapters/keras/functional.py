@@ -81,8 +81,8 @@ def split_functional(model: Any, features: Any, head: str | None) -> Parts:
     except ValueError as error:
         raise ValueError(
             f"features: expected layers through which everything reaches the head, got {[x.name for x in found]}; the "
-            "head also depends on another part of the model: an input that skips the features, or a mask that is made "
-            "of an input and used behind the features (let it travel with them, as that of Embedding(mask_zero=True))"
+            "head also depends on another part of the model: an input that skips the features, or the mask of a "
+            "sequence, used behind them (take for the feature the layer that pools the sequence)"
         ) from error
     packed: Any = found
     if modalities.names is not None:

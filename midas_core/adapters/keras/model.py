@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from midas_core.adapters.keras.backend import BACKEND, keras, replicas
-from midas_core.adapters.keras.baselines import JointLoss, drop_modalities
-from midas_core.adapters.keras.epochs import EpochCounter, RunsFirst, warn_about_warmup
-from midas_core.adapters.keras.forward_pass import Pass, in_step, is_in_step, keep_pass, kept_pass
+from midas_core.adapters.keras.backend import BACKEND, keras
+from midas_core.adapters.keras.baselines import drop_modalities
+from midas_core.adapters.keras.forward_pass import Pass, is_in_step, keep_pass
 from midas_core.adapters.keras.functional import split_functional
 from midas_core.adapters.keras.heads import (
     FusedHead,
@@ -19,31 +18,23 @@ from midas_core.adapters.keras.heads import (
     check_width,
     head_precision,
 )
-from midas_core.adapters.keras.inputs import (
-    check_label_values,
-    presence,
-    read_labels,
-    split_present,
-    zero_missing_inputs,
-)
+from midas_core.adapters.keras.inputs import presence, split_present, zero_missing_inputs
 from midas_core.adapters.keras.logs import TermLogs
-from midas_core.adapters.keras.loss import MidasLoss
 from midas_core.adapters.keras.masks import with_masks_of
 from midas_core.adapters.keras.state import StateLayer
-from midas_core.adapters.keras.step import check_features, step_terms
+from midas_core.adapters.keras.training import Trained
 from midas_core.backends import Array
 from midas_core.missing import zero_missing
 from midas_core.modalities import Modalities
-from midas_core.objective import reduce_terms
 from midas_core.options import HEAD_INPUTS
-from midas_core.validation import check_choice, check_flag, check_number
+from midas_core.validation import check_choice, check_number
 
 ops = keras.ops
 Layer = keras.layers.Layer
 
 
 @keras.saving.register_keras_serializable(package="midas_core")
-class MidasModel(keras.Model):  # type: ignore[misc]
+class MidasModel(Trained):
     """A multimodal classifier: encoders, a fused head, and a unimodal head for each modality.
 
     ``compile`` takes a `MidasLoss`, or a `JointLoss` to compare with; everything else is as on any Keras model.
@@ -294,143 +285,6 @@ class MidasModel(keras.Model):  # type: ignore[misc]
             check_logits(f"unimodal head of {title}", logits, self.num_classes)
         self._fused(training=False)(features)
 
-    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, *, log_terms: bool = False, **kwargs: Any) -> None:
-        """Configure the model for training; the arguments are those of ``keras.Model.compile``.
-
-        Parameters
-        ----------
-        optimizer : str or keras.optimizers.Optimizer
-        loss : MidasLoss or JointLoss
-        log_terms : bool
-            Whether the logs show each loss term, alpha and the confidences too, not ``loss`` and the metrics alone.
-        **kwargs
-            ``metrics``, ``weighted_metrics``, ``jit_compile`` and so on.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If the loss is another one or does not fit the model.
-        """
-        if not isinstance(loss, (MidasLoss, JointLoss)):
-            got = repr(loss) if loss is None or isinstance(loss, str) else type(loss).__name__
-            raise TypeError(f"loss: expected a MidasLoss or a JointLoss, got {got}")
-        loss.check_fits(self.num_classes, self.modalities.count, self.head_input, self.probabilities)
-        if kwargs.get("loss_weights") is not None:
-            raise ValueError("loss_weights: expected None; the weight of the misaligned loss is MidasLoss(weight=...)")
-        for name in ("metrics", "weighted_metrics"):
-            given = kwargs.get(name)
-            if isinstance(given, Mapping) and len(given) == 1:  # There is one output, whatever it is called.
-                kwargs[name] = next(iter(given.values()))
-        super().compile(optimizer=optimizer, loss=None, **kwargs)
-        # Past the tracking of layers: the loss holds options, and a model that is built takes no more layers.
-        object.__setattr__(self, "loss", loss)
-        self.terms.shown = check_flag("log_terms", log_terms)
-        self.midas_state.start(loss.options.initial_alpha, loss.options.seed)
-
-    def get_compile_config(self) -> dict[str, Any]:
-        """Return what `compile_from_config` needs."""
-        config: dict[str, Any] = super().get_compile_config()
-        if config:
-            config |= {"loss": keras.saving.serialize_keras_object(self.loss), "log_terms": self.terms.shown}
-        return config
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile as the saved model was."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.optimizer is not None and self.built:
-            self.optimizer.build(self.trainable_variables)
-
-    def fit(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int | None = None,
-        epochs: int = 1,
-        verbose: Any = "auto",
-        callbacks: Any = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Train the model and count the epochs; the arguments are those of ``keras.Model.fit``."""
-        validation = kwargs.get("validation_data")
-        if isinstance(validation, (list, tuple)) and len(validation) > 1:
-            kwargs["validation_data"] = (validation[0], self._seen(validation[1]), *validation[2:])
-        state, whole = self.midas_state, isinstance(callbacks, keras.callbacks.CallbackList)
-        given = callbacks.callbacks if whole else keras.tree.flatten(callbacks or [])
-        if self.compiled:
-            warn_about_warmup(given, self.loss.options.warmup_epochs - state.get_epoch())
-        counted = any(isinstance(callback, EpochCounter) for callback in given)
-        # A stable sort: what runs first, then the others in their order.
-        ordered = sorted([*([] if counted else [EpochCounter()]), *given], key=lambda x: not isinstance(x, RunsFirst))
-        if whole:
-            ordered[0].set_model(self)
-            callbacks.callbacks[:] = ordered
-        state.epoch_known = True
-        return super().fit(x, self._seen(y), batch_size, epochs, verbose, callbacks if whole else ordered, **kwargs)
-
-    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Return the loss, the full one also during warm-up, and the metrics; as ``keras.Model.evaluate``."""
-        return super().evaluate(x, self._seen(y), *args, **kwargs)
-
-    def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Train on one batch, as ``keras.Model.train_on_batch``; `set_epoch` counts the epochs."""
-        return super().train_on_batch(x, self._seen(y), *args, **kwargs)
-
-    def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Evaluate one batch, as ``keras.Model.test_on_batch``."""
-        return super().test_on_batch(x, self._seen(y), *args, **kwargs)
-
-    def train_step(self, *args: Any) -> Any:
-        """Train on a batch, in the signature of Keras's backend."""
-        with in_step():
-            return super().train_step(*args)
-
-    def test_step(self, *args: Any) -> Any:
-        """Evaluate a batch, in the signature of Keras's backend."""
-        with in_step():
-            return super().test_step(*args)
-
-    def compute_loss(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        training: bool = True,
-    ) -> Array:
-        """Return the MIDAS loss of a batch and log its terms."""
-        if y is None:
-            raise ValueError("y: expected labels, got None")
-        loss = self.loss
-        joint = isinstance(loss, JointLoss)
-        if training:
-            self.midas_state.warn_without_epoch(loss.options.warmup_epochs, "model")
-        # Called by hand, outside a step, nothing waits.
-        found = kept_pass(self, y_pred) or self._forward(x, training, for_loss=True)
-        labels = read_labels(y, self.num_classes, loss.options.multi_label)
-        features = own = check_features(found.features, labels, self.modalities)
-        if joint and not loss.unimodal_weight:
-            own = with_masks_of(features, [ops.stop_gradient(feature) for feature in features])
-        terms = step_terms(
-            loss.options,
-            self.midas_state,
-            features,
-            labels,
-            [head(feature, training=training) for head, feature in zip(self.unimodal_heads, own, strict=True)],
-            found.head,
-            found.head_run,
-            training=training,
-            sample_weight=sample_weight,
-            present=found.present,
-            mixed=not joint,
-        )
-        if joint:
-            terms = terms._replace(total=loss.total(terms))
-        terms = reduce_terms(terms, loss.options.reduction, backend=BACKEND)
-        self.terms.update_state(terms, ops.shape(labels)[0])
-        total = terms.total / replicas()
-        # Regularizers and add_loss of the layers.
-        return total + super().compute_loss(x, y, y_pred, sample_weight) if self.losses else total
-
     def get_config(self) -> dict[str, Any]:
         """Return what `from_config` needs to make the model again."""
         serialize = keras.saving.serialize_keras_object
@@ -455,12 +309,6 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         parts = {name: config[name] for name in ("encoders", "head", "unimodal_heads")}
         made = keras.saving.deserialize_keras_object(parts, custom_objects=custom_objects)
         return cls(**{**config, **made})
-
-    def _seen(self, labels: Any) -> Any:
-        """Look at labels that are on the host."""
-        if labels is None or not self.compiled:
-            return labels
-        return check_label_values(labels, self.num_classes, self.loss.options.multi_label)
 
     def _fused(self, training: bool) -> FusedHead:
         return FusedHead(self.head, self.head_input, self.modalities, self.num_classes, training=training)

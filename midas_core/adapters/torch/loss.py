@@ -113,7 +113,7 @@ class MidasLoss(StatefulModule):
         Whether each step looks at the values too, and names the sample and the modality where one is not finite, or no
         label. Every step then waits for the device; under ``torch.compile`` nothing is looked at.
     seed : int, optional
-        Of the criterion's own random stream; without one, ``torch.manual_seed`` decides.
+        Of the random stream; without one, ``torch.manual_seed`` decides.
 
     Attributes
     ----------

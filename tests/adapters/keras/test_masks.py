@@ -92,4 +92,4 @@ def test_batches_of_unknown_length():
     x = padded(0)
     data = tf.data.Dataset.from_tensor_slices((x, LABELS)).padded_batch(4)
     model = compiled(make_model("separate"), run_eagerly=False)
-    assert np.isfinite(model.fit(data, verbose=0).history["loss"]).all()
+    assert np.isfinite(model.fit(data, shuffle=False, verbose=0).history["loss"]).all()

@@ -123,3 +123,55 @@ def test_inside_tf_data():
     assert [tuple(d["labels"].shape) for d in out] == [(18, CLASSES), (14, CLASSES)]
     first = [next(iter(data.map(lambda x, y: layer({**x, "labels": y})))) for _ in range(2)]
     assert (first[0]["audio"].numpy() != first[1]["audio"].numpy()).any()
+
+
+def gradient(function, x):
+    """The gradient of a sum, zeros where there is none."""
+    if BACKEND == "jax":
+        import jax
+
+        return np.asarray(jax.grad(lambda z: function(z).sum())(jax.numpy.asarray(x)))
+    if BACKEND == "torch":
+        import torch
+
+        z = torch.tensor(x, requires_grad=True)
+        (found,) = torch.autograd.grad(function(z).sum() + 0 * z.sum(), [z])
+        return found.numpy()
+    import tensorflow as tf
+
+    z = tf.constant(x)
+    with tf.GradientTape() as tape:
+        tape.watch(z)
+        out = tf.reduce_sum(function(z))
+    return tape.gradient(out, z, unconnected_gradients="zero").numpy()
+
+
+def test_nothing_comes_back_through_the_confidences():
+    """The soft labels are constants; with the square of them the sum over the classes is none."""
+    layer = make_layer()
+    other = RNG.normal(size=(BATCH, CLASSES)).astype("float32")
+
+    def squared(z):
+        return layer(batch(), unimodal_logits={"audio": z, "video": other}, training=True)["labels"] ** 2
+
+    assert not gradient(squared, RNG.normal(size=(BATCH, CLASSES)).astype("float32")).any()
+
+
+@pytest.mark.parametrize("variant", ["paper", "official"])
+def test_a_sample_of_its_own_class_weighs_nothing_but_in_the_official_variant(variant):
+    layer = Misalign(num_classes=CLASSES, variant=variant, similarity=None, seed=0)
+    given = {"audio": AUDIO, "video": VIDEO, "labels": np.zeros(BATCH, int), "sample_weight": np.ones(BATCH)}
+    weights = value(lambda: layer(given, training=True)["sample_weight"])
+    assert set(weights) == {1.0 if variant == "official" else 0.0}
+
+
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="there it runs")
+def test_tf_data_of_another_backend_is_refused():
+    tf = pytest.importorskip("tensorflow")
+    layer = Misalign(num_classes=CLASSES)
+    data = tf.data.Dataset.from_tensor_slices({"audio": AUDIO, "video": VIDEO, "labels": LABELS}).batch(BATCH)
+    with pytest.raises(TypeError, match=f"expected tensors of {BACKEND}.*KERAS_BACKEND=tensorflow"):
+        data.map(layer)
+    # What the dataset yields is no symbol.
+    found = layer({name: x.numpy() for name, x in next(iter(data)).items()})
+    assert found["labels"].shape == (2 * BATCH, CLASSES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
@@ -268,3 +270,87 @@ def test_compute_loss_by_hand():
     expected = model.test_on_batch(x, y, return_dict=True)["loss"]
     found = value(lambda: model.compute_loss(x, y, model(x), training=False))
     assert found == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_logs_are_short_unless_asked(capsys):
+    x, y = make_data(12)
+    model = compiled(log_terms=False)
+    assert set(model.fit(x, y, validation_data=(x, y), verbose=2).history) == {
+        "loss",
+        "accuracy",
+        "val_loss",
+        "val_accuracy",
+    }
+    assert len(max(capsys.readouterr().out.splitlines(), key=len)) < 120
+    loss, accuracy = model.evaluate(x, y, verbose=0)
+    assert model.evaluate(x, y, verbose=0, return_dict=True) == {"loss": loss, "accuracy": accuracy}
+    with pytest.raises(TypeError, match="log_terms: expected True or False"):
+        compiled(log_terms="all")
+
+
+def test_the_terms_are_means_over_samples():
+    """A batch of 12 and one of 3: each counts as many times as it has samples."""
+    x, y = make_data(15)
+    model = compiled(optimizer=keras.optimizers.SGD(0.0), loss=MidasLoss(eta=0.0, seed=3))
+    found = model.evaluate(x, y, batch_size=12, verbose=0, return_dict=True)
+    parts = []
+    for rows in (slice(0, 12), slice(12, 15)):
+        model.reset_metrics()
+        parts.append(model.test_on_batch({name: v[rows] for name, v in x.items()}, y[rows], return_dict=True))
+    for name in ("aligned_loss", "misaligned_loss", "unimodal_loss_audio", "loss"):
+        expected = (12 * parts[0][name] + 3 * parts[1][name]) / 15
+        assert found[name] == pytest.approx(expected, rel=1e-5), name
+
+
+def test_metrics_may_be_a_dict():
+    x, y = make_data(12)
+    model = compiled(metrics={"logits": ["accuracy"]}, weighted_metrics={"logits": ["sparse_categorical_accuracy"]})
+    assert {"accuracy", "sparse_categorical_accuracy"} <= set(model.fit(x, y, verbose=0).history)
+
+
+def test_two_classes_and_the_area_under_the_curve():
+    x, y = make_data(12)
+    encoders = {name: keras.layers.Dense(5) for name in x}
+    model = compiled(MidasModel(encoders, 2, probabilities=True), metrics=[keras.metrics.AUC(name="auc")])
+    history = model.fit(x, np.eye(2)[y % 2], verbose=0).history
+    assert 0 <= history["auc"][0] <= 1
+    model = compiled(MidasModel(encoders, 2, probabilities=True), metrics=[keras.metrics.AUC(name="auc")])
+    with pytest.raises(Exception) as found:  # noqa: PT011 - each backend has its own
+        model.fit(x, y % 2, verbose=0)
+    assert "one-hot rows" in "".join(getattr(found.value, "__notes__", []))
+
+
+def test_activity_regularizers_cost_what_the_aligned_batch_says():
+    """Partial products would leave that of the head out; its run on the mixed samples would take its place."""
+    x, y = make_data(12)
+
+    def built(strength):
+        keras.utils.set_random_seed(1)
+        dense = partial(keras.layers.Dense, activity_regularizer=keras.regularizers.L2(strength))
+        encoders = {name: dense(5) for name in x}
+        model = MidasModel(encoders, CLASSES, head=dense(CLASSES), unimodal_heads={name: dense(CLASSES) for name in x})
+        return compiled(model)
+
+    plain, model = built(0.0), built(0.1)
+    found, expected = (each.test_on_batch(x, y)[0] for each in (model, plain))
+    # What plain Keras says of each layer.
+    features = model.encode(x)
+    runs = [*zip(model.encoders, x.values(), strict=True), (model.head, keras.ops.concatenate(features, axis=1))]
+    if BACKEND != "jax":  # There Keras collects the losses of the forward pass alone.
+        runs += zip(model.unimodal_heads, features, strict=True)
+    activity = 0.0
+    for layer, given in runs:
+        layer(given)
+        activity += sum(float(array(loss)) for loss in layer.losses)
+    assert found - expected == pytest.approx(activity, rel=1e-4)
+
+
+def test_a_plain_model_says_what_the_loss_is_for():
+    x, y = make_data(8)
+    inputs = keras.Input((6,))
+    model = keras.Model(inputs, keras.layers.Dense(CLASSES)(inputs))
+    model.compile("sgd", loss=MidasLoss(), run_eagerly=BACKEND == "tensorflow")
+    with pytest.raises(
+        Exception, match=r"compile a MidasModel, or MidasModel\.from_functional\(model, \.\.\.\), with it"
+    ):
+        model.fit(x["audio"], y, verbose=0)

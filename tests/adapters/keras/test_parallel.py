@@ -43,3 +43,51 @@ def test_one_replica_of_tf_distribute_changes_nothing():
         two, alpha_two = run()
     np.testing.assert_allclose(two["loss"], one["loss"], rtol=1e-5)
     np.testing.assert_allclose(alpha_two, alpha, rtol=1e-6)
+
+
+REPLICAS = """
+import sys
+import keras, numpy as np, tensorflow as tf
+cpus = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpus[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+from midas_core.adapters.keras import MidasLoss, MidasModel
+
+def run(strategy):
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        model = MidasModel({name: keras.layers.Dense(4) for name in "ab"}, 3)
+        model.compile(keras.optimizers.SGD(0.1), loss=MidasLoss(seed=1, weight=0.0), metrics=["accuracy"])
+    rng = np.random.default_rng(0)
+    x = {name: rng.normal(size=(17, 5)).astype("float32") for name in "ab"}
+    x["present"] = np.ones((17, 2), "int32")
+    y = np.arange(17) % 3
+    model.build({"a": (None, 5), "b": (None, 5)})
+    evaluated = model.evaluate(x, y, batch_size=8, verbose=0)
+    stop = keras.callbacks.TerminateOnNaN()
+    history = model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0, callbacks=[stop]).history["loss"]
+    return [*evaluated, *history]
+
+two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+assert two.num_replicas_in_sync == 2
+print(run(two))
+print(run(tf.distribute.get_strategy()))
+"""
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="tf.distribute is for TensorFlow")
+def test_a_replica_without_samples():
+    """17 samples in batches of 8: the last one is a single sample for two replicas."""
+    import json
+    import os
+    import subprocess
+    import sys
+
+    run = subprocess.run([sys.executable, "-c", REPLICAS], capture_output=True, text=True, env=os.environ, check=False)
+    assert run.returncode == 0, run.stderr[-3000:]
+    two, one = map(json.loads, run.stdout.strip().splitlines()[-2:])
+    assert len(two) == 4
+    # Without mixed samples the loss of two replicas is that of one, but for the last batch: a replica takes the mean of
+    # its own share.
+    np.testing.assert_allclose(two[1], one[1])
+    np.testing.assert_allclose(two, one, rtol=0.05)
+    assert np.isfinite(two).all()

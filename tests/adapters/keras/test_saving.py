@@ -123,3 +123,21 @@ def test_the_stream_of_the_augmentation_is_saved(tmp_path):
     expected, found = model(x, training=True), again(x, training=True)
     for name in x:
         np.testing.assert_array_equal(array(found[name]), array(expected[name]))
+
+
+def test_a_new_process_loads_what_it_imports(tmp_path):
+    import subprocess
+    import sys
+
+    model, x, _ = trained()
+    model.save(tmp_path / "model.keras")
+    np.savez(tmp_path / "x.npz", **x)
+    code = f"""
+import keras, numpy as np
+import midas_core.adapters.keras
+model = keras.models.load_model({str(tmp_path / "model.keras")!r})
+x = dict(np.load({str(tmp_path / "x.npz")!r}))
+np.save({str(tmp_path / "found.npy")!r}, model.predict(x, verbose=0))
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    np.testing.assert_allclose(np.load(tmp_path / "found.npy"), model.predict(x, verbose=0), rtol=1e-5)
