@@ -12,12 +12,12 @@ import json
 import re
 import sys
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 from benchmarks.registry import SECTIONS
 from benchmarks.results import Result
 from benchmarks.table import COLUMNS, cells
+from midas_core.demo.summary import Spread
 
 
 def render(content: dict[str, Any]) -> str:
@@ -61,9 +61,16 @@ def render_task(task: dict[str, Any]) -> str:
     differences = []
     for method, others in values.items():
         if method != "MIDAS":
-            each = [100 * (one - other) for one, other in zip(values["MIDAS"], others, strict=True)]
-            differences.append(f"{method} {fmean(each):+.1f} ± {stdev(each):.1f}")
-    lines += ["", "MIDAS minus each other method, accuracy, paired by seed: " + ", ".join(differences) + ".", ""]
+            each = Spread.of([100 * (one - other) for one, other in zip(values["MIDAS"], others, strict=True)])
+            low, high = each.interval()
+            differences.append(f"{method} {each.mean:+.1f} ({low:+.1f} to {high:+.1f})")
+    lines += [
+        "",
+        "MIDAS minus each other method, accuracy, paired by seed, with the 95 % interval of the mean: "
+        + ", ".join(differences)
+        + ".",
+        "",
+    ]
     return "\n".join(lines)
 
 

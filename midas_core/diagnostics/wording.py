@@ -96,7 +96,7 @@ def findings_of(diagnosis: Diagnosis, uses: Mapping[str, str], dominant: str | N
     if diagnosis.misaligned_accuracy is not None:
         text = (
             f"Where the modalities speak for different classes, it names all of them in "
-            f"{percent(diagnosis.misaligned_accuracy)} of {diagnosis.pairs} samples, against "
+            f"{percent(diagnosis.misaligned_accuracy)} of {diagnosis.pairs} samples{_how_sure(diagnosis)}, against "
             f"{percent(diagnosis.accuracy)} right on aligned ones"
         )
         followed = [f"{x.name} {percent(x.followed)}" for x in diagnosis.modalities if x.followed is not None]
@@ -106,6 +106,14 @@ def findings_of(diagnosis: Diagnosis, uses: Mapping[str, str], dominant: str | N
             f"All of this rests on {size} samples: two standard errors are up to {percent(two_errors(0.5, size))}."
         )
     return found
+
+
+def _how_sure(diagnosis: Diagnosis) -> str:
+    """Return the interval and the chance level of the misaligned accuracy, where they are known."""
+    if diagnosis.misaligned_interval is None or diagnosis.misaligned_chance is None:
+        return ""
+    low, high = map(percent, diagnosis.misaligned_interval)
+    return f" ({low} to {high}; chance {percent(diagnosis.misaligned_chance)})"
 
 
 def _of_the_whole(diagnosis: Diagnosis) -> list[str]:
