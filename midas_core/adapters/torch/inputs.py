@@ -93,6 +93,8 @@ def check_batch(
 
 
 def _classes_of_rows(rows: Tensor, num_classes: int, look: bool) -> Tensor:
+    if rows.shape[1] == 1:
+        raise ValueError(f"labels: expected shape (B,), got {shape_text(rows)}; pass labels.squeeze(1)")
     check_shape("labels", rows, (None, num_classes), "(B, C), one-hot")
     if rows.is_floating_point():
         raise TypeError(
@@ -115,6 +117,14 @@ def _way_out(output: Any) -> str:
     return "; take one of its tensors" if isinstance(output, (tuple, Mapping)) else ""
 
 
+def _one_row(feature: Tensor, width: int) -> str:
+    """Say how to make one row for each sample of a feature of more axes."""
+    if feature.ndim < 3:
+        return ""
+    flat = feature.shape[1:].numel() == width
+    return "; pass x.flatten(1)" if flat else "; make one row of each sample, such as x.mean(dim=1) of a sequence"
+
+
 def check_widths(heads: Iterable[nn.Module], features: list[Tensor], modalities: Modalities) -> None:
     """Raise unless the unimodal heads that begin with a linear layer take features of these widths and dtypes."""
     # Before the fused head's: where a feature is wrong, both are.
@@ -126,8 +136,7 @@ def check_widths(heads: Iterable[nn.Module], features: list[Tensor], modalities:
         name = f"features of {modalities.title(m)}"
         if head is first and (feature.ndim != 2 or feature.shape[1] != first.in_features):
             expected = f"expected shape (B, D) = ({feature.shape[0]}, {first.in_features}), got {shape_text(feature)}"
-            flat = feature.ndim > 2 and feature[0].numel() == first.in_features
-            raise ValueError(f"{name}: {expected}{'; pass x.flatten(1)' if flat else ''}")
+            raise ValueError(f"{name}: {expected}{_one_row(feature, first.in_features)}")
         check_dtype(name, feature, first, "its head")
 
 
@@ -194,3 +203,4 @@ def check_logits(name: str, logits: Any, batch: int, num_classes: int) -> None:
     if not isinstance(logits, Tensor):
         raise TypeError(f"{name}: expected to return a tensor, got {type(logits).__name__}{_way_out(logits)}")
     check_shape(f"output of the {name}", logits, (batch, num_classes), "(B, C)")
+    check_floating(f"output of the {name}", logits, BACKEND)

@@ -110,6 +110,21 @@ CALLS = [
         r"features of modality 'video': .*\(4, 5\), got \(4, 5, 1, 1\); pass x\.flatten\(1\)",
     ),
     (
+        {"features": [F0, F1[:, None].expand(4, 7, 5)]},
+        ValueError,
+        r"\(4, 5\), got \(4, 7, 5\); make one row of each sample, such as x\.mean\(dim=1\) of a sequence",
+    ),
+    (
+        {"labels": LABELS[:, None]},
+        ValueError,
+        r"labels: expected shape \(B,\), got \(4, 1\); pass labels\.squeeze\(1\)",
+    ),
+    (
+        {"head": lambda x: x[:, :3].long()},
+        TypeError,
+        "output of the head: expected a real floating dtype, got torch.int64",
+    ),
+    (
         {"features": [F0, F1.bfloat16()]},
         TypeError,
         r"'video': expected the dtype of its head, torch\.float32, got .*bfloat16; call .* under the same autocast",
