@@ -28,12 +28,13 @@ def test_torch_compile(compiler, backend, modalities, variant, kind, monkeypatch
 
     from midas_core.adapters.torch import MidasLoss
     from midas_core.adapters.torch import loss as adapter
+    from midas_core.kernels import ways
 
     # Each kind goes its own way through the heads.
     for name, few in (("stacked_logits", "additive"), ("additive_logits", "additive, many classes")):
         if kind != few:
             monkeypatch.delattr(adapter, name)
-    monkeypatch.setattr(adapter, "FEW_CLASSES", CLASSES if kind == "additive" else CLASSES - 1)
+    monkeypatch.setattr(ways, "FEW_CLASSES", CLASSES if kind == "additive" else CLASSES - 1)
     torch.manual_seed(0)
     eager = MidasLoss(num_classes=CLASSES, feature_dims=[5] * modalities, variant=variant, seed=0)
     head = torch.nn.Linear(5 * modalities, CLASSES)
