@@ -52,12 +52,20 @@ SECTIONS = {
         devices=("cpu",),
     ),
     "import": Section("Import in a fresh interpreter", "imports", devices=("cpu",)),
-    "gpu": Section("On the GPU: synchronisation and bandwidth", "gpu", devices=("cuda",)),
+    "gpu": Section("On the GPU: waiting, kernels, bandwidth", "gpu", devices=("cuda",)),
+    "graph": Section("The step in a CUDA graph", "gpu", "measure_graph", devices=("cuda",)),
+    "mixing": Section("On the GPU: the misalignment itself", "gpu", "measure_mixing", devices=("cuda",)),
+    "block": Section(
+        "On the GPU: logits taken through the softmax at a time", "gpu", "measure_block", devices=("cuda",)
+    ),
     "cupy": Section(
         "On the GPU: CuPy beside PyTorch",
         "gpu",
         "measure_cupy",
         needs=(("cupy", "CuPy", "cupy"),),
         devices=("cuda",),
+    ),
+    "jax": Section(
+        "On the GPU: JAX beside PyTorch", "gpu", "measure_jax", needs=(("jax", "JAX", "jax"),), devices=("cuda",)
     ),
 }

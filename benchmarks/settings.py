@@ -10,7 +10,13 @@ from benchmarks.problem import Size
 from benchmarks.timing import FULL, QUICK, Effort
 
 CPU_SIZES = (Size(64, 6, 512), Size(64, 101, 512), Size(256, 1000, 512), Size(1024, 400, 512))
-CUDA_SIZES = (Size(256, 1000, 512), Size(4096, 1000, 512), Size(512, 101, 2048))
+CUDA_SIZES = (
+    Size(64, 6, 512),
+    Size(256, 1000, 512),
+    Size(1024, 400, 512),
+    Size(4096, 1000, 1024),
+    Size(8192, 21841, 1024),
+)
 QUICK_SIZES = (Size(16, 6, 8),)
 
 
@@ -33,6 +39,8 @@ class Settings:
         Told what is being measured.
     warn : callable
         Told what is left out.
+    full : Effort
+        How long to time, unless the run is quick.
     """
 
     device: str
@@ -40,6 +48,7 @@ class Settings:
     output: Path
     report: Callable[[str], None] = _nothing
     warn: Callable[[str], None] = _nothing
+    full: Effort = FULL
 
     @property
     def sizes(self) -> tuple[Size, ...]:
@@ -51,7 +60,7 @@ class Settings:
     @property
     def effort(self) -> Effort:
         """How long to time."""
-        return self.effort_of(FULL)
+        return self.effort_of(self.full)
 
     def effort_of(self, effort: Effort) -> Effort:
         """Return the effort, or the least where the run is quick."""

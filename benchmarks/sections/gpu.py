@@ -1,4 +1,4 @@
-"""What only a GPU can tell: no synchronisation in a step, CuPy beside PyTorch, the share of the memory bandwidth."""
+"""What only a GPU can tell: waiting, kernels, bandwidth, CUDA graphs; CuPy and JAX beside PyTorch."""
 
 from __future__ import annotations
 
@@ -9,60 +9,127 @@ from typing import Any
 import torch
 
 import midas_core as mc
+from benchmarks.gpu.place import Place
 from benchmarks.problem import Problem, Size
 from benchmarks.results import Result
-from benchmarks.sections.core import core_step, inputs, torch_step
+from benchmarks.sections.core import core_step, inputs, jax_step, torch_step
 from benchmarks.settings import Settings
-from benchmarks.steps import midas_loss, training_step
+from benchmarks.steps import joint_unimodal_loss, midas_loss, training_step
 from benchmarks.timing import interleave
 from midas_core.backends import load_backend
+from midas_core.kernels import errors
+from midas_core.misalignment import VIEWS, mix
 
 COPY_BYTES = 2**30
+GRAPH_TARGET = 1.15
+BLOCKS = (20, 22, 24, 26, 28, 18)
+"""Powers of 2; the constants of today are among them."""
 
 
 def measure(settings: Settings) -> list[Result]:
-    """Run the step where synchronising is an error, and time it beside a plain copy of memory."""
-    found = []
+    """Ask whether a step waits for the device, count its kernels, and time it beside a plain copy of memory."""
+    place, found = Place(dry=settings.device == "cpu"), []
     for size in settings.sizes:
         settings.report(f"GPU {size}")
-        problem = Problem(size, "cuda")
-        step = training_step(problem, midas_loss(problem))
+        problem = Problem(size, settings.device)
+        step, base = (training_step(problem, loss(problem)) for loss in (midas_loss, joint_unimodal_loss))
         step()
-        found.append(Result("synchronising calls in a step", str(size), synchronises(step), target=0.0, unit="found"))
-
-        source = torch.empty(COPY_BYTES, dtype=torch.uint8, device="cuda")
+        found.append(
+            Result("steps that wait for the device", str(size), float(place.waits(step)), target=0.0, unit="of 1")
+        )
+        counts = place.launches(step), place.launches(base)
+        found += [
+            Result(f"kernels of a step, {name}", str(size), float(count), unit="launches")
+            for name, count in zip(("MIDAS", "joint + unimodal"), counts, strict=True)
+        ]
+        source = torch.empty(2**10 if place.dry else COPY_BYTES, dtype=torch.uint8, device=settings.device)
         target = torch.empty_like(source)
         times = interleave({"MIDAS": step, "copy": partial(target.copy_, source)}, settings.effort)
-        bandwidth = 2 * COPY_BYTES / times.median("copy")
+        bandwidth = 2 * source.numel() / times.median("copy")
         share = least_bytes(problem) / times.median("MIDAS") / bandwidth
         found.append(Result("share of the bandwidth of a copy", str(size), share, unit="of 1"))
     return found
 
 
-def measure_cupy(settings: Settings) -> list[Result]:
-    """Time objective and gradients on given logits: CuPy in closed form, PyTorch by autograd."""
-    found = []
+def measure_graph(settings: Settings) -> list[Result]:
+    """Time steps that a CUDA graph replays."""
+    place, found = Place(dry=settings.device == "cpu"), []
     for size in settings.sizes:
-        settings.report(f"CuPy {size}")
-        steps = {"CuPy": closed_form_step("cupy", size), "PyTorch": torch_step(core_step("torch"), size, "cuda")}
+        settings.report(f"CUDA graph {size}")
+        own, base = Problem(size, settings.device), Problem(size, settings.device)
+        steps = {
+            "MIDAS": place.graph(training_step(own, midas_loss(own))),
+            "joint + unimodal": place.graph(training_step(base, joint_unimodal_loss(base))),
+        }
         times = interleave(steps, settings.effort)
-        found.append(Result.of_ratio(times, "CuPy", "PyTorch", str(size), how="core"))
+        found.append(Result.of_ratio(times, "MIDAS", "joint + unimodal", str(size), GRAPH_TARGET, "CUDA graph"))
     return found
 
 
-def synchronises(step: Callable[[], None]) -> float:
-    """Return 1 if a step makes the host wait for the device, else 0."""
-    torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
+def measure_mixing(settings: Settings) -> list[Result]:
+    """Time the gather of mixed features and their similarities, as a share of the bandwidth of a copy."""
+    found = []
+    backend = load_backend("torch")
+    for size in settings.sizes:
+        settings.report(f"mixing {size}")
+        problem = Problem(size, settings.device)
+        features = [x.detach() for x in problem.features]
+        pairs = problem.criterion.draw_pairs(problem.labels, size.classes, size.modalities, variant="paper")
+
+        def mixing(features: Any = features, sources: Any = pairs.sources) -> Any:
+            return mix(features, sources, backend=backend)
+
+        source = torch.cat(features)
+        target = torch.empty_like(source)
+        times = interleave({"mixing": mixing, "copy": partial(target.copy_, source)}, settings.effort)
+        # Each version reads and writes every feature once; the copy does so once in all.
+        share = VIEWS * times.median("copy") / times.median("mixing")
+        found.append(Result("misalignment: share of the bandwidth of a copy", str(size), share, unit="of 1"))
+    return found
+
+
+def measure_block(settings: Settings) -> list[Result]:
+    """Time the step with blocks of other sizes, to choose the constant by."""
+    size = settings.sizes[-1]
+    problem = Problem(size, settings.device)
+    step = training_step(problem, midas_loss(problem))
+    name = "BLOCK" if settings.device == "cpu" else "DEVICE_BLOCK"
+    today = getattr(errors, name)
+
+    def with_block(block: int) -> Callable[[], None]:
+        def run() -> None:
+            setattr(errors, name, block)
+            step()
+
+        return run
+
     try:
-        step()
-    except RuntimeError as error:
-        if "synchroniz" not in str(error):
-            raise
-        return 1.0
+        times = interleave({f"2^{k}": with_block(2**k) for k in BLOCKS}, settings.effort)
     finally:
-        torch.cuda.set_sync_debug_mode("default")
-    return 0.0
+        setattr(errors, name, today)
+    base = f"2^{today.bit_length() - 1}"
+    return [Result.of_ratio(times, other, base, str(size), how="logits in a block") for other in times.seconds]
+
+
+def measure_cupy(settings: Settings) -> list[Result]:
+    """Time objective and gradients on given logits: CuPy in closed form (NumPy in a dry run), PyTorch by autograd."""
+    name = "numpy" if settings.device == "cpu" else "cupy"
+    return _beside_torch("CuPy", lambda size: closed_form_step(name, size), settings)
+
+
+def measure_jax(settings: Settings) -> list[Result]:
+    """Time objective and gradients on given logits: JAX under ``jit``, PyTorch by autograd."""
+    return _beside_torch("JAX, jit", lambda size: jax_step(core_step("jax"), size), settings)
+
+
+def _beside_torch(name: str, make: Callable[[Size], Callable[[], Any]], settings: Settings) -> list[Result]:
+    found = []
+    for size in settings.sizes:
+        settings.report(f"{name} {size}")
+        steps = {name: make(size), "PyTorch": torch_step(core_step("torch"), size, settings.device)}
+        times = interleave(steps, settings.effort)
+        found.append(Result.of_ratio(times, name, "PyTorch", str(size), how="core"))
+    return found
 
 
 def least_bytes(problem: Problem) -> int:
@@ -72,7 +139,7 @@ def least_bytes(problem: Problem) -> int:
     weight read in the forward and in the backward pass and its gradient written.
     """
     batch, classes, _, modalities = problem.size
-    logits = (1 + mc.misalignment.VIEWS + modalities) * batch * classes
+    logits = (1 + VIEWS + modalities) * batch * classes
     leaves = sum(leaf.numel() for leaf in problem.leaves)
     return (4 * logits + 3 * leaves) * problem.features[0].element_size()
 

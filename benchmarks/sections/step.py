@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import torch
 
-from benchmarks.problem import Problem
+from benchmarks.problem import Problem, Size
 from benchmarks.results import Result
-from benchmarks.settings import CPU_SIZES, Settings
+from benchmarks.settings import CPU_SIZES, CUDA_SIZES, Settings
 from benchmarks.steps import Loss, joint_unimodal_loss, midas_loss, textbook_loss, training_step
 from benchmarks.timing import interleave
 
 # Of MIDAS / (joint + unimodal), the same compiled, and MIDAS / textbook.
-TARGETS = dict(zip(CPU_SIZES, ((1.8, 1.5, 0.45), (1.5, 1.4, 0.5), (1.25, 1.25, 0.5), (1.2, 1.2, 0.5)), strict=True))
+CPU_TARGETS = ((1.8, 1.5, 0.45), (1.5, 1.4, 0.5), (1.25, 1.25, 0.5), (1.2, 1.2, 0.5))
+CUDA_TARGETS = ((1.5, 1.15, None), *((1.1, 1.1, None),) * (len(CUDA_SIZES) - 1))
+TARGETS: dict[tuple[str, Size], tuple[float | None, ...]] = {
+    (device, size): each
+    for device, sizes, targets in (("cpu", CPU_SIZES, CPU_TARGETS), ("cuda", CUDA_SIZES, CUDA_TARGETS))
+    for size, each in zip(sizes, targets, strict=True)
+}
+NONE = (None, None, None)
 
 
 def measure(settings: Settings) -> list[Result]:
@@ -26,7 +33,7 @@ def measure(settings: Settings) -> list[Result]:
             "textbook": training_step(p, textbook_loss(p)),
         }
         times = interleave(steps, settings.effort)
-        target = TARGETS.get(size, (None, None, None)) if settings.device == "cpu" else (None, None, None)
+        target = TARGETS.get((settings.device, size), NONE)
         beside.append(Result.of_ratio(times, "MIDAS", "joint + unimodal", str(size), target[0], "eager"))
         textbook.append(Result.of_ratio(times, "MIDAS", "textbook", str(size), target[2], "eager"))
     return beside + textbook
@@ -43,7 +50,7 @@ def measure_compiled(settings: Settings) -> list[Result]:
             "joint + unimodal": training_step(p, _compiled(joint_unimodal_loss(p), settings)),
         }
         times = interleave(steps, settings.effort)
-        target = TARGETS.get(size, (None, None))[1] if settings.device == "cpu" else None
+        target = TARGETS.get((settings.device, size), NONE)[1]
         found.append(Result.of_ratio(times, "MIDAS", "joint + unimodal", str(size), target, "torch.compile"))
     return found
 

@@ -9,6 +9,8 @@ from midas_core.testing.problems import make_problem
 from tests.frameworks import get_framework
 from tests.training import losses_of_training
 
+pytestmark = pytest.mark.gpu
+
 
 @pytest.fixture(scope="module")
 def cupy_framework():

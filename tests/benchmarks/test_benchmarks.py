@@ -196,23 +196,8 @@ def test_exponent_of_a_power_law():
     assert curve.exponent() == pytest.approx((2, 2, 2))
 
 
-def test_synchronising_is_reported_and_the_mode_comes_back(monkeypatch):
-    modes = []
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
-    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
-
-    def fail(text):
-        raise RuntimeError(text)
-
-    assert gpu.synchronises(lambda: None) == 0
-    assert gpu.synchronises(lambda: fail("called a synchronizing CUDA operation")) == 1
-    with pytest.raises(RuntimeError, match="memory"):
-        gpu.synchronises(lambda: fail("out of memory"))
-    assert modes == ["error", "default"] * 3
-
-
 def test_every_size_of_the_table_has_its_targets():
-    assert set(step.TARGETS) == set(CPU_SIZES)
+    assert set(step.TARGETS) == {("cpu", size) for size in CPU_SIZES} | {("cuda", size) for size in CUDA_SIZES}
     settings = Settings("cuda", False, None)
     assert settings.sizes == CUDA_SIZES
 
