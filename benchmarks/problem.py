@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.ways import PLAIN, Way
+from benchmarks.usages import PLAIN, Usage
 from midas_core.adapters.torch import MidasLoss
 
 
@@ -45,7 +45,7 @@ class Problem:
     device : str
     dtype : torch.dtype
     seed : int
-    way : Way
+    usage : Usage
         What a step is asked for beside the plain loss.
 
     Attributes
@@ -58,7 +58,7 @@ class Problem:
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
     seed: int = 0
-    way: Way = PLAIN
+    usage: Usage = PLAIN
     features: list[Tensor] = field(init=False)
     labels: Tensor = field(init=False)
     head: nn.Module = field(init=False)
@@ -67,7 +67,7 @@ class Problem:
 
     def __post_init__(self) -> None:
         batch, classes, width, modalities = self.size
-        options = dict(self.way.options)
+        options = dict(self.usage.options)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             drawn = [torch.randn(batch, width, dtype=self.dtype) for _ in range(modalities)]
@@ -76,7 +76,7 @@ class Problem:
             if options.get("multi_label"):
                 labels = functional.one_hot(labels, classes) | torch.randint(2, (batch, classes))
             self.labels = labels.to(self.device)
-            layers = [nn.Linear(modalities * width, width), nn.ReLU()] if self.way.hidden else []
+            layers = [nn.Linear(modalities * width, width), nn.ReLU()] if self.usage.hidden else []
             head = nn.Sequential(*layers, nn.Linear(width if layers else modalities * width, classes))
             # Alone in no container, as users have it.
             self.head = (head if layers else head[0]).to(self.device, self.dtype)
@@ -89,9 +89,9 @@ class Problem:
             if options.get("warmup_epochs"):
                 self.criterion.set_epoch(0)
             beside = {}
-            if self.way.sample_weight:
+            if self.usage.sample_weight:
                 beside["sample_weight"] = (torch.rand(batch) + 0.5).to(self.dtype)
-            if self.way.present:
+            if self.usage.present:
                 present = torch.rand(batch, modalities) < 0.8
                 # Nobody is without anything.
                 present[:, 0] |= ~present.any(dim=1)

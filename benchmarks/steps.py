@@ -25,7 +25,7 @@ def joint_unimodal_loss(problem: Problem) -> Loss:
     unimodal_heads = problem.criterion.unimodal_heads
     entropy = _cross_entropy(problem)
     present = problem.beside.get("present")
-    repeats = 1 + VIEWS if problem.way.hidden and not problem.way.options.get("warmup_epochs") else 1
+    repeats = 1 + VIEWS if problem.usage.hidden and not problem.usage.options.get("warmup_epochs") else 1
 
     def loss() -> Tensor:
         given = features

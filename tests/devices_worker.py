@@ -1,6 +1,6 @@
-"""Takes every way of a step on the host and on a device that pretends to be a GPU; prints what came out as JSON.
+"""Takes every usage of a step on the host and on a device that pretends to be a GPU; prints what came out as JSON.
 
-The arguments are the names of ways; without any, all of them.
+The arguments are the names of usages; without any, all of them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.testing import assert_close
 
 from benchmarks.problem import Problem, Size
 from benchmarks.steps import joint_unimodal_loss, midas_loss
-from benchmarks.ways import WAYS
+from benchmarks.usages import USAGES
 from midas_core.adapters.torch import Misalign
 from tests.pretend_device import DEVICE, Pretending, to_device, to_host
 
@@ -34,8 +34,8 @@ class _Generator(torch.Generator):
     device: Any = None
 
 
-def problem(way: Any) -> Problem:
-    return Problem(SIZE._replace(modalities=way.modalities), way=way)
+def problem(usage: Any) -> Problem:
+    return Problem(SIZE._replace(modalities=usage.modalities), usage=usage)
 
 
 def moved(p: Problem) -> Problem:
@@ -70,7 +70,7 @@ def gradients(loss: torch.Tensor, p: Problem) -> list[torch.Tensor]:
 
 def take(name: str) -> dict[str, Any]:
     """Take two steps of a way in both places; return the operations of the second on the device."""
-    on_host = problem(WAYS[name])
+    on_host = problem(USAGES[name])
     there = moved(on_host)
     for _ in range(2):
         expected = midas_loss(on_host)()
@@ -87,7 +87,7 @@ def take(name: str) -> dict[str, Any]:
 
 def weigh_terms() -> dict[str, Any]:
     """Weigh the terms in a way of one's own."""
-    there = moved(problem(WAYS["plain"]))
+    there = moved(problem(USAGES["plain"]))
     with Pretending() as mode:
         terms = there.criterion.terms(there.features, there.labels, head=there.head)
         gradients(terms.aligned + 2 * terms.misaligned, there)
@@ -96,7 +96,7 @@ def weigh_terms() -> dict[str, Any]:
 
 def evaluate() -> dict[str, Any]:
     """Evaluate without a gradient."""
-    there = moved(problem(WAYS["plain"]))
+    there = moved(problem(USAGES["plain"]))
     there.criterion.eval()
     with Pretending() as mode, torch.no_grad():
         midas_loss(there)()
@@ -105,7 +105,7 @@ def evaluate() -> dict[str, Any]:
 
 def misalign() -> dict[str, Any]:
     """Mix a batch as an augmentation, with confidences and missing modalities."""
-    p = problem(WAYS["present"])
+    p = problem(USAGES["present"])
     heads, layer = list(p.criterion.unimodal_heads), Misalign(num_classes=SIZE.classes, seed=0)
 
     def mix(p: Problem, heads: list[Any]) -> Any:
@@ -150,7 +150,7 @@ MORE = {
 def main() -> None:
     torch.Generator = _Generator  # type: ignore[misc]
     found: dict[str, Any] = {}
-    for name in sys.argv[1:] or [*WAYS, *MORE]:
+    for name in sys.argv[1:] or [*USAGES, *MORE]:
         try:
             found[name] = MORE[name]() if name in MORE else take(name)
         except Exception as error:

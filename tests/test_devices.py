@@ -23,18 +23,18 @@ import torch
 import midas_core as mc
 from benchmarks.problem import Problem, Size
 from benchmarks.steps import midas_loss, training_step
-from benchmarks.ways import WAYS
+from benchmarks.usages import USAGES
 
 SIZE = Size(16, 5, 8)
 
 
-def size_of(way):
-    return SIZE._replace(modalities=way.modalities)
+def size_of(usage):
+    return SIZE._replace(modalities=usage.modalities)
 
 
-@pytest.mark.parametrize("name", list(WAYS))
+@pytest.mark.parametrize("name", list(USAGES))
 def test_a_step_needs_no_values(name):
-    problem = Problem(size_of(WAYS[name]), "meta", way=WAYS[name])
+    problem = Problem(size_of(USAGES[name]), "meta", usage=USAGES[name])
     # The meta device has no generator of its own.
     problem.beside["generator"] = torch.Generator()
     for _ in range(2):
@@ -80,7 +80,7 @@ LAUNCHES = {
 MOST = 320
 
 
-@pytest.mark.parametrize("name", [*WAYS, "weighed terms", "evaluation", "Misalign"])
+@pytest.mark.parametrize("name", [*USAGES, "weighed terms", "evaluation", "Misalign"])
 def test_a_step_waits_for_no_gpu_and_gives_what_the_host_gives(name):
     found = pretended()[name]
     assert "error" not in found, found["error"]

@@ -18,7 +18,7 @@ from benchmarks.gpu.place import Place
 from benchmarks.gpu.record import Record, require
 from benchmarks.problem import Problem, Size
 from benchmarks.steps import midas_loss, training_step
-from benchmarks.ways import WAYS, Way
+from benchmarks.usages import USAGES, Usage
 
 SIZE, DRY_SIZE = Size(256, 101, 512), Size(12, 5, 8)
 TOLERANCES = {"float64": 1e-9, "float32": 1e-4, "float32, TF32": 2e-2, "float16": 2e-2, "bfloat16": 1e-1}
@@ -29,32 +29,32 @@ BACKENDS = ("torch", "cupy", "jax", "tensorflow")
 def run(record: Record, place: Place) -> None:
     """Check everything."""
     size = DRY_SIZE if place.dry else SIZE
-    for name, way in WAYS.items():
-        record.take(f"no waiting: {name}", waits, place, size, way)
-    for name, way in WAYS.items():
-        record.take(f"CUDA graph: {name}", captured, place, size, way)
-    for name, way in WAYS.items():
+    for name, usage in USAGES.items():
+        record.take(f"no waiting: {name}", waits, place, size, usage)
+    for name, usage in USAGES.items():
+        record.take(f"CUDA graph: {name}", captured, place, size, usage)
+    for name, usage in USAGES.items():
         for kind in TOLERANCES if name == "plain" or not place.dry else ("float32",):
-            record.take(f"values: {name}, {kind}", compare, place, size, way, kind)
+            record.take(f"values: {name}, {kind}", compare, place, size, usage, kind)
     record.take("torch.compile, reduce-overhead", compiled, place, size)
     record.take("tests marked gpu", gpu_tests, place)
     for backend in ("numpy",) if place.dry else BACKENDS:
         record.take(f"midas verify: {backend}", verify, place, backend)
 
 
-def waits(place: Place, size: Size, way: Way) -> str:
+def waits(place: Place, size: Size, usage: Usage) -> str:
     """Raise if forward and backward make the host wait."""
-    problem = Problem(_of(size, way), place.device, way=way)
+    problem = Problem(_of(size, usage), place.device, usage=usage)
     step = training_step(problem, midas_loss(problem))
     step()
     require(not place.waits(step), "a step waits for the device")
     return "never"
 
 
-def captured(place: Place, size: Size, way: Way) -> dict[str, Any]:
+def captured(place: Place, size: Size, usage: Usage) -> dict[str, Any]:
     """Replay a captured step: alpha moves, and the pairs are others, in every replay."""
-    moving, still = (_replay(place, size, way, eta) for eta in (0.05, 1e-9))
-    warm = bool(way.options.get("warmup_epochs"))
+    moving, still = (_replay(place, size, usage, eta) for eta in (0.05, 1e-9))
+    warm = bool(usage.options.get("warmup_epochs"))
     first = moving["steps"][0]
     require(moving["steps"] == [first + (0 if warm else k) for k in range(len(moving["steps"]))], moving)
     if not warm:
@@ -64,10 +64,12 @@ def captured(place: Place, size: Size, way: Way) -> dict[str, Any]:
     return moving
 
 
-def _replay(place: Place, size: Size, way: Way, eta: float) -> dict[str, Any]:
+def _replay(place: Place, size: Size, usage: Usage, eta: float) -> dict[str, Any]:
     # Where alpha begins is far from the floor.
     problem = Problem(
-        _of(size, way), place.device, way=replace(way, options={**way.options, "eta": eta, "initial_alpha": 3.0})
+        _of(size, usage),
+        place.device,
+        usage=replace(usage, options={**usage.options, "eta": eta, "initial_alpha": 3.0}),
     )
     loss = midas_loss(problem)
     last: list[Tensor] = []
@@ -87,10 +89,10 @@ def _replay(place: Place, size: Size, way: Way, eta: float) -> dict[str, Any]:
     return found
 
 
-def compare(place: Place, size: Size, way: Way, kind: str) -> dict[str, float]:
+def compare(place: Place, size: Size, usage: Usage, kind: str) -> dict[str, float]:
     """Compare loss and gradients with those of float64 on the CPU, from the same numbers and the same pairs."""
     dtype = getattr(torch, kind.partition(",")[0])
-    problem = Problem(_of(size, way), way=way)
+    problem = Problem(_of(size, usage), usage=usage)
     problem.beside["permutation"] = torch.randperm(size.batch, generator=torch.Generator().manual_seed(0))
     there = _moved(problem, place.device, dtype)
     # What rounds the inputs is no error of the step.
@@ -180,5 +182,5 @@ def _run(command: list[str]) -> str:
     return ran.stdout
 
 
-def _of(size: Size, way: Way) -> Size:
-    return size._replace(modalities=way.modalities)
+def _of(size: Size, usage: Usage) -> Size:
+    return size._replace(modalities=usage.modalities)

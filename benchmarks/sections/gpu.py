@@ -17,7 +17,7 @@ from benchmarks.settings import Settings
 from benchmarks.steps import joint_unimodal_loss, midas_loss, training_step
 from benchmarks.timing import interleave
 from midas_core.backends import load_backend
-from midas_core.kernels import errors
+from midas_core.kernels import eager
 from midas_core.misalignment import VIEWS, mix
 
 COPY_BYTES = 2**30
@@ -94,11 +94,11 @@ def measure_block(settings: Settings) -> list[Result]:
     problem = Problem(size, settings.device)
     step = training_step(problem, midas_loss(problem))
     name = "BLOCK" if settings.device == "cpu" else "DEVICE_BLOCK"
-    today = getattr(errors, name)
+    today = getattr(eager, name)
 
     def with_block(block: int) -> Callable[[], None]:
         def run() -> None:
-            setattr(errors, name, block)
+            setattr(eager, name, block)
             step()
 
         return run
@@ -106,7 +106,7 @@ def measure_block(settings: Settings) -> list[Result]:
     try:
         times = interleave({f"2^{k}": with_block(2**k) for k in BLOCKS}, settings.effort)
     finally:
-        setattr(errors, name, today)
+        setattr(eager, name, today)
     base = f"2^{today.bit_length() - 1}"
     return [Result.of_ratio(times, other, base, str(size), how="logits in a block") for other in times.seconds]
 

@@ -10,7 +10,7 @@ from benchmarks.results import Result
 from benchmarks.settings import Settings
 from benchmarks.steps import joint_unimodal_loss, midas_loss, training_step
 from benchmarks.timing import SHORT, Effort, Times, interleave
-from benchmarks.ways import WAYS
+from benchmarks.usages import USAGES
 
 HOW = {"with Numba": (), "without Numba": ("numba",)}
 
@@ -37,7 +37,7 @@ def measure(settings: Settings) -> list[Result]:
 
 def take_times(size: Size, effort: Effort) -> Times:
     """Time the steps in this process."""
-    fused, general = Problem(size), Problem(size, way=WAYS["per sample"])
+    fused, general = Problem(size), Problem(size, usage=USAGES["per sample"])
     steps = {
         "fused": training_step(fused, midas_loss(fused)),
         # A loss for each sample: the general way, on the same head.

@@ -7,7 +7,7 @@ from benchmarks.results import Result
 from benchmarks.settings import QUICK_SIZES, Settings
 from benchmarks.steps import joint_unimodal_loss, midas_loss, training_step
 from benchmarks.timing import SHORT, interleave
-from benchmarks.ways import WAYS
+from benchmarks.usages import USAGES
 
 SIZES = {Size(64, 6, 512): 1.6, Size(256, 1000, 512): 1.2}
 """And the targets. The MLP head, which runs on the same rows in both, has those of the step."""
@@ -16,7 +16,7 @@ SHOWN = ("MLP head", "present", "class weights", "label smoothing", "sample weig
 
 
 def measure(settings: Settings) -> list[Result]:
-    """Time the ways that a table shows at two sizes, and the plain one with narrow features."""
+    """Time what a table shows at two sizes, and the plain one with narrow features."""
     sizes = dict.fromkeys(QUICK_SIZES) if settings.quick else SIZES
     found = []
     for name in (*SHOWN, "plain"):
@@ -28,10 +28,10 @@ def measure(settings: Settings) -> list[Result]:
 
 
 def _row(name: str, size: Size, target: float | None, settings: Settings) -> Result:
-    way = WAYS[name]
-    size = size._replace(modalities=way.modalities)
+    usage = USAGES[name]
+    size = size._replace(modalities=usage.modalities)
     settings.report(f"{name} {size}")
-    problem = Problem(size, settings.device, way=way)
+    problem = Problem(size, settings.device, usage=usage)
     steps = {
         "MIDAS": training_step(problem, midas_loss(problem)),
         "joint + unimodal": training_step(problem, joint_unimodal_loss(problem)),

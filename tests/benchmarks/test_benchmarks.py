@@ -26,7 +26,7 @@ from benchmarks.sections import core, gpu, imports, keras_fit, memory, scaling, 
 from benchmarks.settings import CPU_SIZES, CUDA_SIZES, Settings
 from benchmarks.textbook import TextbookMidas
 from benchmarks.timing import Effort, Times, interleave, processors, threads
-from benchmarks.ways import WAYS
+from benchmarks.usages import USAGES
 
 SIZE = Size(10, 4, 5)
 
@@ -70,22 +70,22 @@ def test_the_steps_share_their_heads_and_leave_gradients_everywhere():
 
 
 # The official variant averages the unimodal losses; a head with a hidden layer runs on more rows, for their time alone.
-COMPARABLE = [name for name, way in WAYS.items() if not way.hidden and name not in ("official", "per sample")]
+COMPARABLE = [name for name, usage in USAGES.items() if not usage.hidden and name not in ("official", "per sample")]
 
 
 @pytest.mark.parametrize("name", COMPARABLE)
 def test_the_joint_and_unimodal_losses_are_those_of_the_criterion(name):
-    way = WAYS[name]
-    p = Problem(SIZE._replace(modalities=way.modalities), dtype=torch.float64, way=way)
+    usage = USAGES[name]
+    p = Problem(SIZE._replace(modalities=usage.modalities), dtype=torch.float64, usage=usage)
     terms = p.criterion.terms(p.features, p.labels, head=p.head, **p.beside)
     expected = terms.aligned + terms.unimodal.sum()
     assert_close(steps.joint_unimodal_loss(p)(), expected)
 
 
-@pytest.mark.parametrize("name", list(WAYS))
+@pytest.mark.parametrize("name", list(USAGES))
 def test_every_way_can_be_measured(name):
-    way = WAYS[name]
-    p = Problem(SIZE._replace(modalities=way.modalities), way=way)
+    usage = USAGES[name]
+    p = Problem(SIZE._replace(modalities=usage.modalities), usage=usage)
     for loss in (steps.midas_loss(p), steps.joint_unimodal_loss(p)):
         steps.training_step(p, loss)()
         assert all(x.grad.isfinite().all() for x in p.leaves)

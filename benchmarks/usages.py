@@ -1,4 +1,4 @@
-"""The ways that a step of `MidasLoss` can take, by what its user asks for."""
+"""What users ask of a step of `MidasLoss`: the ways of the kernels and of the core that it takes follow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Way:
+class Usage:
     """What a user asks of a step beside the plain loss.
 
     Attributes
@@ -30,24 +30,24 @@ class Way:
     modalities: int = 2
 
 
-PLAIN = Way()
+PLAIN = Usage()
 
-WAYS = {
+USAGES = {
     "plain": PLAIN,
-    "MLP head": Way(hidden=True),
-    "present": Way(present=True),
-    "class weights": Way({"class_weights": True}),
-    "label smoothing": Way({"label_smoothing": 0.1}),
-    "sample weights": Way(sample_weight=True),
-    "six modalities": Way(modalities=6),
-    "three modalities": Way(modalities=3),
-    "multi-label": Way({"multi_label": True}),
-    "official": Way({"variant": "official"}),
-    "per sample": Way({"reduction": "none"}),
-    "L2 similarity": Way({"similarity": "l2"}),
-    "no similarity": Way({"similarity": None}),
-    "warm-up": Way({"warmup_epochs": 1}),
-    "all options": Way(
+    "MLP head": Usage(hidden=True),
+    "present": Usage(present=True),
+    "class weights": Usage({"class_weights": True}),
+    "label smoothing": Usage({"label_smoothing": 0.1}),
+    "sample weights": Usage(sample_weight=True),
+    "six modalities": Usage(modalities=6),
+    "three modalities": Usage(modalities=3),
+    "multi-label": Usage({"multi_label": True}),
+    "official": Usage({"variant": "official"}),
+    "per sample": Usage({"reduction": "none"}),
+    "L2 similarity": Usage({"similarity": "l2"}),
+    "no similarity": Usage({"similarity": None}),
+    "warm-up": Usage({"warmup_epochs": 1}),
+    "all options": Usage(
         {"class_weights": True, "label_smoothing": 0.1}, hidden=True, sample_weight=True, present=True, modalities=3
     ),
 }
