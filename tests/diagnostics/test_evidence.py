@@ -1,0 +1,102 @@
+"""The verdict is held to small tasks that were trained jointly and with MIDAS (``python -m benchmarks.verdicts``)."""
+
+import json
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+
+from midas_core.diagnostics import Diagnosis, compare, verdict
+from midas_core.diagnostics.judgement import CALIBRATION, WORST_FIRST
+from midas_core.diagnostics.wording import PRICE
+
+FILE = Path(__file__).with_name("verdicts.json")
+
+
+def rows():
+    """Yield task, verdict on joint training (on validation data), and the scores of both on test data."""
+    for row in json.loads(FILE.read_text())["rows"]:
+        before = Diagnosis.from_dict(row["validation"]["joint"])
+        yield row["task"], verdict(before), row["test"]["joint"], row["test"]["MIDAS"]
+
+
+@pytest.fixture(scope="module")
+def gains():
+    """Return what the accuracy has gained on test data, in points, by the outlook."""
+    found = {"likely": [], "open": [], "unlikely": []}
+    for _, said, joint, midas in rows():
+        found[said.accuracy].append(100 * (midas["accuracy"] - joint["accuracy"]))
+    return found
+
+
+def test_there_are_enough_tasks(gains):
+    assert len(list(rows())) >= 48
+    assert len(gains["unlikely"]) >= 30
+    assert len(gains["likely"]) >= 2
+
+
+def test_where_the_accuracy_is_likely_to_rise_it_rises(gains):
+    assert min(gains["likely"]) > 2
+
+
+def test_where_it_is_not_likely_it_hardly_does(gains):
+    assert max(gains["unlikely"]) < 3
+    assert fmean(gains["unlikely"]) < 0
+    assert sum(gain > 1 for gain in gains["unlikely"]) < 0.2 * len(gains["unlikely"])
+
+
+def test_where_it_is_open_it_is(gains):
+    assert fmean(gains["unlikely"]) < fmean(gains["open"]) < fmean(gains["likely"])
+
+
+def test_most_models_are_not_told_to_expect_more_accuracy(gains):
+    # The tasks are sound data for the most part.
+    risen = sum(gain > 2 for each in gains.values() for gain in each)
+    assert len(gains["likely"]) <= risen
+
+
+def test_what_is_badly_used_is_used_after_midas():
+    won = {"badly": [], "used": []}
+    for _, said, joint, midas in rows():
+        for name, use in said.uses.items():
+            gain = 100 * (midas[f"accuracy_alone_{name}"] - joint[f"accuracy_alone_{name}"])
+            won["badly" if use in WORST_FIRST else "used"].append(gain)
+    assert sum(gain >= 5 for gain in won["badly"]) >= 0.75 * len(won["badly"])
+    assert fmean(won["badly"]) >= 10
+    assert fmean(won["used"]) <= 6
+
+
+def test_the_price_is_the_one_that_is_told():
+    assert "less calibrated" in PRICE
+    dearer = [midas["calibration_error"] - joint["calibration_error"] >= CALIBRATION for _, _, joint, midas in rows()]
+    assert sum(dearer) >= 0.6 * len(dearer)
+
+
+def test_the_comparison_tells_it():
+    for row in json.loads(FILE.read_text())["rows"]:
+        before, after = (Diagnosis.from_dict(row["validation"][key]) for key in ("joint", "MIDAS"))
+        found = compare(before, after)
+        dearer = after.calibration_error - before.calibration_error >= CALIBRATION
+        assert any("calibration error" in cost for cost in found.costs) == dearer
+        assert all(cost in found.headline for cost in found.costs)
+
+
+def test_the_documentation_tells_these_numbers(gains):
+    text = (Path(__file__).parents[2] / "docs" / "diagnostics.md").read_text()
+    table = ["| `accuracy` | models | change of the accuracy, lowest to highest | mean |", "| --- | --- | --- | --- |"]
+    for outlook, each in gains.items():
+        numbers = f"{min(each):+.1f} to {max(each):+.1f} | {fmean(each):+.1f}"
+        table.append(f"| {outlook} | {len(each)} | {numbers} |")
+    won, dearer = [], 0
+    for _, said, joint, midas in rows():
+        badly = [name for name, use in said.uses.items() if use in WORST_FIRST]
+        won += [100 * (midas[f"accuracy_alone_{name}"] - joint[f"accuracy_alone_{name}"]) for name in badly]
+        dearer += midas["calibration_error"] - joint["calibration_error"] >= CALIBRATION
+    table += [
+        "",
+        f"Of {len(won)} modalities that were badly used, {sum(x >= 5 for x in won)} gained five points or more by "
+        f"themselves, {fmean(won):.0f} on average. The calibration error rose by two points or more in {dearer} of "
+        f"{len(list(rows()))} models.",
+    ]
+    wanted = "\n".join(table)
+    assert wanted in text, f"expected in docs/diagnostics.md:\n{wanted}"
