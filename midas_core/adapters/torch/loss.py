@@ -132,8 +132,13 @@ class MidasLoss(StatefulModule):
 
     Notes
     -----
-    Soft weights, similarities and alpha are detached. In ``eval()`` nothing of the state moves, and every call draws
-    the same pairs. Under ``torch.compile`` the pairs are drawn from PyTorch's global generator.
+    Soft weights, similarities and alpha are detached. In ``eval()`` nothing of the state moves, every call draws the
+    same pairs, and the loss is the whole objective during the warm-up too: losses of all epochs can be compared. In
+    training under ``no_grad`` nothing moves either. Under ``torch.compile`` the pairs are drawn from PyTorch's global
+    generator.
+
+    On several ranks hold the criterion inside the module that is wrapped, so that the gradients of the unimodal heads
+    are averaged; all ranks then hold one alpha.
 
     A head that is linear on the concatenated features (``nn.Linear``, a ``nn.Sequential`` of nothing else, or a module
     with ``additive = True`` and ``weight`` and ``bias`` as in ``nn.Linear``) costs no further matrix product for the
