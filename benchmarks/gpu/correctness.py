@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ SIZE, DRY_SIZE = Size(256, 101, 512), Size(12, 5, 8)
 TOLERANCES = {"float64": 1e-9, "float32": 1e-4, "float32, TF32": 2e-2, "float16": 2e-2, "bfloat16": 1e-1}
 """Largest error of a loss, or of a gradient over its largest entry."""
 BACKENDS = ("torch", "cupy", "jax", "tensorflow")
+TF32 = ("jax", "tensorflow")
+"""Those that round the factors of a product in float32 to TF32 unless they are told not to."""
 
 
 def run(record: Record, place: Place) -> None:
@@ -40,6 +44,8 @@ def run(record: Record, place: Place) -> None:
     record.take("tests marked gpu", gpu_tests, place)
     for backend in ("numpy",) if place.dry else BACKENDS:
         record.take(f"midas verify: {backend}", verify, place, backend)
+    for backend in () if place.dry else TF32:
+        record.take(f"midas verify: {backend}, TF32", verify, place, backend, True)
 
 
 def waits(place: Place, size: Size, usage: Usage) -> str:
@@ -163,22 +169,24 @@ def gpu_tests(place: Place) -> str:
     return _run(command + (["--collect-only", "tests/backends"] if place.dry else ["tests"])).splitlines()[-1]
 
 
-def verify(place: Place, backend: str) -> dict[str, Any]:
-    """Run ``midas verify`` on the GPU."""
+def verify(place: Place, backend: str, tf32: bool = False) -> dict[str, Any]:
+    """Run ``midas verify`` on the GPU; with TF32 to see what it does, not to be held to it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "found.json"
         midas = [sys.executable, "-c", "from midas_core.cli.main import main; main()"]
         command = [*midas, "verify", "--backend", backend, "--json", str(path)]
         more = ["--device", "cpu", "--property", "pairs", "--examples", "1"] if place.dry else ["--device", "gpu"]
-        _run(command + more)
+        off = {} if tf32 else {"NVIDIA_TF32_OVERRIDE": "0", "JAX_DEFAULT_MATMUL_PRECISION": "highest"}
+        _run(command + more, off, allowed=(0, 1) if tf32 else (0,))
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
 
-def _run(command: list[str]) -> str:
+def _run(command: list[str], environment: Mapping[str, str] | None = None, allowed: Sequence[int] = (0,)) -> str:
     root = Path(__file__).parents[2]
-    ran = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300)
-    require(ran.returncode == 0, ran.stdout[-4000:] + ran.stderr[-2000:])
+    environment = {**os.environ, **(environment or {})}
+    ran = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=300)
+    require(ran.returncode in allowed, ran.stdout[-4000:] + ran.stderr[-2000:])
     return ran.stdout
 
 

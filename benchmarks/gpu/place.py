@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 Step = Callable[[], Any]
@@ -32,7 +33,7 @@ class Place:
             return {"device": platform.processor() or platform.machine()}
         fields = ("name", "driver_version", "memory.total", "clocks.max.sm", "clocks.max.mem")
         command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader"]
-        found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split(", ")
+        found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[0].split(", ")
         return {**dict(zip(fields, (x.strip() for x in found), strict=False)), "cuda": torch.version.cuda}
 
     def waits(self, step: Step) -> bool:
@@ -69,13 +70,15 @@ class Place:
 
     def launches(self, step: Step) -> int:
         """Return how many kernels a step launches; in a dry run, how many operations it calls."""
-        kind = ProfilerActivity.CPU if self.dry else ProfilerActivity.CUDA
+        activity = ProfilerActivity.CPU if self.dry else ProfilerActivity.CUDA
+        where = DeviceType.CPU if self.dry else DeviceType.CUDA
         step()
         self.finish()
-        with profile(activities=[kind]) as profiler:
+        with profile(activities=[activity]) as profiler:
             step()
             self.finish()
-        return sum(not event.name.startswith(("Memset", "Memcpy")) for event in profiler.events() or ())
+        events = [event.name for event in profiler.events() or () if event.device_type == where]
+        return sum(not name.startswith(("Memset", "Memcpy")) for name in events)
 
     def finish(self) -> None:
         """Wait for the device."""

@@ -18,7 +18,7 @@ from midas_core.adapters.torch import MidasLoss
 
 TARGET = 1.03
 CLASSES, BATCH, SAMPLES, PIXELS = 6, 64, 256, 64
-EFFORT = Effort(block=0.0, budget=120.0, fewest=7, most=25)
+EFFORT = Effort(block=0.0, budget=80.0, fewest=7, most=25)
 
 
 def measure(settings: Settings) -> list[Result]:
