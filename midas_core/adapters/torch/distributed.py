@@ -70,6 +70,6 @@ def differ_between_ranks(numbers: Tensor) -> bool:
     """Return whether numbers >= 0 differ between the ranks by more than rounding. Waits for all of them."""
     both = torch.stack([numbers, -numbers])
     distributed.all_reduce(both, op=distributed.ReduceOp.MAX)
-    _last[:] = [both]
+    _last.append(both)
     most, least = both[0], -both[1]
     return bool((most - least > 1e-6 * most).any())
