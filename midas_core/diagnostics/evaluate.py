@@ -83,9 +83,22 @@ class Model:
         return [x[start : start + self.batch_size] for start in range(0, max(len(x), 1), self.batch_size)]
 
     def _call(self, name: str, function: Callable[..., Array], given: Any, count: int) -> Floats:
+        if _is_sharded(function):
+            raise ValueError(
+                f"{name}: expected whole parameters, got parts of them (fully_shard): load the checkpoint in one process "
+                "and diagnose there"
+            )
         with no_gradients(self._backends[0].name), evaluating(function):
             logits = function(given)
         if tuple(getattr(logits, "shape", ())) != (count, self._num_classes):
             found = shape_text(logits) if hasattr(logits, "shape") else type(logits).__name__
             raise ValueError(f"{name}: expected logits of shape (B, C) = ({count}, {self._num_classes}), got {found}")
         return log_softmax(logits)
+
+
+def _is_sharded(function: Any) -> bool:
+    """Return whether a PyTorch module holds parts of its parameters (DTensor) that no hook of its own gathers."""
+    if not (hasattr(function, "parameters") and hasattr(function, "modules")):
+        return False
+    parts = any(hasattr(x, "device_mesh") for x in function.parameters())
+    return parts and not any(hasattr(x, "unshard") for x in function.modules())

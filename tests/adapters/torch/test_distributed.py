@@ -92,3 +92,8 @@ def test_terms_of_a_sharded_criterion_say_what_to_do(wrapped):
     for found in wrapped:
         assert "unimodal_heads: expected whole parameters, got parts of them" in found["sharded"]["error"]
         assert "register_fsdp_forward_method(criterion, 'terms')" in found["sharded"]["error"]
+
+
+def test_the_diagnosis_of_sharded_heads_says_what_to_do(wrapped):
+    for found in wrapped:
+        assert "head: expected whole parameters, got parts of them" in found["sharded"]["diagnosis"]

@@ -12,6 +12,7 @@ from torch.distributed.algorithms.join import Join
 from torch.nn.parallel import DistributedDataParallel
 
 from midas_core.adapters.torch import MidasLoss
+from midas_core.diagnostics import Diagnostics
 
 
 class Parts(nn.Module):
@@ -122,6 +123,11 @@ def sharded(rank):
                 criterion.terms(features, labels, head=nn.Linear(11, 4))
             except ValueError as error:
                 found["error"] = str(error)
+            diagnostics = Diagnostics(model.head, num_classes=4, unimodal_heads=criterion.unimodal_heads)
+            try:
+                diagnostics.update(features, labels)
+            except ValueError as error:
+                found["diagnosis"] = str(error)
     return found
 
 
