@@ -7,7 +7,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -84,7 +84,11 @@ def verify(
     unknown = [name for name in properties if name not in PROPERTIES]
     if unknown:
         raise click.UsageError(f"--property: expected one of {', '.join(PROPERTIES)}, got {unknown[0]!r}")
-    options = {"thorough": thorough, "examples": examples or (THOROUGH if thorough else QUICK), "seed": seed}
+    options: dict[str, Any] = {
+        "thorough": thorough,
+        "examples": examples or (THOROUGH if thorough else QUICK),
+        "seed": seed,
+    }
     with failing(ImportError, OSError):
         if json_file is not None:
             check_writable(json_file)
@@ -108,7 +112,7 @@ def _try_backends(
     backends: Sequence[str],
     device: str | None,
     properties: Sequence[str],
-    options: dict[str, int],
+    options: dict[str, Any],
     *,
     strict: bool,
     console: Console,
@@ -151,7 +155,7 @@ def _kind_of(device: str) -> str:
     return "gpu" if device.lower().startswith(("cuda", "gpu", "rocm", "metal", "mps")) else "cpu"
 
 
-def _command_of(result: PropertyResult, options: dict[str, int]) -> str:
+def _command_of(result: PropertyResult, options: dict[str, Any]) -> str:
     """Return the command that tries a property once more."""
     return (
         f"midas verify --backend {result.backend} --device {_kind_of(result.device)} "
@@ -191,7 +195,7 @@ def _table_of(results: Sequence[PropertyResult], width: int) -> Table:
     return table
 
 
-def _write_results(results: Sequence[PropertyResult], path: Path, options: dict[str, int]) -> None:
+def _write_results(results: Sequence[PropertyResult], path: Path, options: dict[str, Any]) -> None:
     """Write the results, and with what they were found."""
     import midas_core
     from midas_core.runs.files import package_versions, write_json

@@ -14,6 +14,8 @@ from midas_core.testing.frameworks import Jax, load_framework
 from midas_core.testing.properties import PROPERTIES, NotTried, Property
 from midas_core.validation import check_flag, check_number
 
+PHASES = [Phase.generate, Phase.shrink]
+
 
 @dataclass(frozen=True)
 class PropertyResult:
@@ -143,7 +145,7 @@ def _try(framework: Framework, prop: Property, examples: int, number: int) -> Pr
         deadline=None,
         database=None,
         derandomize=False,
-        phases=[Phase.generate, Phase.shrink],
+        phases=PHASES,
         report_multiple_bugs=False,
         print_blob=False,
         suppress_health_check=list(HealthCheck),

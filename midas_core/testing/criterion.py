@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Any
+from unittest import mock
 
 import hypothesis.strategies as st
 import numpy as np
@@ -32,12 +33,18 @@ class CriterionCase:
     head : {"linear", "function"}
         Whether the criterion sees that the fused head is linear, and may go its short way.
     reduction : {"mean", "sum", "none"}
+    large : bool
+        Whether it goes the way that a large batch goes.
+    from_terms : bool
+        Whether the total is put together from its terms, and differentiated through them.
     """
 
     problem: Problem
     seed: int
     head: str
     reduction: str
+    large: bool = False
+    from_terms: bool = False
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """Print as `repr` does: Hypothesis would spell every field."""
@@ -52,6 +59,8 @@ def criterion_cases() -> st.SearchStrategy[CriterionCase]:
         st.integers(0, 2**31 - 1),
         st.sampled_from(HEADS),
         st.sampled_from(("mean", "mean", "sum", "none")),
+        st.booleans(),
+        st.booleans(),
     )
 
 
@@ -132,6 +141,7 @@ def _run(framework: Framework, case: CriterionCase, weights: list[np.ndarray]) -
     import torch
 
     from midas_core.adapters.torch import MidasLoss
+    from midas_core.kernels import ways
 
     p, reduction = case.problem, case.reduction
     layers = []
@@ -158,15 +168,18 @@ def _run(framework: Framework, case: CriterionCase, weights: list[np.ndarray]) -
     criterion.alpha.copy_(framework.array(p.alpha))
     criterion.step.fill_(p.step)
     features = [framework.array(x).requires_grad_() for x in _features(p)]
-    terms = criterion.terms(
-        features,
-        framework.array(p.labels),
-        head=fused if case.head == "linear" else lambda x: fused(x),
-        generator=framework.rng(case.seed),
-        sample_weight=None if p.sample_weight is None else framework.array(p.sample_weight),
-        present=None if p.present is None else framework.array(p.present),
-    )
-    terms.total.sum().backward()
+    with mock.patch.object(ways, "SMALL", 0 if case.large else ways.SMALL):
+        terms = criterion.terms(
+            features,
+            framework.array(p.labels),
+            head=fused if case.head == "linear" else lambda x: fused(x),
+            generator=framework.rng(case.seed),
+            sample_weight=None if p.sample_weight is None else framework.array(p.sample_weight),
+            present=None if p.present is None else framework.array(p.present),
+        )
+    # In the warm-up the total alone has a gradient, zero, for the fused head.
+    from_terms = case.from_terms and p.mixed is not None
+    (_put_together(terms, p) if from_terms else terms.total).sum().backward()
     found = {name: getattr(terms, name) for name in TERMS} | {
         "next_alpha": criterion.alpha,
         "next_step": criterion.step,
@@ -177,14 +190,22 @@ def _run(framework: Framework, case: CriterionCase, weights: list[np.ndarray]) -
     return {name: framework.numpy(x) for name, x in found.items()}
 
 
+def _put_together(terms: Any, p: Problem) -> Any:
+    """Return the total of eq. 11 from its terms."""
+    unimodal = terms.unimodal.sum(dim=0) / (len(p.unimodal) if p.variant == "official" else 1)
+    return terms.aligned + unimodal + p.weight * terms.misaligned
+
+
 def _expected(
     plain: Any, step: oracle.Step, features: list[np.ndarray], weights: list[np.ndarray], reduction: str
 ) -> dict[str, Any]:
     """Return what the oracle makes of the step; its gradients of logits are carried to features and weights."""
     batch, count = len(plain.labels), len(features)
-    reduce = {"mean": np.mean, "sum": np.sum, "none": lambda x, axis: x}[reduction]
+    reductions: dict[str, Any] = {"mean": np.mean, "sum": np.sum, "none": lambda x, axis: x}
     found = {name: np.array(getattr(step, name)) for name in (*TERMS, "next_alpha", "next_step")}
-    found |= {name: reduce(found[name], axis=-1) for name in ("total", "aligned", "unimodal", "misaligned")}
+    found |= {
+        name: reductions[reduction](found[name], axis=-1) for name in ("total", "aligned", "unimodal", "misaligned")
+    }
     sources = np.array(oracle.source_matrix(plain.partners, count, plain.assignment))
     # (B, C), (M, B, C), (V, B, C)
     fused, unimodal, mixed = map(np.array, oracle.closed_form_gradients(plain, step.soft_weights))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -139,8 +140,17 @@ def _half(framework: Framework) -> st.SearchStrategy[Problem]:
     dtypes = [d for d in framework.half if d != "bfloat16" or find_spec("ml_dtypes")]
     if not dtypes:
         raise NotTried(f"{framework.name} has no half precision")
-    single = problems(framework.shapes, dtypes=("float32",), among=framework.structures)
-    return st.builds(in_half_precision, single, st.sampled_from(dtypes))
+    if framework.structures is None:
+        return st.builds(in_half_precision, problems(framework.shapes, dtypes=("float32",)), st.sampled_from(dtypes))
+    # Each structure in one of them: it is compiled once.
+    single = [each for each in framework.structures if each.get("dtype") == "float32"]
+    kinds = itertools.cycle(dtypes)
+    return st.one_of(
+        *(
+            st.builds(in_half_precision, problems(dtypes=("float32",), among=[each]), st.just(kind))
+            for each, kind in zip(single, kinds, strict=False)
+        )
+    )
 
 
 def _check_half(framework: Framework, p: Problem) -> float:
@@ -151,20 +161,20 @@ def _check_half(framework: Framework, p: Problem) -> float:
 
 
 def _extremes(framework: Framework) -> st.SearchStrategy[Problem]:
-    dtypes = st.sampled_from(("float32", "float64"))
-    any_size = st.tuples(st.integers(1, 8), st.integers(2, 3), st.integers(2, 4))
-    sizes = any_size if framework.shapes is None else st.sampled_from(framework.shapes)
-    seeds, kinds = st.integers(0, 2**32 - 1), st.sampled_from(EXTREMES)
-    return st.builds(
-        lambda seed, size, dtype, kind, similarity: extreme(
-            make_problem(seed, *size, dtype=dtype, similarity=similarity), kind
-        ),
-        seeds,
-        sizes,
-        dtypes,
-        kinds,
-        st.sampled_from(("cosine", "l2")),
-    )
+    similarities, dtypes = ("cosine", "l2"), ("float32", "float64")
+    if framework.structures is None:
+        sizes = st.tuples(st.integers(1, 8), st.integers(2, 3), st.integers(2, 4))
+        shapes = sizes if framework.shapes is None else st.sampled_from(framework.shapes)
+        structures = st.tuples(shapes, st.sampled_from(dtypes), st.sampled_from(similarities))
+    else:
+        few = [(6, 2, 4), (5, 3, 2)]
+        structures = st.sampled_from(list(zip(few, dtypes, similarities, strict=True)))
+
+    def make(seed: int, structure: Any, kind: str) -> Problem:
+        size, dtype, similarity = structure
+        return extreme(make_problem(seed, *size, dtype=dtype, similarity=similarity), kind)
+
+    return st.builds(make, st.integers(0, 2**32 - 1), structures, st.sampled_from(EXTREMES))
 
 
 def _check_extremes(framework: Framework, p: Problem) -> float:
