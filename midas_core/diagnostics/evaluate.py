@@ -85,8 +85,8 @@ class Model:
     def _call(self, name: str, function: Callable[..., Array], given: Any, count: int) -> Floats:
         if _is_sharded(function):
             raise ValueError(
-                f"{name}: expected whole parameters, got parts of them (fully_shard): load the checkpoint in one process "
-                "and diagnose there"
+                f"{name}: expected whole parameters, got parts of them (fully_shard): load the checkpoint in one "
+                "process and diagnose there"
             )
         with no_gradients(self._backends[0].name), evaluating(function):
             logits = function(given)
