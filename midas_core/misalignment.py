@@ -9,7 +9,15 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from midas_core.backends import Array, Backend, get_backend
-from midas_core.validation import check_integral, check_labels, check_modalities, check_number, check_shape
+from midas_core.options import VARIANTS
+from midas_core.validation import (
+    check_choice,
+    check_integral,
+    check_labels,
+    check_modalities,
+    check_number,
+    check_shape,
+)
 
 VIEWS = 2
 """Mixed samples made from each sample of the batch."""
@@ -269,7 +277,7 @@ def draw_sources(
     Raises
     ------
     TypeError, ValueError
-        If dtype or shape of the permutation does not fit.
+        If dtype or shape of the permutation, or the variant, does not fit.
 
     Examples
     --------
@@ -280,6 +288,7 @@ def draw_sources(
     (3, 2, 4)
     """
     bk = backend or get_backend(labels)
+    check_choice("variant", variant, VARIANTS)
     if permutation is not None:
         check_integral("permutation", permutation, bk)
         check_shape("permutation", permutation, labels.shape, "(B,)")

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from midas_core.backends import Array, Backend, get_backend
 from midas_core.misalignment import VIEWS, Draw, draw_sources
-from midas_core.validation import check_shape
+from midas_core.options import VARIANTS
+from midas_core.validation import check_choice, check_shape
 
 
 class Pairs(NamedTuple):
@@ -49,6 +50,7 @@ def make_pairs(labels: Array, sources: Array, *, variant: str = "paper", backend
     [[True, True, False], [True, True, False]]
     """
     bk = backend or get_backend(labels)
+    check_choice("variant", variant, VARIANTS)
     ids = label_ids(labels, backend=bk) if len(labels.shape) == 2 else labels
     classes = pair_classes(ids, sources, backend=bk)
     mask = pair_mask(classes, backend=bk)

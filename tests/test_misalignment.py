@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 import midas_core as mc
-from midas_core.misalignment import draw_partners, random_count, split_draw
+from midas_core.misalignment import draw_partners, draw_sources, plain_permutation, random_count, split_draw
 from midas_core.testing import oracle
 
 JUST_BELOW_ONE = np.float32(1 - 2.0**-24)
@@ -238,3 +238,16 @@ def test_errors():
         mc.mix([np.zeros(3)] * 3, mc.source_matrix(np.array([1, 0, 2]), 2))
     with pytest.raises(ValueError, match="assignment: expected shape"):
         mc.source_matrix(np.array([1, 0]), 3, np.zeros((2, 2), int))
+
+
+def test_the_authors_code_takes_a_plain_permutation():
+    labels = np.array([0, 1, 0, 1, 2])
+    numbers = mc.draw(labels, 2, 0)
+    sources = draw_sources(numbers, labels, 2, variant="official")
+    np.testing.assert_array_equal(sources[1, 0], plain_permutation(numbers.partners[0]))
+    paper = draw_sources(numbers, labels, 2)
+    np.testing.assert_array_equal(paper, draw_sources(numbers, labels, 2, variant="paper"))
+    np.testing.assert_array_equal(paper[1, 0], draw_partners(labels, numbers.partners)[0])
+    with pytest.raises(ValueError, match="variant") as error:
+        draw_sources(numbers, labels, 2, variant="papre")
+    assert str(error.value) == "variant: expected one of ['paper', 'official'], got 'papre'"

@@ -13,7 +13,7 @@ import midas_core as mc
 from midas_core.testing.checks import check_values, results_of
 from midas_core.testing.problems import make_problem
 from tests.frameworks import get_framework
-from tests.steps import DOUBLE, assert_finite, clear_decision, close, run
+from tests.steps import DOUBLE, NUMPY, assert_finite, clear_decision, close, run
 
 RNG = np.random.default_rng(0)
 BATCH, CLASSES = 5, 3
@@ -182,3 +182,21 @@ def test_a_nan_stays_with_the_samples_that_it_takes_part_in(framework, variant, 
 
 def _row(x, i):
     return (np.arange(len(x)) == i).reshape((-1,) + (1,) * (x.ndim - 1))
+
+
+def test_reduced_over_the_batch(framework):
+    p = make_problem(0, 6, 3, 4)
+    terms = run(p).terms
+    own = mc.MidasTerms(*(framework.array(x) for x in terms))
+    for reduction, over in (("mean", np.mean), ("sum", np.sum), ("none", lambda x, axis: x)):
+        found = mc.MidasTerms(*map(framework.numpy, mc.reduce_terms(own, reduction)))
+        for name in ("total", "aligned", "unimodal", "misaligned"):
+            np.testing.assert_allclose(getattr(found, name), over(getattr(terms, name), axis=-1), rtol=1e-6)
+        for name in ("alpha", "confidence", "fused_confidence"):
+            np.testing.assert_allclose(getattr(found, name), getattr(terms, name), rtol=1e-6)
+    assert mc.reduce_terms(terms, "mean").unimodal.shape == (3,)
+
+
+def test_in_the_warm_up_no_mixed_sample_weighs_anything():
+    assert not objective(NUMPY, np.asarray, warmup=np.array(True)).soft_weights.any()
+    assert objective(NUMPY, np.asarray, warmup=np.array(False)).soft_weights.any()

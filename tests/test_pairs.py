@@ -98,6 +98,12 @@ def test_what_is_given_is_taken():
     np.testing.assert_array_equal(as_pairs(LABELS, sources, "paper", NUMPY).mask, pairs.mask)
 
 
+def test_an_unknown_variant_is_refused():
+    with pytest.raises(ValueError, match="variant") as error:
+        make_pairs(LABELS, source_matrix(PERMUTATION, 2), variant="papre")
+    assert str(error.value) == "variant: expected one of ['paper', 'official'], got 'papre'"
+
+
 def test_classes_of_any_integer_dtype_are_indices(framework):
     sources = framework.array(source_matrix(PERMUTATION, 2))
     for dtype in ("int32", "uint8"):

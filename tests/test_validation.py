@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 
 import midas_core as mc
+from midas_core import alpha, confidence, misalignment, pairs
 from midas_core.confidence import soft_labels
 from midas_core.misalignment import draw_partners, mix
-from midas_core.missing import zero_missing
+from midas_core.missing import complete_pairs, zero_missing
+from midas_core.objective import weigh_pairs
 from midas_core.pairs import label_ids
 from midas_core.testing.problems import FEW_STRUCTURES, make_problem
 from tests.errors import must_be_clear
@@ -174,6 +176,10 @@ WORDS = {
     "class_weights: expected shape (C,) = (3,), got (2,)": lambda: objective(
         labels=mc.Targets(P.labels, None, np.ones(2))
     ),
+    "fused_logits: expected shape (B, C) = (?, ?), got (4,)": lambda: mc.ensemble_logits(P.fused[:, 0], P.unimodal),
+    "unimodal_logits[1]: expected shape (B, C) = (4, 3), got (4, 2)": lambda: mc.ensemble_logits(
+        P.fused, [P.unimodal[0], P.unimodal[1][:, :2]]
+    ),
     "label_smoothing: expected a number in [0, 1], got 1.5": lambda: objective(
         labels=mc.Targets(P.labels, None, None, 1.5)
     ),
@@ -216,3 +222,42 @@ def test_a_given_backend_is_the_only_one_that_is_asked(monkeypatch):
                 backend=bk,
             )
             assert mixed.soft_labels.shape == (2 * len(ids), p.fused.shape[1])
+        assert mc.ensemble_logits(p.fused, p.unimodal, present=p.present, backend=bk).shape == p.fused.shape
+
+
+def test_the_backend_is_that_of_the_arrays():
+    sources, labels, present = SOURCES, P.labels, np.ones((4, 2), bool)
+    numbers, log_c = mc.draw(labels, 2, 0), np.stack([mc.log_confidence(z, labels) for z in P.unimodal])
+    shares = confidence.normalized_confidence(log_c)
+    picked = np.stack([row[s] for row, s in zip(log_c, sources, strict=True)])
+    mask, state = np.ones((2, 4), bool), mc.MidasState(np.ones(2), np.array(0))
+    found = alpha.imbalance(np.stack([confidence.normalized_confidence(picked)] * 2, axis=1), mask)
+    objective = mc.midas_objective(*GOOD.values(), None, state)
+    for result in (
+        *numbers[:1],
+        misalignment.plain_permutation(numbers.partners[0]),
+        misalignment.draw_partners(labels, numbers.partners),
+        misalignment.draw_sources(numbers, labels, 2),
+        *mix(P.features, sources),
+        *pairs.make_pairs(labels, sources),
+        *pairs.draw_pairs(numbers, labels, 2),
+        label_ids(np.eye(3, dtype=int)[labels]),
+        pairs.pair_classes(labels, sources),
+        pairs.pair_mask(labels[sources]),
+        shares,
+        soft_labels(shares, np.stack([labels, labels]), 3),
+        mc.similarity(P.features, sources),
+        *found,
+        alpha.finite_pairs(mask, picked),
+        *alpha.official_gap(log_c, picked),
+        alpha.current_alpha(state, found.weak),
+        *alpha.next_state(state, state.alpha, found),
+        *zero_missing(P.features, present),
+        complete_pairs(present, sources),
+        mc.reduce_terms(objective.terms, "sum").total,
+        weigh_pairs(picked, picked, mask, sources, None, state).soft_weights,
+        mc.midas_gradients(*GOOD.values(), objective.soft_weights).fused,
+        mc.misalign(P.features, labels, sources, 3).weights,
+        mc.ensemble_logits(P.fused, P.unimodal),
+    ):
+        assert isinstance(result, np.ndarray | np.generic)
