@@ -37,7 +37,7 @@ with RunLogger("runs/plain", modalities=["left", "right"], config={"method": "MI
             optimizer.step()
             log.log(terms, epoch=epoch, step=step)  # on a GPU every so many steps: it waits for the numbers
             step += 1
-        diagnostics = Diagnostics(head, num_classes=10, unimodal_heads=criterion.unimodal_heads)
+        diagnostics = Diagnostics(head, num_classes=10, criterion=criterion)
         with torch.no_grad():
             for left, right, labels in DataLoader(validation, batch_size=256):
                 diagnostics.update(encode(left, right), labels)

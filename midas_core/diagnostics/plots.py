@@ -166,7 +166,7 @@ def plot_reliability(diagnosis: Diagnosis) -> Figure:
 
 
 def plot_history(
-    runs: Mapping[str, Sequence[Run]], lines: Mapping[str, str], *, label: str, share: bool = True
+    runs: Mapping[str, Sequence[Run]], lines: Mapping[str, str], *, label: str, share: bool = True, top: float = 1.1
 ) -> Figure | None:
     """Draw metrics over training, those of all runs over each other: a colour for each run.
 
@@ -181,6 +181,8 @@ def plot_history(
         Of the vertical axis.
     share : bool
         Whether the values are shares, drawn in percent from 0 to 100.
+    top : float
+        Where they are none: up to what the axis goes at least, so that pictures side by side can have the same.
 
     Returns
     -------
@@ -196,8 +198,10 @@ def plot_history(
     if not curves:
         return None
     factor = 100 if share else 1
+    titles = list({title: (title, color, "-") for title, color, *_ in curves}.values())
     with style():
-        figure, axis = _figure(2.3)
+        # Each line of the legend takes room.
+        figure, axis = _figure(2.1 + 0.17 * sum(1 + _wrapped(title).count("\n") for title, *_ in titles))
         for _, color, line, x, mean, sd in curves:
             step = max(1, math.ceil(len(x) / POINTS))
             marker = "o" if len(x) == 1 else None
@@ -210,9 +214,9 @@ def plot_history(
         if share:
             axis.set_ylim(0, 103)
         else:
-            axis.set_ylim(min(0.98, axis.get_ylim()[0]), max(1.1, axis.get_ylim()[1]))
+            axis.set_ylim(min(0.98, axis.get_ylim()[0]), max(top, axis.get_ylim()[1]))
         _finish(axis)
-        _legend(axis, list({title: (title, color, "-") for title, color, *_ in curves}.values()))
+        _legend(axis, titles, columns=1)
     return figure
 
 
@@ -290,7 +294,7 @@ def _finish(axis: Axes) -> None:
     axis.set_axisbelow(True)
 
 
-def _legend(axis: Axes, entries: Sequence[tuple[str, str, str]]) -> None:
+def _legend(axis: Axes, entries: Sequence[tuple[str, str, str]], columns: int | None = None) -> None:
     from matplotlib.lines import Line2D
 
     handles = []
@@ -299,7 +303,7 @@ def _legend(axis: Axes, entries: Sequence[tuple[str, str, str]]) -> None:
         handles.append(Line2D([], [], color=color, label=_wrapped(name), **options))  # type: ignore[arg-type]
     figure = axis.figure
     assert figure is not None
-    columns = 2 if len(handles) != 3 else 3
+    columns = columns or (2 if len(handles) != 3 else 3)
     figure.legend(
         handles=handles, loc="outside upper center", ncols=columns, frameon=False, fontsize=8, handlelength=1.8
     )

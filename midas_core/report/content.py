@@ -68,6 +68,11 @@ class RunContent:
         """The first of the runs."""
         return self.runs[0]
 
+    @property
+    def spoken(self) -> str:
+        """What to call it in a sentence: its name, without the number of seeds."""
+        return self.name.removesuffix(f" ({len(self.runs)} seeds)")
+
     def spread(self, key: str) -> str:
         """Return the standard deviation of a number of the diagnosis over the seeds, as a table shows it."""
         values = [getattr(each, key) for each in self.diagnoses]
@@ -92,9 +97,10 @@ class RunContent:
         kind = KINDS[self.verdict.status]
         if self.verdict.status == "at chance":
             return "at chance", kind, MARKS[kind]
-        level = next((x for x in WORST_FIRST if x in self.verdict.uses.values()), "")
-        names = [name for name, use in self.verdict.uses.items() if use == level]
-        return f"{level}: {', '.join(names)}" if names else "no modality ignored", kind, MARKS[kind]
+        uses = self.verdict.uses
+        levels = {level: [name for name, use in uses.items() if use == level] for level in WORST_FIRST}
+        texts = [f"{level}: {', '.join(names)}" for level, names in levels.items() if names]
+        return "; ".join(texts) or "no modality ignored", kind, MARKS[kind]
 
     @property
     def repair_badge(self) -> tuple[str, str, str]:
@@ -155,7 +161,8 @@ def gather(runs: Sequence[Run], *, baseline: str | None = None, ask: bool = Fals
             content.problems.append(
                 f"its diagnostics are of {content.split} data, those of {first.name} of {first.split}"
             )
-        content.comparison = compare(first.diagnosis, content.diagnosis, names=(first.name, content.name))
+        names = first.spoken, content.spoken
+        content.comparison = compare(first.diagnosis, content.diagnosis, names=names)
     said: set[str] = set()
     for content in found:
         content.lines += content.comparison.findings if content.comparison else ()

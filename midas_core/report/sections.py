@@ -120,8 +120,11 @@ def _histories(contents: Sequence[RunContent]) -> list[Section]:
         both = {f"fused_confidence_{name}": "-", f"confidence_{name}": "--"}
         wanted.append((confidence, name, both, "share (%)", True))
         wanted.append((alpha, name, {f"alpha_{name}": "-"}, "alpha", False))
+    # What alpha goes up to, in any modality and run: one axis for all.
+    alphas = (run.series(f"alpha_{name}")[1] for c in contents for run in c.runs for name in names)
+    top = max((x for values in alphas for x in values), default=1.0)
     for i, (section, title, lines, label, share) in enumerate(wanted):
-        figure = plot_history(runs, lines, label=label, share=share)
+        figure = plot_history(runs, lines, label=label, share=share, top=max(1.1, 1.02 * top))
         if figure is not None:
             text = f"{section.title}, {title}. {_last(contents, lines)}"
             section.pictures.append(_picture(f"history{i}", title, figure, text))

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from midas_core.cli.main import main
 from midas_core.diagnostics import Diagnosis, diagnose
-from midas_core.diagnostics.plots import plot_similarity
+from midas_core.diagnostics.plots import plot_history, plot_similarity
 from midas_core.report import headlines, render_report, write_report
 from midas_core.report.content import gather, trained_with_midas
 from midas_core.runs import RunError, RunLogger, find, read_run
@@ -299,7 +299,7 @@ def test_several_seeds_of_a_method_are_one(tmp_path):
     assert first.spread("accuracy") == f" ± {100 * np.std(accuracies, ddof=1):.1f}"
     text = Page(render_report([tmp_path])).text
     assert f"{100 * np.mean(accuracies):.1f} ± " in text
-    assert "MIDAS (2 seeds) repairs the use of audio" in text
+    assert "MIDAS repairs the use of audio" in text
     assert "joint0" in text
     # The same seed twice is no other seed.
     again = write_run(tmp_path / "again", config={"method": "joint", "seed": 0})
@@ -314,6 +314,52 @@ def test_curves_of_one_quantity_lie_over_each_other(page):
         for svg in re.findall(r"<svg.*?</svg>", section, flags=re.DOTALL):
             assert ">joint<" in svg
             assert ">midas<" in svg
+
+
+def test_the_badge_names_every_modality_that_is_badly_used(runs):
+    (content,) = gather([read_run(runs[0])])
+    uses = {"a": "underused", "b": "ignored", "c": "used", "d": "underused"}
+    badge = replace(content, verdict=replace(content.verdict, uses=uses)).badge
+    assert badge == ("ignored: b; underused: a, d", "bad", "✗")
+
+
+def test_a_model_at_chance_is_badged(runs):
+    run = read_run(runs[0])
+    found = {**run.diagnostics["validation"], "accuracy": 0.2, "classes": []}
+    first, second = gather([replace(run, diagnostics={"validation": found}), replace(run, name="joint 2")])
+    assert first.badge[0] == "at chance"
+    assert second.comparison.status == "unclear"
+    assert "The fused model is at chance" in Page(render_report([first.run])).text
+
+
+def test_alpha_has_one_axis_for_all_modalities(tmp_path):
+    with RunLogger(tmp_path / "run", modalities=NAMES) as log:
+        for epoch in range(3):
+            log.log(epoch=epoch, alpha=[1.0 + epoch, 1.0])
+    runs = {"run": [read_run(tmp_path / "run")]}
+    tops = [
+        plot_history(runs, {f"alpha_{name}": "-"}, label="alpha", share=False, top=4).axes[0].get_ylim()[1]
+        for name in NAMES
+    ]
+    assert tops == [4, 4]
+    page = render_report([tmp_path / "run"])
+    section = page[page.index(">Alpha over training</h2>") :]
+    ticks = [re.findall(r">([\d.]+)</text>", svg) for svg in re.findall(r"<svg.*?</svg>", section, flags=re.DOTALL)[:2]]
+    assert ticks[0] == ticks[1]
+
+
+def test_seeds_are_drawn_as_mean_and_band(tmp_path):
+    for seed, values in enumerate(([0.2, 0.4, 0.6], [0.4, 0.8])):
+        with RunLogger(tmp_path / str(seed), modalities=NAMES) as log:
+            for epoch, value in enumerate(values):
+                log.log(epoch=epoch, val_accuracy=value)
+    runs = [read_run(tmp_path / str(seed)) for seed in (0, 1)]
+    axis = plot_history({"both": runs}, {"accuracy": "-"}, label="accuracy (%)").axes[0]
+    (line,) = axis.lines
+    np.testing.assert_allclose(line.get_xydata(), [[0, 30], [1, 60]])
+    (band,) = axis.collections
+    np.testing.assert_allclose(band.get_datalim(axis.transData).get_points()[:, 1], [20, 80])
+    assert plot_history({"both": runs}, {"loss": "-"}, label="loss") is None
 
 
 def test_pictures_side_by_side_have_the_same_axes(runs):
