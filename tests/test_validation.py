@@ -255,7 +255,7 @@ def test_the_backend_is_that_of_the_arrays():
         *zero_missing(P.features, present),
         complete_pairs(present, sources),
         mc.reduce_terms(objective.terms, "sum").total,
-        weigh_pairs(picked, picked, mask, sources, None, state).soft_weights,
+        weigh_pairs(log_c, picked, mask, sources, None, state).soft_weights,
         mc.midas_gradients(*GOOD.values(), objective.soft_weights).fused,
         mc.misalign(P.features, labels, sources, 3).weights,
         mc.ensemble_logits(P.fused, P.unimodal),
