@@ -71,6 +71,8 @@ def imbalance(
         The samples that count; `finite_pairs` leaves out what is not finite.
     reduce : callable, optional
         Takes a vector of sums over the batch to sums over all processes, where a batch is spread over several.
+    backend : Backend, optional
+        That of the arrays; their type tells where it is not given.
 
     Returns
     -------
@@ -105,6 +107,8 @@ def finite_pairs(mask: Array, log_confidences: Array, *, backend: Backend | None
         The samples that count.
     log_confidences : array, shape (..., V, B)
         Numbers up to 0, or NaN: a sum above minus infinity has then finite parts alone.
+    backend : Backend, optional
+        That of the arrays; their type tells where it is not given.
 
     Returns
     -------
@@ -141,6 +145,8 @@ def official_gap(
         log p~ at the class of each modality.
     reduce : callable, optional
         As for `imbalance`.
+    backend : Backend, optional
+        That of the arrays; their type tells where it is not given.
 
     Returns
     -------
@@ -183,6 +189,8 @@ def current_alpha(state: MidasState, weak: Array, *, variant: str = "paper", bac
     state : MidasState
     weak : array, shape (M,), bool
     variant : {"paper", "official"}
+    backend : Backend, optional
+        That of the arrays; their type tells where it is not given.
 
     Returns
     -------
@@ -231,6 +239,8 @@ def next_state(
         Whether the sign of the gap moves alpha, or the gap itself.
     max_alpha : float, optional
         A cap; the authors use 10 on Kinetics-Sounds.
+    backend : Backend, optional
+        That of the arrays; their type tells where it is not given.
 
     Returns
     -------

@@ -66,6 +66,8 @@ def misalign(
         Of the hard-sample weight; None leaves it out, as raw inputs need it.
     variant : {"paper", "official"}
         Whether a sample whose partner is of the same class weighs nothing; `Pairs` know it already.
+    backend : Backend, optional
+        That of the arrays; their type tells where it is not given.
 
     Returns
     -------

@@ -26,6 +26,8 @@ def log_confidence(logits: Array, classes: Array, *, backend: Backend | None = N
     classes : array, shape (...), integer; or (..., C), of 0 and 1
         For several labels: minus the mean binary cross-entropy, so that c is the geometric mean of the probabilities
         that the C labels have.
+    backend : Backend, optional
+        That of the arrays; their type tells where it is not given.
 
     Returns
     -------
@@ -61,6 +63,8 @@ def normalized_confidence(log_confidences: Array, *, backend: Backend | None = N
     ----------
     log_confidences : array, shape (M, ...), floating
         log c, from `log_confidence`.
+    backend : Backend, optional
+        That of the arrays; their type tells where it is not given.
 
     Returns
     -------
@@ -97,6 +101,8 @@ def soft_labels(shares: Array, classes: Array, num_classes: int, *, backend: Bac
         Y.
     num_classes : int
         C.
+    backend : Backend, optional
+        That of the arrays; their type tells where it is not given.
 
     Returns
     -------

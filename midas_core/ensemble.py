@@ -35,6 +35,8 @@ def ensemble_logits(
         it has none.
     multi_label : bool
         Whether each class has a probability of its own, sigmoid(z), instead of softmax(z).
+    backend : Backend, optional
+        That of the arrays; their type tells where it is not given.
 
     Returns
     -------

@@ -53,12 +53,15 @@ def midas_gradients(
 
     Parameters
     ----------
-    fused_logits, unimodal_logits, mixed_logits, labels, sources, present
-        As for `midas_objective`. Without mixed logits (warm-up) only the unimodal part is left.
+    fused_logits, unimodal_logits, mixed_logits, labels, sources : as for `midas_objective`
+        Without mixed logits (warm-up) only the unimodal part is left.
     soft_weights : array, shape (M, V, B)
         From `midas_objective`.
+    present : as for `midas_objective`
     weight : float
     variant : {"paper", "official"}
+    backend : Backend, optional
+        That of the arrays; their type tells where it is not given.
 
     Returns
     -------

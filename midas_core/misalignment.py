@@ -49,6 +49,8 @@ def draw(labels: Array, num_modalities: int, rng: Any, *, backend: Backend | Non
         M.
     rng : generator, key or seed
         In the framework's own convention; see the backends.
+    backend : Backend, optional
+        That of the arrays; their type tells where it is not given.
 
     Returns
     -------
@@ -90,6 +92,8 @@ def plain_permutation(keys: Array, *, backend: Backend | None = None) -> Array:
     ----------
     keys : array, shape (B,), floating
         Random keys.
+    backend : Backend, optional
+        That of the arrays; their type tells where it is not given.
 
     Returns
     -------
@@ -117,6 +121,8 @@ def draw_partners(labels: Array, numbers: Array, *, backend: Backend | None = No
     labels : array, shape (B,), integer
     numbers : array, shape (M - 1, B), floating
         Uniform in [0, 1). A float32 holds 24 bits: up to about a million samples the draw is uniform within 6 %.
+    backend : Backend, optional
+        That of the arrays; their type tells where it is not given.
 
     Returns
     -------
@@ -207,6 +213,8 @@ def source_matrix(
     assignment : array, shape (M, B), integer, optional
         Column i is a permutation of 0 ... M - 1. Without one, a[m, i] = m; with M = 2 the two versions are then
         (identity, pi) and (pi, identity), and no other assignment adds anything.
+    backend : Backend, optional
+        That of the arrays; their type tells where it is not given.
 
     Returns
     -------
@@ -269,6 +277,8 @@ def draw_sources(
         Partners of another class, or a plain permutation.
     permutation : array, shape (B,), integer, optional
         Takes the place of the drawn partners.
+    backend : Backend, optional
+        That of the arrays; their type tells where it is not given.
 
     Returns
     -------
@@ -311,6 +321,8 @@ def mix(features: Sequence[Array], sources: Array, *, backend: Backend | None = 
     features : sequence of M arrays, shapes (B, ...)
     sources : array, shape (M, V, B), integer
         The source matrix.
+    backend : Backend, optional
+        That of the arrays; their type tells where it is not given.
 
     Returns
     -------

@@ -17,6 +17,8 @@ def zero_missing(features: Sequence[Array], present: Array, *, backend: Backend 
     features : sequence of M arrays, shapes (B, ...)
     present : array, shape (B, M), bool
         Whether a sample has a modality.
+    backend : Backend, optional
+        That of the arrays; their type tells where it is not given.
 
     Returns
     -------
@@ -54,6 +56,8 @@ def complete_pairs(present: Array, sources: Array, *, backend: Backend | None = 
     ----------
     present : array, shape (B, M), bool
     sources : array, shape (M, V, B), integer
+    backend : Backend, optional
+        That of the arrays; their type tells where it is not given.
 
     Returns
     -------

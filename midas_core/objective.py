@@ -58,6 +58,8 @@ def reduce_terms(terms: MidasTerms, reduction: str, *, backend: Backend | None =
     terms : MidasTerms
         Of each sample.
     reduction : {"mean", "sum", "none"}
+    backend : Backend, optional
+        That of the arrays; their type tells where it is not given.
 
     Returns
     -------
@@ -187,6 +189,8 @@ def midas_objective(
     reduce : callable, optional
         Where a batch is spread over several processes: takes a vector of sums over the batch to sums over all of them,
         so that all hold one alpha. Called once, for "official" twice.
+    backend : Backend, optional
+        That of the arrays; their type tells where it is not given.
 
     Returns
     -------
@@ -340,6 +344,8 @@ def weigh_pairs(
         The mixed samples that count.
     sources, similarities, state, eta, variant, alpha_update, max_alpha, reduce
         As for `midas_objective`.
+    backend : Backend, optional
+        That of the arrays; their type tells where it is not given.
 
     Returns
     -------

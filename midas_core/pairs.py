@@ -37,6 +37,8 @@ def make_pairs(labels: Array, sources: Array, *, variant: str = "paper", backend
     sources : array, shape (M, V, B), integer
     variant : {"paper", "official"}
         Whether a mixed sample counts only where two classes or more take part, or always.
+    backend : Backend, optional
+        That of the arrays; their type tells where it is not given.
 
     Returns
     -------
@@ -90,6 +92,8 @@ def draw_pairs(
         Partners of another class, or a plain permutation.
     permutation : array, shape (B,), integer, optional
         Takes the place of the drawn partners.
+    backend : Backend, optional
+        That of the arrays; their type tells where it is not given.
 
     Returns
     -------
@@ -124,6 +128,8 @@ def label_ids(labels: Array, *, backend: Backend | None = None) -> Array:
     Parameters
     ----------
     labels : array, shape (B, C), of 0 and 1
+    backend : Backend, optional
+        That of the arrays; their type tells where it is not given.
 
     Returns
     -------
@@ -162,6 +168,8 @@ def pair_classes(labels: Array, sources: Array, *, backend: Backend | None = Non
     ----------
     labels : array, shape (B,), integer
     sources : array, shape (M, V, B), integer
+    backend : Backend, optional
+        That of the arrays; their type tells where it is not given.
 
     Returns
     -------
@@ -187,6 +195,8 @@ def pair_mask(classes: Array, *, backend: Backend | None = None) -> Array:
     ----------
     classes : array, shape (M, V, B), integer
         From `pair_classes`.
+    backend : Backend, optional
+        That of the arrays; their type tells where it is not given.
 
     Returns
     -------

@@ -29,6 +29,8 @@ def similarity(
     kind : {"cosine", "l2"}
         cos(a, b), 0 where a vector is zero; or ``1 - 2 |a - b| / (|a| + |b|)``, 1 where both are zero. The
         second stands for the L2 distance of the paper's Table 4, brought to the same range by our choice.
+    backend : Backend, optional
+        That of the arrays; their type tells where it is not given.
 
     Returns
     -------

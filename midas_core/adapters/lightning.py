@@ -50,7 +50,7 @@ class MidasCallback(FollowingCallback, lightning.Callback):  # type: ignore[misc
         labels, head=head)`` serves as a baseline.
     every : int
         Diagnose after every so many validations: quickly, without probes; in full in the end.
-    name, class_names, config, tensorboard
+    name, class_names, config, tensorboard : as for `midas_core.runs.RunLogger`
         As for `midas_core.runs.RunLogger`.
     resume : bool, optional
         Whether to go on with a run that is in the folder. None does where ``fit`` is given a ``ckpt_path``, or called

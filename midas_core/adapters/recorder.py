@@ -25,7 +25,7 @@ class Recorder:
     folder : path
     every : int
         Write a diagnosis after every so many evaluations.
-    name, class_names, config, tensorboard
+    name, class_names, config, tensorboard : as for `midas_core.runs.RunLogger`
         As for `midas_core.runs.RunLogger`.
     resume : bool, optional
         As for `RunLogger`; None goes on with a run where the framework resumes.

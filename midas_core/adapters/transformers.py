@@ -33,7 +33,7 @@ class MidasCallback(FollowingCallback, transformers.TrainerCallback):  # type: i
         head=head)`` serves as a baseline.
     every : int
         Diagnose after every so many evaluations: quickly, without probes; in full in the end.
-    name, class_names, config, tensorboard
+    name, class_names, config, tensorboard : as for `midas_core.runs.RunLogger`
         As for `midas_core.runs.RunLogger`.
     resume : bool, optional
         Whether to go on with a run that is in the folder. None does where ``train`` resumes from a checkpoint, or is

@@ -44,6 +44,13 @@ def reliability_bins(confidence: NDArray[Any], correct: NDArray[Any], *, bins: i
     -------
     tuple of Bin
         A confidence that is NaN belongs to none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> found = reliability_bins(np.array([0.6, 0.9, 0.8]), np.array([False, True, True]), bins=2)
+    >>> [each.count for each in found], round(found[1].accuracy, 2)
+    ([0, 3], 0.67)
     """
     found = []
     for i in range(bins):
@@ -55,7 +62,25 @@ def reliability_bins(confidence: NDArray[Any], correct: NDArray[Any], *, bins: i
 
 
 def calibration_error(bins: Sequence[Bin]) -> float:
-    """Return the expected calibration error: the mean gap of accuracy and confidence."""
+    """Return the expected calibration error: the mean gap of accuracy and confidence.
+
+    Parameters
+    ----------
+    bins : sequence of Bin
+        From `reliability_bins`.
+
+    Returns
+    -------
+    float
+        NaN without samples.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> bins = reliability_bins(np.array([0.6, 0.9, 0.9]), np.array([False, True, True]))
+    >>> round(calibration_error(bins), 2)
+    0.27
+    """
     total = sum(each.count for each in bins)
     gaps = [each.count * abs(each.accuracy - each.confidence) for each in bins if each.count]
     return sum(gaps) / total if total else float("nan")

@@ -190,8 +190,8 @@ class Diagnostics:
 
         Parameters
         ----------
-        features, labels
-            As in `update`.
+        features, labels : as in `update`
+            Of training data.
         """
         self._training.add(self._check(features, labels))
 
@@ -359,6 +359,14 @@ def diagnose(
     Returns
     -------
     Diagnosis
+
+    Examples
+    --------
+    >>> labels = np.arange(60) % 3
+    >>> features = {"audio": np.eye(3)[labels], "video": np.eye(3)[labels]}
+    >>> found = diagnose(lambda x: 9 * x[:, :3], features, labels, num_classes=3)  # heeds the audio alone
+    >>> found.accuracy, found.modalities[1].followed
+    (1.0, 0.0)
     """
     diagnostics = Diagnostics(head, **options)
     diagnostics.update(features, labels, present=present)

@@ -229,6 +229,12 @@ def fused_shares(logits: NDArray[Any], classes: NDArray[Any]) -> list[float]:
     -------
     list of M floats
         They sum to 1.
+
+    Examples
+    --------
+    >>> found = fused_shares(np.log(np.array([[0.6, 0.2, 0.2]])), np.array([[0], [1]]))
+    >>> [round(share, 2) for share in found]
+    [0.75, 0.25]
     """
     return shares(np.stack([log_confidence(logits.astype(np.float64), spoken) for spoken in classes]))
 

@@ -18,7 +18,22 @@ Coalition = tuple[bool, ...]
 
 
 def coalitions(num_modalities: int) -> list[Coalition]:
-    """Return every set of modalities that can be present, as M booleans; the empty one first, the full one last."""
+    """Return every set of modalities that can be present, as M booleans; the empty one first, the full one last.
+
+    Parameters
+    ----------
+    num_modalities : int
+        M.
+
+    Returns
+    -------
+    list of 2**M tuples of bool
+
+    Examples
+    --------
+    >>> coalitions(2)
+    [(False, False), (False, True), (True, False), (True, True)]
+    """
     return list(product((False, True), repeat=num_modalities))
 
 

@@ -42,6 +42,16 @@ def render_report(runs: Sequence[Run | PathLike], *, title: str | None = None, b
         If a folder holds no run, there is no such baseline, or a folder of runs does not tell which one it is.
     ValueError
         If there are no runs.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from midas_core.runs import RunLogger
+    >>> folder = tempfile.mkdtemp()
+    >>> with RunLogger(folder, modalities=["audio", "video"], name="joint") as log:
+    ...     log.log(epoch=0, loss=1.5)
+    >>> render_report([folder]).lower().startswith("<!doctype html>")
+    True
     """
     return _page(_contents(runs, baseline), title)
 
@@ -51,12 +61,21 @@ def headlines(runs: Sequence[Run | PathLike], *, baseline: str | None = None) ->
 
     Parameters
     ----------
-    runs, baseline
-        As for `render_report`.
+    runs, baseline : as for `render_report`
 
     Returns
     -------
     list of str
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from midas_core.runs import RunLogger
+    >>> folder = tempfile.mkdtemp()
+    >>> with RunLogger(folder, modalities=["audio", "video"], name="joint") as log:
+    ...     log.log(epoch=0, loss=1.5)
+    >>> [line.partition(":")[0] for line in headlines([folder])]
+    ['joint']
     """
     return _lines(_contents(runs, baseline))
 
@@ -64,7 +83,14 @@ def headlines(runs: Sequence[Run | PathLike], *, baseline: str | None = None) ->
 def write_report(
     runs: Sequence[Run | PathLike], path: PathLike, *, title: str | None = None, baseline: str | None = None
 ) -> Path:
-    """Write the report of one run or several into a file; see `render_report`.
+    """Write the report of one run or several into a file.
+
+    Parameters
+    ----------
+    runs : as for `render_report`
+    path : path
+        The file.
+    title, baseline : as for `render_report`
 
     Returns
     -------
@@ -75,6 +101,16 @@ def write_report(
     ------
     OSError
         If it cannot be written, before anything is drawn.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from midas_core.runs import RunLogger
+    >>> folder = tempfile.mkdtemp()
+    >>> with RunLogger(folder, modalities=["audio", "video"], name="joint") as log:
+    ...     log.log(epoch=0, loss=1.5)
+    >>> write_report([folder], f"{folder}/report.html").name
+    'report.html'
     """
     return report_with_headlines(runs, path, title=title, baseline=baseline)[0]
 

@@ -98,6 +98,15 @@ class Run:
 def epochs_of(metrics: tuple[Row, ...] | list[Row]) -> dict[float, Row]:
     """Return one row for each epoch, the mean over its lines; lines without an epoch count by their step.
 
+    Parameters
+    ----------
+    metrics : sequence of dict
+        The lines of a run, from `Run`.
+
+    Returns
+    -------
+    dict of dict, by epoch or step
+
     Examples
     --------
     >>> epochs_of([{"epoch": 0, "step": 1, "loss": 2.0}, {"epoch": 0, "step": 2, "loss": 1.0}])
@@ -133,6 +142,16 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     ------
     RunError
         If there is no run in the folder, or one of a later format.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from midas_core.runs import RunLogger
+    >>> folder = tempfile.mkdtemp()
+    >>> with RunLogger(folder, modalities=["audio", "video"]) as log:
+    ...     log.log(epoch=0, loss=1.5)
+    >>> read_run(folder).series("loss")
+    ([0], [1.5])
     """
     path = Path(folder)
     info = _read_info(path)

@@ -112,7 +112,9 @@ def check_backend(
 ) -> None:
     """Raise unless every property holds on a backend: one line of a test suite.
 
-    The arguments are those of `verify_backend`.
+    Parameters
+    ----------
+    backend, properties, examples, seed, thorough : as for `verify_backend`
 
     Raises
     ------

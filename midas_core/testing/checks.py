@@ -189,17 +189,54 @@ def compare_to_oracle(
 
 
 def check_values(framework: Framework, p: Problem) -> Results:
-    """Compare everything that a step gives to the oracle; return it."""
+    """Compare everything that a step gives to the oracle.
+
+    Parameters
+    ----------
+    framework : Framework
+        From `load_framework`.
+    p : Problem
+        From `make_problem`.
+
+    Returns
+    -------
+    dict
+        What the step gives, as NumPy arrays by name.
+
+    Raises
+    ------
+    AssertionError
+        If something differs by more than rounding.
+
+    Examples
+    --------
+    >>> from midas_core.testing import load_framework, make_problem
+    >>> list(check_values(load_framework("numpy"), make_problem(0)))[:4]
+    ['total', 'aligned', 'unimodal', 'misaligned']
+    """
     return compare_to_oracle(framework, p)[0]
 
 
 def check_autograd(framework: Framework, p: Problem) -> float:
     """Compare the framework's own gradients to the closed form; nothing may flow through what is constant.
 
+    Parameters
+    ----------
+    framework : Framework
+        From `load_framework`.
+    p : Problem
+        From `make_problem`.
+
     Returns
     -------
     float
         The largest error, 1 being what is allowed.
+
+    Examples
+    --------
+    >>> from midas_core.testing import load_framework, make_problem
+    >>> check_autograd(load_framework("torch"), make_problem(0)) < 1
+    True
     """
     count, warmup = len(p.unimodal), p.mixed is None
     with framework.scope(p.dtype):
@@ -233,10 +270,25 @@ def check_autograd(framework: Framework, p: Problem) -> float:
 def check_finite_differences(framework: Framework, p: Problem, width: float = 1e-3) -> float:
     """Compare the slope of the oracle's loss along one direction to the closed-form gradient; in float64.
 
+    Parameters
+    ----------
+    framework : Framework
+        From `load_framework`.
+    p : Problem
+        From `make_problem`.
+    width : float
+        Of the difference.
+
     Returns
     -------
     float
         The largest error, 1 being what is allowed.
+
+    Examples
+    --------
+    >>> from midas_core.testing import load_framework, make_problem
+    >>> check_finite_differences(load_framework("numpy"), make_problem(0)) < 1
+    True
     """
     found = results_of(framework, p)
     tables = [p.fused, *p.unimodal, *([] if p.mixed is None else [p.mixed])]

@@ -48,6 +48,16 @@ class Problem:
 
     Attributes
     ----------
+    labels : array, shape (B,) or (B, C), integer
+    features : list of M arrays, shapes (B, D_m)
+    fused : array, shape (B, C)
+    unimodal : list of M arrays, shape (B, C)
+    alpha : array, shape (M,)
+    step : int
+        Updates of alpha so far.
+    similarity, weight, eta, variant, alpha_update, max_alpha : as for `midas_core.midas_objective`
+    sample_weight, class_weights, label_smoothing : as for `midas_core.Targets`
+    present : array, shape (B, M), bool, or None
     mixed : array, shape (V, B, C), or None
         None during warm-up.
     partners : array, shape (M - 1, B)

@@ -37,7 +37,7 @@ class MidasCallback(RunsFirst):
         Diagnose after every so many epochs: quickly, without probes; in full in the end.
     batch_size : int
         For arrays.
-    name, class_names, config, tensorboard
+    name, class_names, config, tensorboard : as for `midas_core.runs.RunLogger`
         As for `midas_core.runs.RunLogger`.
     features : list, or dict by modality name, optional
         For a plain functional model, which is to be compared with MIDAS: its features, as
