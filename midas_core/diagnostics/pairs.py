@@ -186,7 +186,7 @@ def misaligned_chance(labels: NDArray[Any], classes: NDArray[Any]) -> float:
     Examples
     --------
     >>> labels = np.arange(40) % 4
-    >>> round(misaligned_chance(labels, misaligned_pairs(labels, 2, rounds=50).classes), 2)
+    >>> round(misaligned_chance(labels, misaligned_pairs(labels, 2, rounds=500).classes), 2)
     0.17
     """
     frequent = np.argsort(-np.bincount(labels), kind="stable")[: len(classes)]
