@@ -2,6 +2,7 @@
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -47,11 +48,12 @@ class JointLoss(nn.Module):
 
 def train(name, criterion):
     pl.seed_everything(0)
+    best = ModelCheckpoint(f"runs/{name}/best", monitor="midas/val_accuracy", mode="max")
     trainer = pl.Trainer(
         max_epochs=8,
         logger=False,
         enable_progress_bar=False,
-        callbacks=[MidasCallback(f"runs/{name}", criterion=criterion)],
+        callbacks=[MidasCallback(f"runs/{name}", criterion=criterion), best],
     )
     trainer.fit(
         Classifier(criterion),
