@@ -64,7 +64,8 @@ def reduce_terms(terms: MidasTerms, reduction: str, *, backend: Backend | None =
     Returns
     -------
     MidasTerms
-        total, aligned and misaligned of shape (), unimodal of shape (M,); with "none" what was given.
+        total, aligned and misaligned of shape (), unimodal of shape (M,); with "none" what was given. The mean of an
+        empty batch is 0.
 
     Raises
     ------
@@ -82,8 +83,16 @@ def reduce_terms(terms: MidasTerms, reduction: str, *, backend: Backend | None =
     check_choice("reduction", reduction, REDUCTIONS)
     if reduction == "none":
         return terms
-    xp = (backend or get_backend(terms.total)).xp
+    bk = backend or get_backend(terms.total)
+    xp = bk.xp
     over = xp.mean if reduction == "mean" else xp.sum
+    if reduction == "mean" and not terms.total.shape[0]:
+        # Empty, as the share of a replica may be, or of a length unknown while tracing: the mean of nothing is 0.
+        count = bk.at_least(xp.sum(xp.ones_like(terms.total)), 1.0)
+
+        def over(x: Array, **axis: int) -> Array:
+            return xp.sum(x, **axis) / count
+
     return terms._replace(
         total=over(terms.total),
         aligned=over(terms.aligned),

@@ -10,6 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import midas_core as mc
+from midas_core.objective import MidasTerms, reduce_terms
 from midas_core.testing.checks import check_values, results_of
 from midas_core.testing.problems import make_problem
 from tests.frameworks import get_framework
@@ -200,3 +201,13 @@ def test_reduced_over_the_batch(framework):
 def test_in_the_warm_up_no_mixed_sample_weighs_anything():
     assert not objective(NUMPY, np.asarray, warmup=np.array(True)).soft_weights.any()
     assert objective(NUMPY, np.asarray, warmup=np.array(False)).soft_weights.any()
+
+
+def test_the_mean_of_an_empty_batch_is_zero(framework):
+    """A replica of a data-parallel run may get no sample: NaN there would be NaN everywhere."""
+    array = framework.array
+    each, both, two = (array(np.ones(shape, "float32")) for shape in ((0,), (2, 0), (2,)))
+    terms = MidasTerms(each, each, both, each, two, two, two)
+    found = reduce_terms(terms, "mean", backend=framework.backend)
+    assert [float(x) for x in (found.total, found.aligned, found.misaligned)] == [0, 0, 0]
+    assert np.asarray(found.unimodal).tolist() == [0, 0]

@@ -11,7 +11,8 @@ from midas_core.backends import Array
 ops = keras.ops
 
 
-class _Read(keras.layers.Layer):  # type: ignore[misc]
+# No underscore: TensorFlow takes no scope with a name of that kind.
+class ReadMask(keras.layers.Layer):  # type: ignore[misc]
     """Keras gives a mask to whoever asks for it in a call."""
 
     def __init__(self) -> None:
@@ -20,13 +21,15 @@ class _Read(keras.layers.Layer):  # type: ignore[misc]
         self.built = True
 
     def call(self, x: Array, mask: Array | None = None) -> Array | None:
+        """Return the mask."""
         return mask
 
     def compute_mask(self, x: Array, previous: Any) -> None:
+        """Return that a mask has no mask."""
         return None
 
 
-class _Attach(keras.layers.Layer):  # type: ignore[misc]
+class AttachMask(keras.layers.Layer):  # type: ignore[misc]
     """Keras attaches to an output what ``compute_mask`` returns."""
 
     def __init__(self) -> None:
@@ -35,20 +38,22 @@ class _Attach(keras.layers.Layer):  # type: ignore[misc]
         self.built = True
 
     def call(self, pair: Sequence[Array]) -> Array:
+        """Return the feature of a pair of feature and mask."""
         return pair[0]
 
     def compute_mask(self, pair: Sequence[Array], previous: Any) -> Array:
+        """Return the mask of a pair of feature and mask."""
         return pair[1]
 
 
 def mask_of(feature: Array) -> Array | None:
     """Return the mask of a feature, shape (B, T), or None. A feature of two axes has no steps to mask."""
-    return None if len(feature.shape) < 3 else _Read()(feature)
+    return None if len(feature.shape) < 3 else ReadMask()(feature)
 
 
 def with_mask(feature: Array, mask: Array | None) -> Array:
     """Return a feature to which a mask is attached."""
-    return feature if mask is None else _Attach()([feature, mask])
+    return feature if mask is None else AttachMask()([feature, mask])
 
 
 def with_masks_of(features: Sequence[Array], changed: Sequence[Array]) -> list[Array]:

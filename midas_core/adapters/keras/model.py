@@ -84,6 +84,7 @@ class MidasModel(Trained):
     Examples
     --------
     >>> import numpy as np
+    >>> from midas_core.adapters.keras import MidasLoss
     >>> encoders = {name: keras.layers.Dense(8, activation="relu") for name in ("audio", "video")}
     >>> model = MidasModel(encoders, num_classes=3)
     >>> model.compile(optimizer="adam", loss=MidasLoss(warmup_epochs=1), metrics=["accuracy"])

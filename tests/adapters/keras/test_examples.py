@@ -11,6 +11,8 @@ from pathlib import Path
 import keras
 import pytest
 
+from midas_core.runs import read_run
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -45,8 +47,26 @@ def test_the_page_about_real_data():
     assert int(found["model"].step) == 1
 
 
+def test_the_page_about_keras(tmp_path, monkeypatch):
+    """Every block, from top to bottom, as a reader would; tf.data where TensorFlow runs."""
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "keras.md").read_text(), re.DOTALL)
+    assert len(blocks) == 10
+    found: dict = {}
+    for block in blocks:
+        if "import tensorflow" not in block or keras.backend.backend() == "tensorflow":
+            exec(compile(block, "keras.md", "exec"), found)
+    assert found["mixed"]["labels"].shape == (64, 10)
+    for name in ("midas", "joint", "unimodal", "dropout"):
+        run = read_run(f"runs/{name}")
+        assert run.diagnostics["validation"]["accuracy"] > 0.3, name
+    plain = keras.models.load_model("classifier.keras")
+    accuracy = (plain.predict(found["x"], verbose=0).argmax(axis=1) == found["labels"]).mean()
+    assert accuracy > 0.5, "training reached the classifier"
+
+
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="untraced JAX compiles every operation by itself")
-@pytest.mark.parametrize("name", ["loss", "model", "misalign"])
+@pytest.mark.parametrize("name", ["baselines", "loss", "model", "misalign"])
 def test_docstrings(name):
     found = doctest.testmod(importlib.import_module(f"midas_core.adapters.keras.{name}"))
     assert found.attempted > 0

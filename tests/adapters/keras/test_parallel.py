@@ -57,11 +57,11 @@ def run(strategy):
         keras.utils.set_random_seed(0)
         model = MidasModel({name: keras.layers.Dense(4) for name in "ab"}, 3)
         model.compile(keras.optimizers.SGD(0.1), loss=MidasLoss(seed=1, weight=0.0), metrics=["accuracy"])
+        model.build({"a": (None, 5), "b": (None, 5)})
     rng = np.random.default_rng(0)
     x = {name: rng.normal(size=(17, 5)).astype("float32") for name in "ab"}
     x["present"] = np.ones((17, 2), "int32")
     y = np.arange(17) % 3
-    model.build({"a": (None, 5), "b": (None, 5)})
     evaluated = model.evaluate(x, y, batch_size=8, verbose=0)
     stop = keras.callbacks.TerminateOnNaN()
     history = model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0, callbacks=[stop]).history["loss"]
