@@ -161,8 +161,8 @@ def gather(runs: Sequence[Run], *, baseline: str | None = None, ask: bool = Fals
             content.problems.append(
                 f"its diagnostics are of {content.split} data, those of {first.name} of {first.split}"
             )
-        names = first.spoken, content.spoken
-        content.comparison = compare(first.diagnosis, content.diagnosis, names=names)
+        spoken = first.spoken, content.spoken
+        content.comparison = compare(first.diagnosis, content.diagnosis, names=spoken)
     said: set[str] = set()
     for content in found:
         content.lines += content.comparison.findings if content.comparison else ()

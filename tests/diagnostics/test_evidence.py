@@ -30,13 +30,14 @@ def gains():
 
 
 def test_there_are_enough_tasks(gains):
-    assert len(list(rows())) >= 48
+    assert len(list(rows())) >= 54
     assert len(gains["unlikely"]) >= 30
-    assert len(gains["likely"]) >= 2
+    assert len(gains["likely"]) >= 8
 
 
 def test_where_the_accuracy_is_likely_to_rise_it_rises(gains):
-    assert min(gains["likely"]) > 2
+    assert min(gains["likely"]) > 0
+    assert sum(gain > 2 for gain in gains["likely"]) >= 0.75 * len(gains["likely"])
 
 
 def test_where_it_is_not_likely_it_hardly_does(gains):
