@@ -85,6 +85,18 @@ def take(name: str) -> dict[str, Any]:
     return {"operations": len(mode.launches), "joint + unimodal": len(beside.launches)}
 
 
+def half_precision() -> dict[str, Any]:
+    """Take a step in bfloat16, features and heads."""
+    on_host = Problem(SIZE, dtype=torch.bfloat16)
+    there = moved(on_host)
+    expected = midas_loss(on_host)()
+    with Pretending() as mode:
+        found = midas_loss(there)()
+        gradients(found, there)
+    assert_close(to_host(found), expected.detach(), rtol=1e-2, atol=1e-2)
+    return {"operations": len(mode.launches)}
+
+
 def weigh_terms() -> dict[str, Any]:
     """Weigh the terms in a way of one's own."""
     there = moved(problem(USAGES["plain"]))
@@ -135,6 +147,7 @@ def forbidden(what: Any) -> Any:
 
 
 MORE = {
+    "half precision": half_precision,
     "weighed terms": weigh_terms,
     "evaluation": evaluate,
     "Misalign": misalign,

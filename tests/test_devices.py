@@ -80,7 +80,7 @@ LAUNCHES = {
 MOST = 320
 
 
-@pytest.mark.parametrize("name", [*USAGES, "weighed terms", "evaluation", "Misalign"])
+@pytest.mark.parametrize("name", [*USAGES, "half precision", "weighed terms", "evaluation", "Misalign"])
 def test_a_step_waits_for_no_gpu_and_gives_what_the_host_gives(name):
     found = pretended()[name]
     assert "error" not in found, found["error"]
