@@ -36,8 +36,9 @@ class Compiled:
         try:
             return self.function(*arguments)
         except Exception as error:
-            self.function = numba.njit(**OPTIONS)(self.py_func)
-            found = self.function(*arguments)
+            uncached = numba.njit(**OPTIONS)(self.py_func)
+            found = uncached(*arguments)
+            self.function = uncached
             _warn_of_cache(error)
             return found
 
@@ -62,18 +63,12 @@ _inner = numba.njit(**OPTIONS)
 
 
 @Compiled
-def first_outside(x: Any, count: int) -> int:
-    """Return where the first entry lies that is not in 0 ... count - 1, or -1."""
-    for i in range(len(x)):
-        if x[i] < 0 or x[i] >= count:
-            return i
-    return -1
-
-
-@Compiled
-def pairs_of_two(labels: Any, numbers: Any, num_classes: int) -> Any:
-    """Return ``draw_pairs`` for two modalities: sources, classes, mask."""
+def pairs_of_two(labels: Any, numbers: Any, num_classes: int, sources: Any, classes: Any, mask: Any) -> int:
+    """Write ``draw_pairs`` for two modalities; return where the first label lies that is no class, or -1."""
     batch = len(labels)
+    for i in range(batch):
+        if labels[i] < 0 or labels[i] >= num_classes:
+            return i
     first = np.zeros(num_classes + 1, np.int64)
     for label in labels:
         first[label + 1] += 1
@@ -84,8 +79,6 @@ def pairs_of_two(labels: Any, numbers: Any, num_classes: int) -> Any:
         order[used[labels[i]]] = i
         used[labels[i]] += 1
 
-    sources, classes = np.empty((2, VIEWS, batch), np.int64), np.empty((2, VIEWS, batch), np.int64)
-    mask = np.empty((VIEWS, batch), np.bool_)
     for i in range(batch):
         start, end = first[labels[i]], first[labels[i] + 1]
         if end - start == batch:
@@ -99,7 +92,7 @@ def pairs_of_two(labels: Any, numbers: Any, num_classes: int) -> Any:
         classes[0, 0, i] = classes[1, 1, i] = labels[i]
         classes[0, 1, i] = classes[1, 0, i] = labels[partner]
         mask[0, i] = mask[1, i] = labels[i] != labels[partner]
-    return sources, classes, mask
+    return -1
 
 
 @Compiled
@@ -228,7 +221,9 @@ def weighed_(
             for k in range(2):
                 top, total = shares[k, 0], 0.0
                 for m in range(1, count):
-                    top = max(top, shares[k, m])
+                    # max() would lose a NaN.
+                    if shares[k, m] > top or np.isnan(shares[k, m]):
+                        top = shares[k, m]
                 for m in range(count):
                     # Below that exp() gives zeros: the modalities share alike.
                     shares[k, m] = 1.0 if top < LOG_UNDERFLOW else np.exp(shares[k, m] - top)

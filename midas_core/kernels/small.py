@@ -25,6 +25,7 @@ from midas_core.kernels.plan import Losses, Plan, Slopes
 from midas_core.misalignment import VIEWS
 from midas_core.missing import complete_pairs, unimodal_scale
 from midas_core.objective import PairWeights
+from midas_core.pairs import Pairs
 from midas_core.targets import Targets
 
 
@@ -56,6 +57,13 @@ class Weights(NamedTuple):
 
     own: Any
     mixed: Any
+
+
+def pairs_of_two(labels: Any, numbers: Any, num_classes: int) -> tuple[Pairs, int]:
+    """Return pairs of two modalities, of NumPy arrays, and where the first label lies that is no class, or -1."""
+    shape = (2, VIEWS, len(labels))
+    found = Pairs(np.empty(shape, np.int64), np.empty(shape, np.int64), np.empty(shape[1:], np.bool_))
+    return found, loops.pairs_of_two(labels, numbers, num_classes, *found)
 
 
 def softmax_(plan: Plan, rows: Tensor, parts: Tensor | None) -> Logs:

@@ -11,6 +11,7 @@ pytest.importorskip("torch")
 import torch
 from torch import nn
 from torch.testing import assert_close
+from torch.utils.checkpoint import checkpoint
 
 from midas_core.adapters.torch import MidasLoss
 from tests.kernels.problems import (
@@ -149,6 +150,27 @@ def test_what_happens_to_a_gradient_leaves_a_kept_graph_alone(kind):
     loss.backward()
     for x, slope in zip(leaves, expected, strict=True):
         assert_close(x.grad, 2 * slope)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("kind", ["linear", "two layers"])
+def test_a_recomputation_in_the_backward_pass_is_refused(kind, reentrant):
+    p = make_problem()
+    head, _ = HEADS[kind](p.linear)
+    features = [x.requires_grad_() for x in p.features]
+
+    def block(*x):
+        return p.criteria[0](list(x), p.labels, head=head)
+
+    loss = checkpoint(block, *features, use_reentrant=reentrant)
+    with pytest.raises(RuntimeError, match=r"MidasLoss: .*checkpoint.*other pairs"):
+        loss.backward()
+    # In evaluation every call draws the same pairs, and nothing moves.
+    p.criteria[0].eval()
+    found = torch.autograd.grad(checkpoint(block, *features, use_reentrant=False), features)
+    expected = torch.autograd.grad(block(*features), features)
+    for one, other in zip(found, expected, strict=True):
+        assert_close(one, other)
 
 
 def test_a_weight_that_changed_before_the_backward_pass_is_refused():

@@ -45,8 +45,9 @@ def fusible_heads(
     if not full or len(found) < len(unimodal) or any(feature.ndim != 2 for feature in features):
         return None
     for m, (each, feature) in enumerate(zip(found, features, strict=True)):
-        name = f"weight of the unimodal head of {modalities.title(m)}"
-        check_shape(name, each.weight, (num_classes, feature.shape[1]), "(C, D)")
+        if each.weight.shape != (num_classes, feature.shape[1]):
+            name = f"weight of the unimodal head of {modalities.title(m)}"
+            check_shape(name, each.weight, (num_classes, feature.shape[1]), "(C, D)")
     return found
 
 

@@ -342,7 +342,8 @@ class MidasLoss(StatefulModule):
             num_classes=self.num_classes,
             device=labels.device,
         )
-        self._way = way
+        if torch.compiler.is_compiling() or self._way is not way:
+            self._way = way
         if way is Way.WARM_UP:
             terms, state = self._warmup_terms(head, features, given, targets, pairs, present)
         elif way.by_hand:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from hashlib import blake2b
 from typing import Any
 
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import get_worker_info
 
 from midas_core.backends.torch import BACKEND
-from midas_core.kernels.host import on_host, pairs
+from midas_core.kernels.pairs import draw_pairs
 from midas_core.misalignment import random_count
 from midas_core.options import check_seed
 from midas_core.pairs import Pairs
@@ -48,9 +47,20 @@ class RandomModule(nn.Module):
         permutation: Tensor | None = None,
         generator: Any = None,
     ) -> Pairs:
-        """Draw who is mixed with whom, on the device of the labels."""
+        """Draw who is mixed with whom, on the device of the labels.
+
+        Raises
+        ------
+        RuntimeError
+            In a backward pass: nothing would tell that it has to draw what it drew before.
+        """
         if generator is not None and not isinstance(generator, torch.Generator):
             raise TypeError(f"generator: expected a torch.Generator, got {type(generator).__name__}")
+        if self._moves and not torch.compiler.is_compiling() and torch._C._current_graph_task_id() >= 0:
+            raise RuntimeError(
+                f"{type(self).__name__}: expected a call in the forward pass, got one in the backward pass, where "
+                "torch.utils.checkpoint computes it again, with other pairs; leave it outside of what is checkpointed"
+            )
         # torch.compile traces no generator, and a CUDA graph knows the global one alone.
         if generator is None and not is_recorded(labels.device):
             generator = self._next_generator(labels.device)
@@ -58,9 +68,9 @@ class RandomModule(nn.Module):
         with torch.no_grad():
             count = random_count(labels.shape[0], num_modalities)
             numbers = BACKEND.uniform((count,), labels, generator)
-            pair = partial(pairs, num_classes=num_classes, num_modalities=num_modalities, variant=variant)
-            found: Pairs = on_host(pair, labels, numbers, permutation)
-            return found
+            return draw_pairs(
+                numbers, labels, num_modalities, num_classes=num_classes, variant=variant, permutation=permutation
+            )
 
     @property
     def _moves(self) -> bool:

@@ -141,7 +141,10 @@ class StatefulModule(Watched, RandomModule):
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; a buffer that leaves the meta device is initialised, unless a checkpoint filled it."""
-        before = self._buffers.get(name) if name in BUFFERS and "_buffers" in self.__dict__ else None
+        if name not in BUFFERS:
+            super().__setattr__(name, value)
+            return
+        before = self._buffers.get(name) if "_buffers" in self.__dict__ else None
         super().__setattr__(name, value)
         if before is None or not before.is_meta or not isinstance(value, Tensor) or value.is_meta:
             return

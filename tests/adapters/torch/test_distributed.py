@@ -3,10 +3,13 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
 from midas_core.adapters.torch import MidasLoss
+from midas_core.adapters.torch import distributed as adapter
+from midas_core.adapters.torch.distributed import sum_over_ranks
 
 
 def launch(folder, ranks, *arguments, worker="distributed_worker"):
@@ -97,3 +100,14 @@ def test_terms_of_a_sharded_criterion_say_what_to_do(wrapped):
 def test_the_diagnosis_of_sharded_heads_says_what_to_do(wrapped):
     for found in wrapped:
         assert "head: expected whole parameters, got parts of them" in found["sharded"]["diagnosis"]
+
+
+def test_the_last_sums_outlive_the_step_that_asked_for_them(monkeypatch):
+    # A thread of the process group that let go of them last would wait for the interpreter.
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda x: x.mul_(2))
+    for made in (np.ones(3), torch.ones(3)):
+        sums = sum_over_ranks(made)
+        assert sums.tolist() == [2, 2, 2]
+        address = torch.as_tensor(made).data_ptr()
+        del made, sums
+        assert [x.data_ptr() for x in adapter._last] == [address]
