@@ -216,7 +216,8 @@ def weighed_(
                 shares[0, m] = own_log[m, sources[m, v, i]]
                 shares[1, m] = mixed_log[m, v, i]
                 both += shares[0, m] + shares[1, m]
-            counts = mask[v, i] and np.isfinite(both)
+            # As in `finite_pairs`. Where sums may be taken in any order, isfinite(), x - x == 0, is always true.
+            counts = mask[v, i] and both > -np.inf
             pairs += counts
             for k in range(2):
                 top, total = shares[k, 0], 0.0
