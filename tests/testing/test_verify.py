@@ -66,7 +66,7 @@ def test_a_narrow_terminal_shows_every_column_whole(monkeypatch):
 
 
 def test_what_disagrees_ends_with_status_one_and_the_command_that_shows_it_again(monkeypatch):
-    monkeypatch.setattr("midas_core.testing.oracle.hard_sample_weight", lambda s: 2.0)
+    monkeypatch.setattr("midas_core.testing.oracle.objective.hard_sample_weight", lambda s: 2.0)
     result = run("--backend", "numpy", "--property", "losses", "--examples", 20, "--seed", 7)
     assert result.exit_code == 1
     assert "NO" in result.output
@@ -127,7 +127,8 @@ def test_the_package_of_properties_without_hypothesis_says_what_to_install():
 def test_the_oracle_imports_nothing_of_the_library():
     code = f"""
 import sys, importlib.util
-spec = importlib.util.spec_from_file_location("oracle", {oracle.__file__!r})
+places = {list(oracle.__path__)!r}
+spec = importlib.util.spec_from_file_location("oracle", {oracle.__file__!r}, submodule_search_locations=places)
 sys.modules["oracle"] = module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 print([m for m in sys.modules if m.partition(".")[0] in ("midas_core", "numpy")])"""
