@@ -8,7 +8,7 @@ import midas_core as mc
 from midas_core.testing.framework import Framework
 
 
-def losses_of_training(framework: Framework, steps: int = 60, rate: float = 0.5) -> list[float]:
+def losses_of_training(framework: Framework, steps: int = 90, rate: float = 0.5) -> list[float]:
     """Train linear heads on two modalities by gradient descent; return the mean total of every step."""
     bk, rng = framework.backend, np.random.default_rng(0)
     batch, classes, widths = 24, 3, (4, 5)

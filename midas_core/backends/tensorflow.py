@@ -20,7 +20,6 @@ class Namespace:
 
     float32 = tf.float32
     float64 = tf.float64
-    int32 = tf.int32
     int64 = tf.int64
 
     exp = staticmethod(tf.exp)
