@@ -161,12 +161,13 @@ def _squared_error(deviations: NDArray[Any], pairs: MisalignedPairs, samples: in
     # The mixed versions of one draw have the same participants: they count as one.
     by_draw = deviations.reshape(-1, VIEWS, samples).sum(axis=1).ravel()
     participants = pairs.sources.reshape(modalities, -1, VIEWS, samples)[:, :, 0].reshape(modalities, -1)
-    by_sample = sum(np.bincount(who, weights=by_draw, minlength=samples) for who in participants)
+    by_sample = np.sum([np.bincount(who, weights=by_draw, minlength=samples) for who in participants], axis=0)
     # A draw shares all its participants with itself, and counts once.
     total = float((by_sample**2).sum() - (modalities - 1) * (by_draw**2).sum())
     independent = float((deviations**2).sum())
     # The mean that is taken off comes from the same samples.
-    return float(max(total, independent)) / count**2 * samples / max(samples - modalities, 1)
+    scale: float = samples / (count**2 * max(samples - modalities, 1))
+    return max(total, independent) * scale
 
 
 def misaligned_chance(labels: NDArray[Any], classes: NDArray[Any]) -> float:
