@@ -92,23 +92,29 @@ def verify(
     with failing(ImportError, OSError):
         if json_file is not None:
             check_writable(json_file)
-        results = _try_backends(
-            backends or BACKENDS,
-            device,
-            properties or tuple(PROPERTIES),
-            options,
-            # What is asked for by name has to be there.
-            strict=bool(backends),
-            console=make_console(),
-        )
-        if json_file is not None:
-            _write_results(results, json_file, options)
+        results: list[PropertyResult] = []
+        try:
+            _try_backends(
+                results,
+                backends or BACKENDS,
+                device,
+                properties or tuple(PROPERTIES),
+                options,
+                # What is asked for by name has to be there.
+                strict=bool(backends),
+                console=make_console(),
+            )
+        finally:
+            # Also where the reader of the tables has gone away.
+            if json_file is not None and results:
+                _write_results(results, json_file, options)
     if all(each.agrees is None for each in results):
         raise Failure("nothing could be tried")
     context.exit(0 if all(each.agrees is not False for each in results) else 1)
 
 
 def _try_backends(
+    results: list[PropertyResult],
     backends: Sequence[str],
     device: str | None,
     properties: Sequence[str],
@@ -116,14 +122,15 @@ def _try_backends(
     *,
     strict: bool,
     console: Console,
-) -> list[PropertyResult]:
+) -> None:
     """Try the properties on every device of every backend; print a table for each, and what failed.
+
+    ``results`` is filled as they come, before they are printed.
 
     ``strict`` says whether a missing backend is an error.
     """
     from midas_core.testing import PropertyResult, load_framework, verify_backend
 
-    results: list[PropertyResult] = []
     for backend in backends:
         try:
             places = [name for name in _devices(backend) if device in (None, _kind_of(name))]
@@ -139,15 +146,14 @@ def _try_backends(
             framework = load_framework(backend, place)
             with console.status(f"{backend} on {place}"):
                 found = list(verify_backend(framework, properties=properties, **options))
+            results += found
             console.print(_table_of(found, console.width))
             console.print(f"{backend} on {place}: {sum(each.seconds for each in found):.0f} s\n", highlight=False)
-            results += found
     for failed in (each for each in results if each.agrees is False):
         console.print(f"\n{failed.backend} on {failed.device}: {failed.property}", style="bold red")
         # A message may hold brackets that are no markup.
         console.print(failed.message, markup=False, highlight=False)
         console.print(f"again: {_command_of(failed, options)}", markup=False, highlight=False)
-    return results
 
 
 def _kind_of(device: str) -> str:

@@ -304,6 +304,7 @@ def test_the_noise_of_a_share():
     apart = math.hypot(two_errors(0.5, 400), two_errors(0.57, 400))
     assert apart == pytest.approx(0.0704, abs=1e-4)
     assert not beyond_noise(0.5, 0.57, 400)
+    assert not beyond_noise(1.0, 1.0, 400)
     assert beyond_noise(0.5, 0.572, 400)
     assert beyond_noise(0.572, 0.5, 400)
 
@@ -344,6 +345,27 @@ def test_the_thresholds_of_being_overruled(misaligned, followed, available, use)
     audio, image = found.modalities
     found = replace(found, modalities=(replace(audio, followed=followed), replace(image, followed=1 - followed)))
     assert verdict(found).uses["audio"] == use
+
+
+@pytest.mark.parametrize(
+    ("recall", "count", "at_chance"),
+    [
+        (0.58, 50, True),  # eight points above a half, within noise: two standard errors of the mean are 9.9
+        (0.62, 50, False),
+        (0.53, 5000, True),  # beyond noise, and yet next to nothing
+        (0.56, 5000, False),
+    ],
+)
+def test_the_noise_of_the_mean_recall(recall, count, at_chance):
+    classes = tuple(ClassScores(name, count, recall, (0.5, 0.5), (0.1, 0.1)) for name in "ab")
+    model = replace(diagnosis([0.5, 0.5], [0.6, 0.6], accuracy=0.9, kept=1000), chance=0.9, classes=classes)
+    assert (verdict(model).status == "at chance") == at_chance
+
+
+@pytest.mark.parametrize(("rise", "costs"), [(0.0199, 0), (0.0201, 1)])
+def test_the_threshold_of_calibration(rise, costs):
+    balanced = diagnosis([0.8, 0.9], [0.8, 0.9])
+    assert len(compare(balanced, replace(balanced, calibration_error=rise)).costs) == costs
 
 
 @pytest.mark.parametrize(("kept", "status"), [(99, "unclear"), (100, "ignored")])

@@ -65,6 +65,19 @@ def test_a_narrow_terminal_shows_every_column_whole(monkeypatch):
     assert "autograd: numpy has no autograd" in " ".join(output.split())
 
 
+def test_a_closed_pipe_loses_no_numbers(tmp_path):
+    code = "from midas_core.cli.main import main; main(prog_name='midas')"
+    arguments = ["verify", "--backend", "numpy", "--examples", "1", "--json", str(tmp_path / "found.json")]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.wait()
+    process.stderr.close()
+    assert json.loads((tmp_path / "found.json").read_text())["results"]
+
+
 def test_what_disagrees_ends_with_status_one_and_the_command_that_shows_it_again(monkeypatch):
     monkeypatch.setattr("midas_core.testing.oracle.objective.hard_sample_weight", lambda s: 2.0)
     result = run("--backend", "numpy", "--property", "losses", "--examples", 20, "--seed", 7)
