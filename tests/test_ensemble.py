@@ -73,6 +73,15 @@ def test_no_weight_keeps_the_fused_decision_and_all_of_it_leaves_it_out(weight):
     np.testing.assert_allclose(found, probabilities(own if weight else fused, False))
 
 
+def test_one_label_unless_told_otherwise():
+    fused, own = np.array([[5.0, 0.0, 1.0]]), np.array([[0.0, 1.0, 2.0]])
+    found, one, several = (
+        ensemble_logits(fused, [own, -own], **more) for more in ({}, {"multi_label": False}, {"multi_label": True})
+    )
+    np.testing.assert_array_equal(found, one)
+    assert not np.allclose(found, several)
+
+
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_what_is_missing_may_hold_anything(multi_label):
     fused, own = np.array([[5.0, 0.0]]), np.array([[0.0, 1.0]])

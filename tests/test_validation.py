@@ -136,6 +136,9 @@ WORDS = {
     "features: expected 2 modalities, got 1": lambda: mc.similarity(P.features[:1], SOURCES),
     "features: expected two or more modalities, got 1": lambda: zero_missing(P.features[:1], TOO_FEW),
     "present: expected shape (B, M) = (4, 2), got (3, 2)": lambda: zero_missing(P.features, TOO_FEW),
+    "present: expected shape (B, M) = (3, 2), got (4, 2)": lambda: zero_missing(
+        [P.features[0][:3], P.features[1]], np.ones((4, 2), bool)
+    ),
     "present: expected dtype bool, got float64": lambda: zero_missing(P.features, np.ones((4, 2))),
     "numbers: expected shape (M - 1, B) = (?, 4), got (1, 3)": lambda: draw_partners(P.labels, np.zeros((1, 3))),
     "labels: expected shape (B,), got (4, 1)": lambda: draw_partners(P.labels[:, None], np.zeros((1, 4))),
