@@ -8,7 +8,7 @@ import numpy as np
 import optax
 from sklearn.datasets import load_digits
 
-import midas_core as midas
+import midas_core as mc
 
 EPOCHS, WARMUP, BATCH, CLASSES, WIDTH = 60, 5, 50, 10, 64
 
@@ -50,15 +50,15 @@ def joint_loss(model, state, inputs, labels, key, warmup):
 
 def midas_loss(model, state, inputs, labels, key, warmup):
     features = encode(model, inputs)
-    pairs = midas.draw_pairs(midas.draw(labels, 2, key), labels, 2)
-    mixed = midas.mix(features, pairs.sources)
-    terms, state, _ = midas.midas_objective(
+    pairs = mc.draw_pairs(mc.draw(labels, 2, key), labels, 2)
+    mixed = mc.mix(features, pairs.sources)
+    terms, state, _ = mc.midas_objective(
         apply(model["fused"], jnp.concatenate(features, axis=-1)),
         [apply(head, x) for head, x in zip(model["heads"], features, strict=True)],
         apply(model["fused"], jnp.concatenate(mixed, axis=-1)),
         labels,
         pairs,
-        midas.similarity(features, pairs.sources),
+        mc.similarity(features, pairs.sources),
         state,
         warmup=warmup,  # traced: the first epochs train the unimodal heads alone
     )
@@ -78,7 +78,7 @@ def step(loss, model, moments, state, inputs, labels, key, warmup):
 def fit(loss):
     model = make_model(jax.random.key(0))
     moments = optimizer.init(model)
-    state = midas.MidasState(jnp.ones(2), jnp.array(0))  # alpha, and how often it has moved
+    state = mc.MidasState(jnp.ones(2), jnp.array(0))  # alpha, and how often it has moved
     order = np.random.default_rng(0)
     for epoch in range(EPOCHS):
         for number, batch in enumerate(order.permutation(train).reshape(-1, BATCH)):

@@ -56,7 +56,7 @@ class Task:
 
 
 def scale(training: Split, *others: Split, axis: int | None = None) -> tuple[Split, ...]:
-    """Shift and scale each view by the mean and the spread of the training data.
+    """Shift and scale each modality by the mean and the spread of the training data.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def scale(training: Split, *others: Split, axis: int | None = None) -> tuple[Spl
     *others : Split
         Scaled by the numbers of ``training``.
     axis : int, optional
-        None takes one mean and one spread for the whole view, 0 one for each column.
+        None takes one mean and one spread for the whole modality, 0 one for each column.
 
     Returns
     -------

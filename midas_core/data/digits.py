@@ -65,8 +65,8 @@ def two_sensors(seed: int, *, training: int = 300, noisy_scale: float = 1.0) -> 
     """Return two sensors that look at each image: a coarse clean one, and a fine noisy one that is easily memorised.
 
     The first gives a 4 x 4 grid of block means, the second the image at 24 x 24 with noise of standard deviation 1
-    on pixels in 0 ... 1. Each view has one mean and one scale. The 576 noisy numbers drown the 16 clean ones in joint
-    training.
+    on pixels in 0 ... 1. Each modality has one mean and one scale. The 576 noisy numbers drown the 16 clean ones in
+    joint training.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def two_sensors(seed: int, *, training: int = 300, noisy_scale: float = 1.0) -> 
     training : int
         How many images to train on.
     noisy_scale : float
-        Factor on the noisy view, once scaled: what one would do by hand on knowing which view is noisy.
+        Factor on the noisy modality, once scaled: what one would do by hand on knowing which is noisy.
 
     Returns
     -------

@@ -90,7 +90,7 @@ def score_aligned(model: Any, split: Split) -> Scores:
     model : object
         With ``encode`` and ``head``.
     split : Split
-        With the one view.
+        With the one modality.
 
     Returns
     -------

@@ -185,8 +185,8 @@ class Diagnostics:
     def update_training(self, features: Any, labels: Array) -> None:
         """Take in a batch of training samples, which the probes learn from; they count for nothing else.
 
-        Without any, the probes are cross-validated on the kept samples, which promises too much where these differ from
-        the training samples: other speakers, another camera.
+        Without any, the probes are cross-validated on the kept samples, which is optimistic where these differ from the
+        training samples: other speakers, another camera.
 
         Parameters
         ----------

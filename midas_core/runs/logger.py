@@ -251,7 +251,7 @@ class RunLogger:
             with (self.folder / TABLE).open("a", encoding="utf-8", newline="") as file:
                 csv.DictWriter(file, self._columns).writerow(row)
             return
-        # Another column changes the header: the table is written anew, which happens once or twice.
+        # Another column changes the header: the table is written again, which happens once or twice.
         rows = read_metrics(self.folder / METRICS, [])
         self._columns = list(dict.fromkeys([*POSITION, *(key for each in rows for key in each)]))
         with (self.folder / TABLE).open("w", encoding="utf-8", newline="") as file:

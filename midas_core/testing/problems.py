@@ -16,7 +16,7 @@ import numpy as np
 
 from midas_core.testing import oracle
 
-# JAX compiles every operation anew for every shape, so that few are used: (B, M, C).
+# JAX compiles every operation again for every shape, so that few are used: (B, M, C).
 FEW_SHAPES = ((1, 2, 2), (2, 2, 3), (5, 3, 2), (6, 2, 4), (7, 4, 3))
 FEW_STRUCTURES: tuple[dict[str, Any], ...] = (
     {"batch": 6, "modalities": 2, "classes": 4, "dtype": "float32"},

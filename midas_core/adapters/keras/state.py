@@ -37,7 +37,7 @@ class RandomLayer(keras.layers.Layer):  # type: ignore[misc]
         return draw(labels, num_modalities, rng, backend=BACKEND)
 
     def reseed(self, seed: int) -> None:
-        """Start the stream anew."""
+        """Restart the stream."""
         self.seed = check_seed(seed)
         self._set_stream([self.seed, 0])
 

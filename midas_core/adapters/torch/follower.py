@@ -235,7 +235,7 @@ class TermMeans:
         self._alpha = terms.alpha
 
     def take(self, modalities: Sequence[str]) -> dict[str, float]:
-        """Return the means and begin anew; nothing where there was no step."""
+        """Return the means and reset them; nothing where there was no step."""
         sums, count, alpha = self._sums, self._count, self._alpha
         self._sums, self._count, self._alpha = None, 0, None
         if sums is None:
