@@ -44,7 +44,6 @@ ALLOWED = {
     "recorder.py Recorder.keep": "a path",
     "torch/loss.py MidasLoss._warmup_terms": "a gradient of zero for the head, which a distributed wrapper waits for",
     "torch/distributed.py differ_between_ranks": "a bound for what is rounding",
-    "torch/distributed.py squared_norms": "numbers by which to compare parameters",
     "torch/follower.py TermMeans.add": "averages for the log",
     "torch/follower.py TermMeans.take": "averages for the log",
     "torch/follower.py _Hook.forward": "a list of None",

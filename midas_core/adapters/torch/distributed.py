@@ -60,10 +60,10 @@ def sum_over_ranks(sums: Any) -> Any:
     return sums
 
 
-def squared_norms(parameters: Iterable[Tensor]) -> Tensor:
-    """Return the squared norm of each of P parameters, shape (P,), float64."""
-    # Plain sums would not do: a cross-entropy leaves the sum of a linear head as it is.
-    return torch.stack([(p.double() ** 2).sum() for p in parameters]).nan_to_num()
+def norms(parameters: Iterable[Tensor]) -> Tensor:
+    """Return the norm of each of P parameters, shape (P,), float64."""
+    # Sums would not do: a cross-entropy leaves the sum of a linear head as it is.
+    return torch.stack([torch.linalg.vector_norm(p, dtype=torch.float64) for p in parameters])
 
 
 def differ_between_ranks(numbers: Tensor) -> bool:

@@ -7,7 +7,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from midas_core.adapters.torch.distributed import differ_between_ranks, is_sharded, squared_norms
+from midas_core.adapters.torch.distributed import differ_between_ranks, is_sharded, norms
 
 RANKS_AT = (1, 5, 50)
 """The steps that compare the ranks, of those in which they wait for one another anyway."""
@@ -35,8 +35,8 @@ class HeadCheck:
         if not known:
             return
         with torch.no_grad():
-            norms = squared_norms(known)
-        if compare and differ_between_ranks(norms):
+            found = norms(known)
+        if compare and differ_between_ranks(found):
             self._common = max(RANKS_AT)
             warnings.warn(
                 "the unimodal heads of the ranks differ: nobody averages their gradients. Hold the criterion inside "
@@ -44,10 +44,10 @@ class HeadCheck:
                 stacklevel=stacklevel,
             )
         if self._steps == 1:
-            self._first = norms
-        elif self._steps == LEARNT_BY and self._first is not None and self._first.shape == norms.shape:
+            self._first = found
+        elif self._steps == LEARNT_BY and self._first is not None and self._first.shape == found.shape:
             pending = any(p.grad is not None for p in heads.parameters())
-            if pending and torch.equal(self._first, norms):
+            if pending and torch.equal(self._first, found):
                 warnings.warn(
                     f"the unimodal heads have not changed in {LEARNT_BY} steps: give criterion.parameters() to the "
                     "optimizer too.",
