@@ -32,7 +32,8 @@ command = Path(sys.executable).with_name("midas")
 result = subprocess.run([command, "--version"], capture_output=True, text=True)
 assert midas_core.__version__ in result.stdout, result
 
-result = subprocess.run([command, "demo"], capture_output=True, text=True)
-assert result.returncode == 2, result
-assert "pip install 'midas-multimodal[demo]'" in result.stderr, result
-assert "Traceback" not in result.stderr, result
+for arguments, extra in ((["demo"], "demo"), (["report", "."], "report"), (["verify"], "verify")):
+    result = subprocess.run([command, *arguments], capture_output=True, text=True)
+    assert result.returncode == 2, result
+    assert f"pip install 'midas-multimodal[{extra}]'" in result.stderr, result
+    assert "Traceback" not in result.stderr, result

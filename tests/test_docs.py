@@ -81,7 +81,7 @@ def test_links_lead_somewhere(page):
 
 
 def test_training_shows_the_examples():
-    # The block about Keras runs in tests/keras.
+    # The block about Keras runs in tests/adapters/keras.
     examples = [path.read_text(encoding="utf-8") for path in (DOCS.parent / "examples").glob("*.py")]
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / "training.md").read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) == 7

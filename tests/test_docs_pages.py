@@ -1,4 +1,4 @@
-"""The code on the pages about real data and early fusion runs; that for Keras in tests/keras."""
+"""The code on the pages about real data and early fusion runs; that for Keras in tests/adapters/keras."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keras takes one backend per process, so ``tests/keras`` runs once for each, in a process of its own."""
+"""Keras takes one backend per process, so ``tests/adapters/keras`` runs once for each, in a process of its own."""
 
 import os
 import subprocess
