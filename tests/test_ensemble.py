@@ -120,6 +120,7 @@ def test_large_logits_stay_finite_and_half_precision_is_taken_to_single(dtype):
         ({"present": np.ones((2, 2))}, TypeError, "present: expected dtype bool, got float64"),
         ({"multi_label": 1}, TypeError, "multi_label: expected True or False, got 1"),
     ],
+    ids=map(str, range(8)),
 )
 def test_errors(change, kind, message):
     given = {"fused_logits": np.zeros((2, 3)), "unimodal_logits": [np.zeros((2, 3))] * 2, **change}
