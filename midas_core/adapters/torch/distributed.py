@@ -1,4 +1,4 @@
-"""Several ranks: one alpha for all, and what they have to agree on."""
+"""Several ranks: one alpha for all of them, and checks that they agree."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def in_distributed_run() -> bool:
 
 
 def waits_for_others() -> bool:
-    """Return whether every other rank takes this step too, so that a sum over the ranks comes to an end."""
+    """Return whether every other rank takes part in this step, so that a sum over the ranks can complete."""
     if not in_distributed_run():
         return False
     if torch.compiler.is_compiling():
         return True
-    # Under Join the ranks without data answer what the wrapper asks of them, nothing else. The wrapper then takes the
-    # buffers, alpha among them, from one rank that still has data.
+    # Under Join, ranks that have run out of data take part in the wrapper's collectives only. The wrapper broadcasts
+    # the buffers, alpha among them, from a rank that still has data.
     wrapper = DistributedDataParallel._get_active_ddp_module()
     return wrapper is None or not wrapper._join_config.enable
 

@@ -1,4 +1,4 @@
-"""Tells once that the unimodal heads do not learn, or that each rank has its own."""
+"""Warns once if the unimodal heads do not learn, or differ between ranks."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from midas_core.adapters.torch.distributed import differ_between_ranks, is_sharded, norms
 
 RANKS_AT = (1, 5, 50)
-"""The steps that compare the ranks, of those in which they wait for one another anyway."""
+"""The steps in which the ranks are compared, counting those in which they synchronise anyway."""
 
 LEARNT_BY = 100
-"""The step by which the heads have to have changed: gradients may be added up over some before."""
+"""The step by which the heads must have changed; gradients may be accumulated over fewer steps."""
 
 
 class HeadCheck:
-    """Watches the parameters of the unimodal heads. It looks in four steps of a run; the others cost a count."""
+    """Checks the parameters of the unimodal heads in a few steps of a run; the other steps only count."""
 
     def __init__(self) -> None:
         self._steps = self._common = 0
@@ -39,8 +39,8 @@ class HeadCheck:
         if compare and differ_between_ranks(found):
             self._common = max(RANKS_AT)
             warnings.warn(
-                "the unimodal heads of the ranks differ: nobody averages their gradients. Hold the criterion inside "
-                "the module that is wrapped (its forward calls it and returns the loss), or wrap it by itself.",
+                "the unimodal heads differ between ranks: their gradients are not averaged. Make the criterion a part "
+                "of the module that is wrapped (its forward calls it and returns the loss), or wrap the criterion too.",
                 stacklevel=stacklevel,
             )
         if self._steps == 1:

@@ -60,8 +60,8 @@ def check_batch(
 ) -> Tensor:
     """Return the labels as class indices, or as they are where each sample has several.
 
-    ``raw`` features may have any dtype, as token ids do. ``look`` says whether the values of one-hot rows may be looked
-    at on a device that has to be waited for; on the CPU they are.
+    ``raw`` features may have any dtype, as token ids do. ``look`` says whether to check the values of one-hot rows on a
+    device for which this waits; on the CPU they are always checked.
 
     Raises
     ------
@@ -149,7 +149,7 @@ def check_head(head: Any, features: list[Tensor], modalities: Modalities) -> Non
 
 
 def check_dtype(name: str, x: Tensor, head: Any, whose: str) -> None:
-    """Raise ``TypeError`` unless a linear head has the dtype of what it is given, or autocast sees to it."""
+    """Raise ``TypeError`` unless a linear head has the dtype of its input, or autocast converts it."""
     weight = getattr(head, "weight", None)
     # A hook may change the one or the other.
     if not isinstance(weight, Tensor) or weight.dtype == x.dtype or getattr(head, "_forward_pre_hooks", None):

@@ -137,8 +137,8 @@ class MidasLoss(StatefulModule):
     training under ``no_grad`` nothing moves either. Under ``torch.compile`` the pairs are drawn from PyTorch's global
     generator.
 
-    On several ranks hold the criterion inside the module that is wrapped, so that the gradients of the unimodal heads
-    are averaged; all ranks then hold one alpha.
+    On several ranks make the criterion a part of the module that is wrapped, so that the gradients of the unimodal
+    heads are averaged. All ranks share one alpha.
 
     A head that is linear on the concatenated features (``nn.Linear``, a ``nn.Sequential`` of nothing else, or a module
     with ``additive = True`` and ``weight`` and ``bias`` as in ``nn.Linear``) costs no further matrix product for the
@@ -266,7 +266,7 @@ class MidasLoss(StatefulModule):
             From the encoders.
         labels : Tensor, shape (B,), integer; or (B, C), one row for each sample
             Rows are one-hot, of an integer dtype; or with ``multi_label`` of 0 and 1. Soft labels are refused by their
-            floating dtype; whether rows hold one 1 is looked at on the CPU, elsewhere with ``check=True``.
+            floating dtype; that rows hold a single 1 is checked on the CPU, elsewhere with ``check=True``.
         head : callable
             The fused head, from the features to (B, C) logits.
         permutation : Tensor, shape (B,), integer, optional

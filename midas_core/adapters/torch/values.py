@@ -1,4 +1,4 @@
-"""What ``check=True`` looks at: the values themselves. Each look waits for the device."""
+"""Checks of values, for ``check=True``. Each of them waits for the device."""
 
 from __future__ import annotations
 

@@ -59,12 +59,12 @@ def wrapped(tmp_path_factory):
     return launch(tmp_path_factory.mktemp("wrapped"), 2, worker="wrapped_worker")
 
 
-def test_heads_that_drift_apart_are_told(wrapped):
+def test_a_warning_where_the_heads_drift_apart(wrapped):
     one, other = (found["beside"] for found in wrapped)
-    assert (one["heads"] - other["heads"]).abs().max() > 1e-3, "nothing to tell"
+    assert (one["heads"] - other["heads"]).abs().max() > 1e-3, "nothing to warn of"
     for found in (one, other):
         (said,) = found["warnings"]
-        assert "the unimodal heads of the ranks differ" in said
+        assert "the unimodal heads differ between ranks" in said
 
 
 def test_a_criterion_inside_the_wrapper_is_the_same_on_all_ranks(wrapped):

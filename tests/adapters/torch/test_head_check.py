@@ -1,4 +1,4 @@
-"""Unimodal heads that no optimizer holds are told once."""
+"""A warning, once, where no optimizer holds the unimodal heads."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def train(holds_heads, *, backward=True, in_training=True, every=1):
     return caught
 
 
-def test_heads_in_no_optimizer_are_told_once():
+def test_one_warning_where_no_optimizer_holds_the_heads():
     (warning,) = train(holds_heads=False)
     assert "have not changed in 100 steps: give criterion.parameters() to the optimizer" in str(warning.message)
     assert warning.filename == __file__

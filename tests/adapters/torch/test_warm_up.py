@@ -216,7 +216,7 @@ def test_a_fused_head_that_overflows_in_the_warm_up_of_a_traced_step():
         assert torch.isfinite(slope).all()
 
 
-def test_a_forgotten_set_epoch_is_told_while_the_step_is_traced_and_breaks_no_graph():
+def test_a_forgotten_set_epoch_warns_while_the_step_is_traced_and_breaks_no_graph():
     features, labels = batch()
     torch._dynamo.reset()
     compiled = torch.compile(make(warmup_epochs=2), backend="eager", fullgraph=True)
