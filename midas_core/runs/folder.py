@@ -90,40 +90,15 @@ class Run:
         epochs, values : list of float
             Empty where it never was.
         """
-        rows = epochs_of([row for row in self.metrics if name in row])
-        found = [(position, value) for position, row in rows.items() if (value := row.get(name)) is not None]
-        return [position for position, _ in found], [value for _, value in found]
-
-
-def epochs_of(metrics: tuple[Row, ...] | list[Row]) -> dict[float, Row]:
-    """Return one row for each epoch, the mean over its lines; lines without an epoch count by their step.
-
-    Parameters
-    ----------
-    metrics : sequence of dict
-        The lines of a run, from `Run`.
-
-    Returns
-    -------
-    dict of dict, by epoch or step
-
-    Examples
-    --------
-    >>> epochs_of([{"epoch": 0, "step": 1, "loss": 2.0}, {"epoch": 0, "step": 2, "loss": 1.0}])
-    {0: {'loss': 1.5}}
-    """
-    by_epoch = any(row.get("epoch") is not None for row in metrics)
-    key = "epoch" if by_epoch else "step"
-    groups: dict[float, dict[str, list[float | None]]] = {}
-    for row in metrics:
-        position = row.get(key)
-        if position is None:
-            continue
-        group = groups.setdefault(position, {})
-        for name, value in row.items():
-            if name not in POSITION:
-                group.setdefault(name, []).append(value)
-    return {position: {name: _mean(values) for name, values in group.items()} for position, group in groups.items()}
+        rows = [row for row in self.metrics if name in row]
+        key = "epoch" if any(row.get("epoch") is not None for row in rows) else "step"
+        values: dict[float, list[float | None]] = {}
+        for row in rows:
+            position = row.get(key)
+            if position is not None:
+                values.setdefault(position, []).append(row[name])
+        found = {position: mean for position, each in values.items() if (mean := _mean(each)) is not None}
+        return list(found), list(found.values())
 
 
 def read_run(folder: str | os.PathLike[str]) -> Run:

@@ -244,8 +244,48 @@ def test_did_it_repair(alone, accuracy, status):
 
 def test_a_repair_within_noise_is_none():
     few, many = (diagnosis([0.3, 0.9], [0.45, 0.9], kept=kept) for kept in (300, 5000))
-    assert compare(few, diagnosis([0.34, 0.9], [0.40, 0.9], kept=300)).repairs == {"audio": "no"}
+    assert compare(few, diagnosis([0.37, 0.9], [0.45, 0.9], kept=300)).repairs == {"audio": "no"}
     assert compare(many, diagnosis([0.42, 0.9], [0.45, 0.9], kept=5000)).repairs == {"audio": "repaired"}
+
+
+@pytest.mark.parametrize(
+    ("alone", "available", "status"),
+    [
+        (0.5, 0.6, "partly"),  # of what was within reach before: 0.2 of 0.5
+        (0.65, 0.95, "partly"),  # of what is within reach now: 0.35 of 0.65
+        (0.65, 0.8, "repaired"),
+        (0.9, 0.8, "repaired"),
+    ],
+)
+def test_what_is_within_reach_is_the_best_of_both(alone, available, status):
+    before = diagnosis([0.3, 0.9], [0.8, 0.9])
+    assert compare(before, diagnosis([alone, 0.9], [available, 0.9])).status == status
+
+
+def test_what_is_missing_is_not_compared():
+    before, after = diagnosis([0.3, 0.9], [0.8, 0.9]), diagnosis([0.8, 0.9], [0.8, 0.9])
+    for pair in (
+        (replace(before, misaligned_accuracy=None), after),
+        (before, replace(after, misaligned_accuracy=None)),
+    ):
+        found = compare(*pair)
+        assert found.status == "repaired"
+        assert not any("Misaligned" in finding for finding in found.findings)
+    nan = float("nan")
+    for pair in ((before, replace(after, calibration_error=nan)), (replace(before, calibration_error=nan), after)):
+        assert "nan" not in str(compare(*pair).to_dict())
+    odd = replace(after, modalities=(replace(after.modalities[0], accuracy_alone=nan), after.modalities[1]))
+    assert "nan" not in str(compare(before, odd).to_dict())
+
+
+def test_few_samples_compare_nothing():
+    before, after = (diagnosis([alone, 0.9], [0.9, 0.9], kept=100) for alone in (0.1, 0.9))
+    assert compare(before, after).status == "repaired"
+    assert compare(before, replace(after, kept=99)).status == "unclear"
+    assert compare(replace(before, kept=99), after).status == "unclear"
+    assert "is at chance" in compare(before, replace(after, accuracy=0.1)).headline
+    unknown = diagnosis([0.3, 0.9], [None, None])
+    assert compare(unknown, after).status == "unclear"
 
 
 def test_every_modality_is_compared():
@@ -366,6 +406,15 @@ def test_the_noise_of_the_mean_recall(recall, count, at_chance):
 def test_the_threshold_of_calibration(rise, costs):
     balanced = diagnosis([0.8, 0.9], [0.8, 0.9])
     assert len(compare(balanced, replace(balanced, calibration_error=rise)).costs) == costs
+
+
+@pytest.mark.parametrize(
+    ("followed", "use"), [((0.09, 0.36), "used"), ((0.03, 0.42), "overruled"), ((0.0, 0.0), "used")]
+)
+def test_conflicts_that_nobody_wins_do_not_count(followed, use):
+    found = diagnosis([0.8, 0.9], [0.8, 0.9], misaligned=0.2)
+    modalities = tuple(replace(x, followed=share) for x, share in zip(found.modalities, followed, strict=True))
+    assert verdict(replace(found, modalities=modalities)).uses["audio"] == use
 
 
 @pytest.mark.parametrize(("kept", "status"), [(99, "unclear"), (100, "ignored")])
