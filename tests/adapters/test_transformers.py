@@ -97,7 +97,8 @@ def test_the_best_checkpoint_by_loss_is_not_of_the_warm_up(example, tmp_path):
     trainer = make_trainer(example, tmp_path, 4, load_best_model_at_end=True, metric_for_best_model="eval_loss")
     trainer.model.criterion.warmup_epochs = 2
     trainer.train()
-    assert trainer.state.best_global_step > 2 * trainer.state.max_steps / 4
+    best = int(Path(trainer.state.best_model_checkpoint).name.removeprefix("checkpoint-"))
+    assert best > 2 * trainer.state.max_steps / 4
     losses = [row["eval_loss"] for row in trainer.state.log_history if "eval_loss" in row]
     assert read_run(tmp_path / "run").series("val_loss")[1] == pytest.approx(losses, rel=1e-4)
 
@@ -125,6 +126,7 @@ class Two(transformers.PreTrainedModel):
         self.post_init()
 
 
+@pytest.mark.skipif(transformers.__version__ < "5", reason="models are not built on the meta device")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("saved", [True, False])
 def test_from_pretrained_leaves_no_state_uninitialised(tmp_path, monkeypatch, saved, dtype):
