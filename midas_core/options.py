@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeVar
 
 from midas_core.validation import check_choice, check_flag, check_fraction, check_number
@@ -127,22 +126,23 @@ class MidasOptions:
         return asdict(self)
 
 
-def shows_options(*names: str) -> Callable[[type[T]], type[T]]:
-    """Let a class that holds ``options`` show the named ones as attributes; setting one checks it."""
+def shows_options(holder: type[T]) -> type[T]:
+    """Let a class that holds ``options`` show each as an attribute; setting one checks it as the constructor does.
 
-    def show(holder: type[T]) -> type[T]:
-        for name in names:
+    All but the seed, which counts at the start alone, and the class weights, which an adapter holds as an array.
+    """
+    for field in fields(MidasOptions):
+        if field.name in ("class_weights", "seed"):
+            continue
 
-            def get(self: Any, name: str = name) -> Any:
-                return getattr(self.options, name)
+        def get(self: Any, name: str = field.name) -> Any:
+            return getattr(self.options, name)
 
-            def put(self: Any, value: Any, name: str = name) -> None:
-                self.options = replace(self.options, **{name: value})
+        def put(self: Any, value: Any, name: str = field.name) -> None:
+            self.options = replace(self.options, **{name: value})
 
-            setattr(holder, name, property(get, put, doc=f"Option ``{name}``."))
-        return holder
-
-    return show
+        setattr(holder, field.name, property(get, put, doc=f"Option ``{field.name}``."))
+    return holder
 
 
 def check_seed(seed: Any) -> int | None:

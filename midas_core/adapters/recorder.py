@@ -13,9 +13,6 @@ from midas_core.runs.folder import INFO
 from midas_core.runs.logger import add_diagnostics
 from midas_core.validation import check_number
 
-OPTIONS = ("weight", "eta", "warmup_epochs", "variant", "similarity", "alpha_update", "max_alpha", "initial_alpha")
-"""The options of a MidasLoss that a run remembers."""
-
 
 class Recorder:
     """Opens a run folder when training begins, and writes metrics and diagnoses into it.

@@ -12,7 +12,7 @@ from midas_core.adapters.keras.epochs import RunsFirst
 from midas_core.adapters.keras.functional import split_functional
 from midas_core.adapters.keras.inputs import presence, read_labels, split_present
 from midas_core.adapters.keras.model import MidasModel
-from midas_core.adapters.recorder import OPTIONS, Recorder
+from midas_core.adapters.recorder import Recorder
 from midas_core.diagnostics import Diagnosis
 from midas_core.modalities import Modalities
 from midas_core.validation import check_number
@@ -199,8 +199,7 @@ class MidasCallback(RunsFirst):
         loss = self.model.loss
         if isinstance(loss, JointLoss):
             return {"method": loss.method, "unimodal_weight": loss.unimodal_weight, "dropout": loss.dropout}
-        options = loss.options.as_dict()
-        return {"method": "MIDAS", **{key: options[key] for key in OPTIONS}}
+        return {"method": "MIDAS", **loss.options.as_dict()}
 
 
 class _Parts(NamedTuple):

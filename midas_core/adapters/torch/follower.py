@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from midas_core.adapters.recorder import OPTIONS, Recorder
+from midas_core.adapters.recorder import Recorder
 from midas_core.adapters.torch.hooks import Step
 from midas_core.adapters.torch.loss import MidasLoss
 from midas_core.diagnostics import Diagnostics
@@ -71,7 +71,7 @@ class Follower:
         """What a run folder should remember of the criterion."""
         if not isinstance(self.criterion, MidasLoss):
             return {"method": type(self.criterion).__name__}
-        return {"method": "MIDAS", **{key: getattr(self.criterion, key) for key in OPTIONS}}
+        return {"method": "MIDAS", **self.criterion.options.as_dict()}
 
     def set_epoch(self, epoch: int) -> None:
         """Tell the criterion, where it wants to know."""

@@ -53,20 +53,7 @@ from midas_core.targets import Targets, as_targets
 from midas_core.validation import check_flag, check_number, check_shape
 
 
-@shows_options(
-    "weight",
-    "eta",
-    "variant",
-    "reduction",
-    "similarity",
-    "alpha_update",
-    "max_alpha",
-    "label_smoothing",
-    "multi_label",
-    "head_input",
-    "warmup_epochs",
-    "initial_alpha",
-)
+@shows_options
 class MidasLoss(StatefulModule):
     """The MIDAS objective as a criterion: L = L_align + L_uni + weight * L_mis (eq. 11).
 
