@@ -12,6 +12,7 @@ from torch import Tensor
 
 from midas_core.adapters.keras import MidasLoss, MidasModel
 from midas_core.adapters.keras.backend import keras
+from midas_core.adapters.keras.baselines import drop_modalities
 from midas_core.data import Task
 from midas_core.demo.methods import Method
 from midas_core.demo.training import Hyperparameters, Measure, MethodRun, restrict, spacing
@@ -36,11 +37,7 @@ class ModalityDropout(keras.layers.Layer):  # type: ignore[misc]
         """Return the features, some of them zero in training."""
         if not training:
             return features
-        ops = keras.ops
-        drawn = keras.random.uniform((ops.shape(features[0])[0], 1), seed=self.seed_generator)
-        # Below 1: the modality floor(M * u / p) is lost. Above: none is.
-        lost = ops.floor(drawn / self.probability * len(features))
-        return [feature * ops.cast(lost != m, feature.dtype) for m, feature in enumerate(features)]
+        return drop_modalities(features, self.probability, self.seed_generator)
 
 
 class KerasNetwork:

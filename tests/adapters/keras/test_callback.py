@@ -101,3 +101,10 @@ def test_the_terms_of_training_and_evaluation_go_to_the_folder_and_not_to_the_lo
         unimodal = [run.series(f"{prefix}unimodal_loss_{name}")[1] for name in ("left", "right")]
         total = np.add(last["aligned_loss"], 2 * np.array(last["misaligned_loss"])) + np.sum(unimodal, axis=0)
         np.testing.assert_allclose(total, history[f"{prefix}loss"], rtol=1e-4)
+
+
+def test_the_folder_knows_the_epochs_of_the_model(tmp_path):
+    """The counter goes before this callback: ``initial_epoch`` has moved the epoch when the folder is opened."""
+    (x, y), _ = digits()
+    compiled().fit(x, y, initial_epoch=3, epochs=4, verbose=0, callbacks=[MidasCallback(tmp_path / "run")])
+    assert list(read_run(tmp_path / "run").series("loss")[0]) == [3]
