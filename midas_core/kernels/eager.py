@@ -1,7 +1,7 @@
 """From logits to losses and to the gradient of the logits, in PyTorch's own calls, on any device.
 
-The logits are given as rows, shape (M + 1 + V, B, C): each sample under each unimodal head, the aligned samples under
-the fused one, the mixed samples under the fused one. `midas_core.kernels.small` has the same functions.
+The logits are given in two arrays: each sample under each unimodal head, shape (M, B, C); the aligned and the mixed
+samples under the fused one, shape (1 + V, B, C). `midas_core.kernels.small` has the same functions.
 """
 
 from __future__ import annotations
@@ -60,32 +60,32 @@ class Weights(NamedTuple):
     mixed: Tensor
 
 
-def softmax_(plan: Plan, rows: Tensor, parts: Tensor | None) -> Logs:
+def softmax_(plan: Plan, own: Tensor, fused: Tensor, parts: Tensor | None) -> Logs:
     """Turn logits into probabilities in place; return the logarithms of those that a loss asks for.
 
     Parameters
     ----------
     plan : Plan
-    rows : Tensor, shape (M + 1 + V, B, C)
-        Logits; those of the fused head are yet to come where there are parts.
+    own : Tensor, shape (M, B, C)
+    fused : Tensor, shape (1 + V, B, C)
+        Yet to be filled where there are parts.
     parts : Tensor, shape (M, B, C), or None
         Partial products of an additive head, whose sums are its logits.
     """
-    count, batch = plan.pairs.sources.shape[0], plan.labels.shape[0]
     if parts is not None:
-        _gather_sum(parts, plan.pairs.sources, rows[count:])
+        _gather_sum(parts, plan.pairs.sources, fused)
     elif plan.present is not None:
         # Whatever a head makes of what is missing: 0 * NaN is NaN.
-        rows[:count].masked_fill_(~plan.present.t()[..., None], 0.0)
-        rows[count + 1 :].masked_fill_(
-            ~complete_pairs(plan.present, plan.pairs.sources, backend=BACKEND)[..., None], 0.0
-        )
-    own, mixed = rows[: count + 1].flatten(0, 1), rows[count + 1 :].flatten(0, 1)
-    smooth = plan.label_smoothing > 0
-    own_log, own_mean = _softmax_(own, _at_labels(plan), smooth)
-    mixed_log, mixed_mean = _softmax_(mixed, _at_classes(plan), smooth)
+        own.masked_fill_(~plan.present.t()[..., None], 0.0)
+        whole = complete_pairs(plan.present, plan.pairs.sources, backend=BACKEND)
+        fused[1:].masked_fill_(~whole[..., None], 0.0)
+    (count, batch, _), smooth = own.shape, plan.label_smoothing > 0
+    own_log, own_mean = _softmax_(own.flatten(0, 1), _at_labels(plan, count), smooth)
+    aligned_log, aligned_mean = _softmax_(fused[0], _at_labels(plan), smooth)
+    mixed_log, mixed_mean = _softmax_(fused[1:].flatten(0, 1), _at_classes(plan), smooth)
+    own_mean = None if own_mean is None or aligned_mean is None else torch.cat([own_mean, aligned_mean])
     return Logs(
-        own_log.view(count + 1, batch),
+        torch.cat([own_log, aligned_log]).view(count + 1, batch),
         mixed_log.t().reshape(count, VIEWS, batch),
         None if own_mean is None else own_mean.view(count + 1, batch),
         None if mixed_mean is None else mixed_mean.view(VIEWS, batch),
@@ -119,7 +119,7 @@ def losses_of(plan: Plan, logs: Logs, features: Sequence[Tensor]) -> tuple[Losse
 
 
 def logits_gradient_(
-    plan: Plan, rows: Tensor, parts: Tensor | None, logs: Logs, weights: Weights, slopes: Slopes
+    plan: Plan, own: Tensor, fused: Tensor, parts: Tensor | None, logs: Logs, weights: Weights, slopes: Slopes
 ) -> list[Tensor]:
     """Turn probabilities into the gradient of the logits in place; what each part gave goes back to ``parts``.
 
@@ -130,32 +130,33 @@ def logits_gradient_(
     list of M + 1 tensors, shape (C,)
         Its sums over the batch: under each unimodal head and under the fused one.
     """
-    count = plan.pairs.sources.shape[0]
-    own = torch.cat([weights.own[:-1] * slopes.unimodal, weights.own[-1:] * slopes.aligned])
+    smoothing, count = plan.label_smoothing, len(own)
+    own_weights, aligned = weights.own[:-1] * slopes.unimodal, weights.own[-1:] * slopes.aligned
     mixed = weights.mixed * slopes.misaligned
-    row_weights = torch.cat([own, mixed.sum(dim=0)])[..., None]
-    rows *= row_weights
-    kept = 1 - plan.label_smoothing
-    if plan.label_smoothing > 0:
-        rows -= row_weights * (plan.label_smoothing / rows.shape[-1])
-    rows[: count + 1].flatten(0, 1).scatter_add_(1, _at_labels(plan), own.view(-1, 1) * -kept)
-    rows[count + 1 :].flatten(0, 1).scatter_add_(1, _at_classes(plan), mixed.flatten(1).t() * -kept)
+    fused_weights = torch.cat([aligned, mixed.sum(dim=0)])
+    for x, row_weights in ((own, own_weights[..., None]), (fused, fused_weights[..., None])):
+        x *= row_weights
+        if smoothing > 0:
+            x -= row_weights * (smoothing / x.shape[-1])
+    kept = smoothing - 1
+    own.flatten(0, 1).scatter_add_(1, _at_labels(plan, count), own_weights.view(-1, 1) * kept)
+    fused[0].scatter_add_(1, _at_labels(plan), aligned.view(-1, 1) * kept)
+    fused[1:].flatten(0, 1).scatter_add_(1, _at_classes(plan), mixed.flatten(1).t() * kept)
     if parts is not None:
-        fused = rows[count:]
         for m, part in enumerate(parts):
             part.copy_(fused[0]).index_add_(0, plan.pairs.sources[m].flatten(), fused[1:].flatten(0, 1))
-    return [*rows[:count].sum(dim=1), rows[count:].sum(dim=(0, 1))]
+    return [*own.sum(dim=1), fused.sum(dim=(0, 1))]
 
 
 def differentiable_gradient(plan: Plan, logits: Tensor, weights: Weights, slopes: Slopes) -> Tensor:
-    """Return what `logits_gradient_` does, for a second derivative; ``logits`` are rows."""
+    """Return what `logits_gradient_` does of all rows, shape (M + 1 + V, B, C), for a second derivative."""
     own = torch.cat([weights.own[:-1] * slopes.unimodal, weights.own[-1:] * slopes.aligned])
     mixed = weights.mixed * slopes.misaligned
     at_labels = torch.zeros_like(logits).view(-1, logits.shape[-1])
     size = own.numel()
     targets = torch.cat(
         [
-            at_labels[:size].scatter_add(1, _at_labels(plan), own.view(-1, 1)),
+            at_labels[:size].scatter_add(1, _at_labels(plan, len(own)), own.view(-1, 1)),
             at_labels[size:].scatter_add(1, _at_classes(plan), mixed.flatten(1).t()),
         ]
     ).view_as(logits)
@@ -181,8 +182,8 @@ def similarity(features: Sequence[Tensor], sources: Tensor, kind: str) -> Tensor
     return torch.where(sources[0, 0] == partner, 1.0, torch.stack(cosines))
 
 
-def _at_labels(plan: Plan) -> Tensor:
-    return plan.labels.expand(plan.pairs.sources.shape[0] + 1, -1).reshape(-1, 1)
+def _at_labels(plan: Plan, times: int = 1) -> Tensor:
+    return plan.labels.repeat(times)[:, None]
 
 
 def _at_classes(plan: Plan) -> Tensor:

@@ -126,7 +126,8 @@ def cosines(features: Any, sources: Any, found: Any) -> None:
 
 @Compiled
 def lowered_(
-    rows: Any,
+    own_rows: Any,
+    fused_rows: Any,
     parts: Any,
     labels: Any,
     sources: Any,
@@ -141,11 +142,11 @@ def lowered_(
     Writes the entries at the label of each sample (M + 1, B), at the class of each modality (M, V, B), and the mean of
     each row (M + 1 + V, B).
     """
-    count, batch, num_classes = len(sources), rows.shape[1], rows.shape[2]
-    for k in range(len(rows)):
+    count, batch, num_classes = own_rows.shape
+    for k in range(len(means)):
         view = k - count - 1
         for i in range(batch):
-            row = rows[k, i]
+            row = own_rows[k, i] if k < count else fused_rows[k - count, i]
             if k >= count:
                 for m in range(len(parts)):
                     part = parts[m, i if view < 0 else sources[m, view, i]]
@@ -158,7 +159,7 @@ def lowered_(
                 row[c] -= top
             means[k, i] = 0
             if smooth:
-                total = rows.dtype.type(0)
+                total = own_rows.dtype.type(0)
                 for c in range(num_classes):
                     total += row[c]
                 means[k, i] = total / num_classes
@@ -170,13 +171,13 @@ def lowered_(
 
 
 @Compiled
-def normalized_(exponentials: Any, own: Any, mixed: Any, means: Any, scales: Any) -> None:
+def normalized_(own_rows: Any, fused_rows: Any, own: Any, mixed: Any, means: Any, scales: Any) -> None:
     """Take the logarithm of its sum off what was found of each row; write one over the sums (M + 1 + V, B)."""
     count = len(mixed)
     for k in range(len(scales)):
         view = k - count - 1
         for i in range(scales.shape[1]):
-            row = exponentials[k, i]
+            row = own_rows[k, i] if k < count else fused_rows[k - count, i]
             total = scales.dtype.type(0)
             for c in range(len(row)):
                 total += row[c]
@@ -361,7 +362,8 @@ def weighed_losses_(
 
 @Compiled
 def gradient_(
-    rows: Any,
+    own_rows: Any,
+    fused_rows: Any,
     scales: Any,
     parts: Any,
     labels: Any,
@@ -374,14 +376,14 @@ def gradient_(
     sums: Any,
 ) -> None:
     """Turn exponentials into ``midas_gradients``, times what a loss counts; the fused ones go on to ``parts``."""
-    count, batch, num_classes = len(sources), rows.shape[1], rows.shape[2]
-    exact = rows.dtype.type
+    count, batch, num_classes = own_rows.shape
+    exact = own_rows.dtype.type
     kept = exact(1 - smoothing)
     parts[:] = 0
-    for k in range(len(rows)):
+    for k in range(len(scales)):
         view = k - count - 1
         for i in range(batch):
-            row = rows[k, i]
+            row = own_rows[k, i] if k < count else fused_rows[k - count, i]
             weight = exact(0)
             if view < 0:
                 weight = weights[k, i] * by_head[k]

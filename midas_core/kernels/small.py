@@ -34,15 +34,15 @@ class Logs(NamedTuple):
 
     Attributes
     ----------
-    rows : array, shape (M + 1 + V, B, C)
-        Exponentials; ``scales`` makes them probabilities.
     labels, sources, classes : array, integer
         Those of the `Plan`.
     own, mixed : array, shapes (M + 1, B) and (M, V, B)
-    means, scales : array, shape (M + 1 + V, B)
+    means : array, shape (M + 1 + V, B)
+        0 where labels are not smoothed.
+    scales : array, shape (M + 1 + V, B)
+        What makes probabilities of exponentials.
     """
 
-    rows: Any
     labels: Any
     sources: Any
     classes: Any
@@ -66,26 +66,24 @@ def pairs_of_two(labels: Any, numbers: Any, num_classes: int) -> tuple[Pairs, in
     return found, loops.pairs_of_two(labels, numbers, num_classes, *found)
 
 
-def softmax_(plan: Plan, rows: Tensor, parts: Tensor | None) -> Logs:
+def softmax_(plan: Plan, own: Tensor, fused: Tensor, parts: Tensor | None) -> Logs:
     """Turn logits into their exponentials in place; return the logarithms of probabilities that a loss asks for."""
-    logits, labels, sources, classes = (
-        rows.numpy(),
-        plan.labels.numpy(),
-        plan.pairs.sources.numpy(),
-        plan.pairs.classes.numpy(),
-    )
-    count, (size, batch, _) = len(sources), logits.shape
+    rows, labels, (sources, classes, _) = (own.numpy(), fused.numpy()), plan.labels.numpy(), plan.pairs
+    sources, classes = sources.numpy(), classes.numpy()
     if parts is None and plan.present is not None:
-        logits[:count][~plan.present.numpy().T] = 0
-        logits[count + 1 :][~complete_pairs(plan.present.numpy(), sources, backend=NUMPY)] = 0
-    own, mixed = np.empty((count + 1, batch), logits.dtype), np.empty(sources.shape, logits.dtype)
-    means, scales = np.empty((2, size, batch), logits.dtype)
-    loops.lowered_(logits, _array(parts, logits), labels, sources, classes, plan.label_smoothing > 0, own, mixed, means)
+        rows[0][~plan.present.numpy().T] = 0
+        rows[1][1:][~complete_pairs(plan.present.numpy(), sources, backend=NUMPY)] = 0
+    (count, batch, _), exact = own.shape, rows[0].dtype
+    at_label, mixed = np.empty((count + 1, batch), exact), np.empty(sources.shape, exact)
+    means, scales = np.empty((2, count + 1 + VIEWS, batch), exact)
+    smooth = plan.label_smoothing > 0
+    loops.lowered_(*rows, _array(parts, exact), labels, sources, classes, smooth, at_label, mixed, means)
     with np.errstate(all="ignore"):
         # By vector instructions, which Numba does not use for exponentials.
-        np.exp(logits, out=logits)
-    loops.normalized_(logits, own, mixed, means, scales)
-    return Logs(logits, labels, sources, classes, own, mixed, means, scales)
+        for x in rows:
+            np.exp(x, out=x)
+    loops.normalized_(*rows, at_label, mixed, means, scales)
+    return Logs(labels, sources, classes, at_label, mixed, means, scales)
 
 
 def losses_of(plan: Plan, logs: Logs, features: Sequence[Tensor]) -> tuple[Losses, PairWeights, Weights]:
@@ -126,24 +124,22 @@ def losses_of(plan: Plan, logs: Logs, features: Sequence[Tensor]) -> tuple[Losse
 
 
 def logits_gradient_(
-    plan: Plan, rows: Tensor, parts: Tensor | None, logs: Logs, weights: Weights, slopes: Slopes
+    plan: Plan, own: Tensor, fused: Tensor, parts: Tensor | None, logs: Logs, weights: Weights, slopes: Slopes
 ) -> list[Tensor]:
     """Turn exponentials into the gradient of the logits in place, and its sums over the batch, as the eager one."""
-    logits, count = logs.rows, len(logs.sources)
-    by_head = np.empty(count + 2, logits.dtype)
+    (count, _, num_classes), exact = own.shape, logs.scales.dtype
+    by_head, sums = np.empty(count + 2, exact), np.zeros((count + 1, num_classes), exact)
     by_head[:count] = np.asarray(slopes.unimodal).reshape(-1)
     by_head[count], by_head[count + 1] = float(slopes.aligned), float(slopes.misaligned)
-    sums = np.zeros((count + 1, logits.shape[2]), logits.dtype)
-    at = (logs.labels, logs.sources, logs.classes)
     loops.gradient_(
-        *(logits, logs.scales, _array(parts, logits), *at, weights.own, weights.mixed, by_head),
-        *(plan.label_smoothing, sums),
+        *(own.numpy(), fused.numpy(), logs.scales, _array(parts, exact), logs.labels, logs.sources, logs.classes),
+        *(weights.own, weights.mixed, by_head, plan.label_smoothing, sums),
     )
     return [torch.from_numpy(x) for x in sums]
 
 
-def _array(parts: Tensor | None, like: Any) -> Any:
-    return np.empty((0, 0, 0), like.dtype) if parts is None else parts.numpy()
+def _array(parts: Tensor | None, dtype: Any) -> Any:
+    return np.empty((0, 0, 0), dtype) if parts is None else parts.numpy()
 
 
 def _alpha_rule(options: dict[str, Any]) -> tuple[float, bool, float]:

@@ -85,12 +85,13 @@ def logits_step(
 class _LinearStep(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, plan: Plan, kernel: ModuleType, found: list[PairWeights], *tensors: Any) -> Any:
-        rows, parts = _linear_rows(tensors)
-        logs = kernel.softmax_(plan, rows, parts)
+        own, fused, parts = _linear_logits(tensors)
+        logs = kernel.softmax_(plan, own, fused, parts)
+        del parts
         losses, pairs, weights = kernel.losses_of(plan, logs, _unflatten(tensors)[2])
         found.append(pairs)
         ctx.save_for_backward(*tensors)
-        ctx.plan, ctx.kernel, ctx.weights, ctx.rows = plan, kernel, weights, (rows, logs)
+        ctx.plan, ctx.kernel, ctx.weights, ctx.probabilities = plan, kernel, weights, (own, fused, logs)
         ctx.set_materialize_grads(False)
         return tuple(losses)
 
@@ -105,15 +106,17 @@ class _LinearStep(torch.autograd.Function):
         tensors, plan = ctx.saved_tensors, ctx.plan
         if all(x is None for x in of_losses):
             return (None,) * (3 + len(tensors))
-        if ctx.rows is None:
-            rows, parts = _linear_rows(tensors)
-            logs = ctx.kernel.softmax_(plan, rows, parts)
+        if ctx.probabilities is None:
+            own, fused, parts = _linear_logits(tensors)
+            logs = ctx.kernel.softmax_(plan, own, fused, parts)
         else:
-            (rows, logs), ctx.rows = ctx.rows, None
-            parts = rows.new_empty((rows.shape[0] - 1 - VIEWS, *rows.shape[1:]))
+            (own, fused, logs), ctx.probabilities = ctx.probabilities, None
+            parts = torch.empty_like(own)
         slopes = Slopes.of(plan, *of_losses)
-        sums = ctx.kernel.logits_gradient_(plan, rows, parts, logs, ctx.weights, slopes)
-        return None, None, None, *_linear_gradients(rows, parts, sums, tensors, ctx.needs_input_grad[3:])
+        sums = ctx.kernel.logits_gradient_(plan, own, fused, parts, logs, ctx.weights, slopes)
+        # Their memory is free for the gradients.
+        del fused
+        return None, None, None, *_linear_gradients(own, parts, sums, tensors, ctx.needs_input_grad[3:])
 
 
 class _LogitsStep(torch.autograd.Function):
@@ -121,12 +124,12 @@ class _LogitsStep(torch.autograd.Function):
     def forward(
         ctx: Any, plan: Plan, kernel: ModuleType, found: list[PairWeights], features: Any, *logits: Tensor
     ) -> Any:
-        rows = _stacked(logits, plan)
-        logs = kernel.softmax_(plan, rows, None)
+        own, fused = _stacked(logits, plan)
+        logs = kernel.softmax_(plan, own, fused, None)
         losses, pairs, weights = kernel.losses_of(plan, logs, features)
         found.append(pairs)
         ctx.save_for_backward(*logits)
-        ctx.plan, ctx.kernel, ctx.weights, ctx.rows = plan, kernel, weights, (rows, logs)
+        ctx.plan, ctx.kernel, ctx.weights, ctx.probabilities = plan, kernel, weights, (own, fused, logs)
         ctx.set_materialize_grads(False)
         return tuple(losses)
 
@@ -135,59 +138,63 @@ class _LogitsStep(torch.autograd.Function):
         logits, plan = ctx.saved_tensors, ctx.plan
         if all(x is None for x in of_losses):
             return (None,) * (4 + len(logits))
-        slopes = Slopes.of(plan, *of_losses)
+        slopes, count = Slopes.of(plan, *of_losses), len(plan.pairs.sources)
         if torch.is_grad_enabled():
             weights = eager.Weights(*map(torch.as_tensor, ctx.weights))
-            rows = eager.differentiable_gradient(plan, _stacked(logits, plan), weights, slopes)
+            rows = eager.differentiable_gradient(plan, torch.cat(_stacked(logits, plan)), weights, slopes)
+            own, fused = rows[:count], rows[count:]
         else:
-            if ctx.rows is None:
-                rows = _stacked(logits, plan)
-                logs = ctx.kernel.softmax_(plan, rows, None)
+            if ctx.probabilities is None:
+                own, fused = _stacked(logits, plan)
+                logs = ctx.kernel.softmax_(plan, own, fused, None)
             else:
-                (rows, logs), ctx.rows = ctx.rows, None
-            ctx.kernel.logits_gradient_(plan, rows, None, logs, ctx.weights, slopes)
-        sizes = [x.numel() // x.shape[-1] for x in logits]
-        gradients = rows.flatten(0, 1).split(sizes)
+                (own, fused, logs), ctx.probabilities = ctx.probabilities, None
+            ctx.kernel.logits_gradient_(plan, own, fused, None, logs, ctx.weights, slopes)
+        sizes = [x.numel() // x.shape[-1] for x in logits[count:]]
+        gradients = (*own.unbind(), *fused.flatten(0, 1).split(sizes))
         return None, None, None, None, *(g.view(x.shape).to(x.dtype) for g, x in zip(gradients, logits, strict=True))
 
 
-def _stacked(logits: Sequence[Tensor], plan: Plan) -> Tensor:
-    """Return logits as rows of one's own, shape (M + 1 + V, B, C), in full precision."""
-    rows = torch.cat([in_full_precision(x.flatten(0, -2), backend=BACKEND) for x in logits])
-    return rows.view(-1, plan.labels.shape[0], rows.shape[-1])
+def _stacked(logits: Sequence[Tensor], plan: Plan) -> tuple[Tensor, Tensor]:
+    """Return unimodal and fused logits as arrays of one's own, (M, B, C) and (1 + V, B, C), in full precision."""
+    rows = [in_full_precision(x.flatten(0, -2), backend=BACKEND) for x in logits]
+    count, shape = len(plan.pairs.sources), (-1, len(plan.labels), rows[0].shape[-1])
+    return torch.cat(rows[:count]).view(shape), torch.cat(rows[count:]).view(shape)
 
 
-def _linear_rows(tensors: Sequence[Any]) -> tuple[Tensor, Tensor]:
-    """Return rows that hold the unimodal logits and have room for the fused ones, and the partial products of these."""
+def _linear_logits(tensors: Sequence[Any]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the unimodal logits, room for the fused ones, and the partial products that these are sums of."""
     (weight, bias), unimodal_heads, features = _unflatten(tensors)
     count, size = len(features), (features[0].shape[0], weight.shape[0])
-    rows, parts = weight.new_empty((count + 1 + VIEWS, *size)), weight.new_empty((count, *size))
-    all_columns, own, part = columns_of(weight, features), rows.unbind(), parts.unbind()
+    own, parts, fused = (weight.new_empty((n, *size)) for n in (count, count, 1 + VIEWS))
+    all_columns, each_own, each_part = columns_of(weight, features), own.unbind(), parts.unbind()
     for m, f in enumerate(features):
         own_weight, own_bias = unimodal_heads[m]
-        _linear(f, own_weight, own_bias, out=own[m])
+        _linear(f, own_weight, own_bias, out=each_own[m])
         # The bias of the fused head rides on the first partial product.
-        _linear(f, all_columns[m], bias if m == 0 else None, out=part[m])
-    return rows, parts
+        _linear(f, all_columns[m], bias if m == 0 else None, out=each_part[m])
+    return own, fused, parts
 
 
 def _linear_gradients(
-    rows: Tensor, parts: Tensor, sums: Sequence[Tensor], tensors: Sequence[Any], wanted: Sequence[bool]
+    own: Tensor, parts: Tensor, sums: Sequence[Tensor], tensors: Sequence[Any], wanted: Sequence[bool]
 ) -> list[Any]:
     """Take the gradient of the logits to that of weights, biases and features, in the order of the arguments."""
     (weight, _), unimodal_heads, features = _unflatten(tensors)
     (of_weight, of_bias), of_unimodal_heads, of_features = _unflatten(wanted)
-    own, part = rows.unbind(), parts.unbind()
+    each_own, each_part = own.unbind(), parts.unbind()
     found: list[Any] = [torch.empty_like(weight) if of_weight else None, sums[-1] if of_bias else None]
     for m, f in enumerate(features):
-        found.append(torch.mm(own[m].t(), f) if of_unimodal_heads[m][0] else None)
+        found.append(torch.mm(each_own[m].t(), f) if of_unimodal_heads[m][0] else None)
         found.append(sums[m] if of_unimodal_heads[m][1] else None)
     if of_weight:
         for m, out in enumerate(columns_of(found[0], features)):
-            torch.mm(part[m].t(), features[m], out=out)
+            torch.mm(each_part[m].t(), features[m], out=out)
     all_columns = columns_of(weight, features)
     for m, asked in enumerate(of_features):
-        through = torch.mm(part[m], all_columns[m]).addmm_(own[m], unimodal_heads[m][0]) if asked else None
+        through = None
+        if asked:
+            through = torch.mm(each_part[m], all_columns[m]).addmm_(each_own[m], unimodal_heads[m][0])
         found.append(through)
     return found
 
