@@ -9,6 +9,10 @@ import pytest
 from hypothesis import given, settings
 
 import midas_core as mc
+from midas_core.alpha import current_alpha, finite_pairs, imbalance, next_state, official_gap
+from midas_core.confidence import normalized_confidence
+from midas_core.objective import weigh_pairs
+from midas_core.pairs import pair_mask
 from midas_core.testing.checks import results_of
 from midas_core.testing.problems import make_problem
 from tests.steps import DOUBLE, run
@@ -70,3 +74,106 @@ def test_alpha_is_what_the_clean_samples_make_it(framework):
     log_c = np.stack([mc.log_confidence(z, p.labels) for z in p.unimodal])
     shares = mc.normalized_confidence(np.stack([row[s] for row, s in zip(log_c, sources, strict=True)]))[..., keep]
     np.testing.assert_allclose(found["confidence"], [shares[m][mask].mean() for m in range(2)])
+
+
+@pytest.mark.parametrize("first_step", [True, False])
+@pytest.mark.parametrize("variant", ["paper", "official"])
+def test_processes_that_add_their_sums_find_what_one_would(framework, variant, first_step):
+    # Batches of two sizes; each process sees its own.
+    batches = [make_problem(seed, size, 2, 3, alpha=1.5) for seed, size in ((0, 5), (1, 8))]
+    start = np.array([1.5, 1.5] if first_step else [1.0, 1.5])
+    state, log_c, picked, masks = mc.MidasState(start, np.array(0 if first_step else 3)), [], [], []
+    for p in batches:
+        sources = mc.source_matrix(p.partners, 2)
+        log_c.append(np.stack([mc.log_confidence(z, p.labels) for z in p.unimodal]))
+        picked.append(np.stack([mc.log_confidence(p.mixed, p.labels[s]) for s in sources]))
+        masks.append((sources, pair_mask(p.labels[sources]) | (variant == "official")))
+
+    def weigh(k, reduce):
+        sources, mask = masks[k]
+        given = [framework.array(x) for x in (log_c[k], picked[k], mask, sources)]
+        own = mc.MidasState(*(framework.array(x) for x in state))
+        found = weigh_pairs(*given, None, own, eta=0.5, variant=variant, reduce=reduce, backend=framework.backend)
+        arrays = (found.confidence, found.fused_confidence, found.state.alpha, found.state.step)
+        return [framework.numpy(x) for x in arrays]
+
+    with framework.scope("float64"):
+        sums = []
+        for k in range(2):
+            weigh(k, lambda x: sums.append(x) or x)
+        # The vectors that are added are short, one or two in a step.
+        assert all(len(x.shape) == 1 for x in sums)
+        half = len(sums) // 2
+        both = [a + b for a, b in zip(sums[:half], sums[half:], strict=True)]
+        found = []
+        for k in range(2):
+            left = iter(both)
+            found.append(weigh(k, lambda x, left=left: next(left)))
+
+    own = [np.stack([row[s] for row, s in zip(c, masks[k][0], strict=True)]) for k, c in enumerate(log_c)]
+    share, fused = ([normalized_confidence(x) for x in of] for of in (own, picked))
+    confidence, fused_confidence = (
+        np.concatenate([x[:, mask] for x, (_, mask) in zip(of, masks, strict=True)], axis=1).mean(axis=1)
+        for of in (share, fused)
+    )
+    weak = confidence.argmin()
+    gap = (confidence - fused_confidence)[weak]
+    if variant == "official":
+        weak_one, gap = official_gap(np.concatenate(log_c, axis=-1), np.concatenate(picked, axis=-1))
+        weak = weak_one.argmax()
+    used = np.where(np.arange(2) == weak, 1.5, 1.0) if first_step or variant == "official" else start
+    alpha = np.where(np.arange(2) == weak, np.maximum(1, used + 0.5 * np.sign(gap)), 1)
+    for process in found:
+        for a, b in zip(process, (confidence, fused_confidence, alpha, state.step + 1), strict=True):
+            np.testing.assert_allclose(a, b)
+
+
+def test_nothing_moves_without_a_pair_and_ties_go_to_the_first():
+    found = imbalance(np.full((2, 2, 2, 3), 0.5), np.ones((2, 3), bool))
+    assert found.weak.tolist() == [True, False]
+    assert (found.gap, found.any_pair) == (0, True)
+    nobody = imbalance(np.full((2, 2, 2, 3), 0.5), np.zeros((2, 3), bool))
+    assert not nobody.any_pair
+    assert nobody.confidence.tolist() == [0, 0]
+    state = mc.MidasState(np.array([1.0, 1.5]), np.array(3))
+    after = next_state(state, np.array([1.0, 1.5]), nobody)
+    assert (after.alpha.tolist(), after.step) == ([1.0, 1.5], 3)
+    # Equal shares: the sign is 0, and alpha stays what it is for the weak modality.
+    assert next_state(state, np.array([1.5, 1.0]), found, eta=0.5).alpha.tolist() == [1.5, 1.0]
+
+
+def test_the_step_of_alpha_and_its_default():
+    shares = np.array([[[[0.7]], [[0.9]]], [[[0.3]], [[0.1]]]])
+    found, state = imbalance(shares, np.array([[True]])), mc.MidasState(np.ones(2), np.array(0))
+    assert next_state(state, state.alpha, found).alpha.tolist() == [1.0, 1.05]
+    assert next_state(state, state.alpha, found, eta=0.2).alpha.tolist() == [1.0, 1.2]
+    moved = next_state(state, state.alpha, found, eta=0.5, alpha_update="difference").alpha
+    np.testing.assert_allclose(moved, [1, 1.1])
+    assert next_state(state, np.array([1.0, 3.0]), found, max_alpha=2).alpha.tolist() == [1.0, 2.0]
+    with pytest.raises(ValueError, match="alpha_update") as error:
+        next_state(state, state.alpha, found, alpha_update="signs")
+    assert str(error.value) == "alpha_update: expected one of ['sign', 'difference'], got 'signs'"
+    with pytest.raises(ValueError, match="variant") as error:
+        current_alpha(state, found.weak, variant="papre")
+    assert str(error.value) == "variant: expected one of ['paper', 'official'], got 'papre'"
+
+
+@pytest.mark.parametrize(("views", "log_c"), [(2, [[0.8, 0.6], [0.4, 0.2]]), (1, [[0.2], [0.9]])])
+def test_the_official_gap_by_hand(views, log_c):
+    log_c, fused = np.log(log_c), np.log(np.linspace(0.2, 0.9, 2 * views * len(log_c[0])).reshape(2, views, -1))
+    weak, gap = official_gap(log_c, fused)
+    first, second = np.exp(log_c).mean(axis=1)
+    ratios = np.exp(fused[0]).mean(axis=-1) / np.exp(fused[1]).mean(axis=-1)
+    assert weak.tolist() == [first < second, first > second]
+    np.testing.assert_allclose(gap, (ratios.mean() - first / second) * (-1 if first < second else 1))
+    # What is not finite is left out of its mean.
+    spoiled = np.concatenate([log_c, [[np.nan], [-np.inf]]], axis=1)
+    fused = np.concatenate([fused, np.full((2, views, 1), np.nan)], axis=2)
+    np.testing.assert_allclose(official_gap(spoiled, fused)[1], gap)
+
+
+def test_finite_pairs_look_at_every_part():
+    mask, log_c = np.ones((1, 4), bool), np.full((2, 3, 1, 4), -1.0)
+    log_c[0, 0, 0, 1], log_c[1, 2, 0, 2] = np.nan, -np.inf
+    assert finite_pairs(mask, log_c).tolist() == [[True, False, False, True]]
+    assert not finite_pairs(~mask, log_c).any()
