@@ -94,10 +94,13 @@ def test_pairs_take_the_place_of_a_source_matrix(framework):
 
 
 def test_without_logits_all_modalities_share_alike(framework):
-    p = problem(modalities=3)
-    flat = replace(p, unimodal=[np.zeros_like(z) for z in p.unimodal])
-    # There is no logit whose dtype they could have: float32.
-    same(run(framework, p, confident=False), expected(flat), rtol=1e-6)
+    for dtype in ("float64", "float32"):
+        p = problem(modalities=3, dtype=dtype)
+        flat = replace(p, unimodal=[np.zeros_like(z) for z in p.unimodal])
+        found = run(framework, p, confident=False)
+        # In the dtype of the features.
+        assert [x.dtype for x in found[1:]] == [p.dtype] * 2
+        same(found, expected(flat), rtol=1e-9 if dtype == "float64" else 1e-6)
 
 
 def test_several_labels(framework):

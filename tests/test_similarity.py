@@ -48,3 +48,30 @@ def test_very_small_and_very_large_features(framework, dtype, size):
     p = make_problem(0, 5, 2, 3, dtype=dtype)
     p = replace(p, features=[(f * size).astype(dtype) for f in p.features])
     check_values(framework, p)
+
+
+def test_by_hand(framework):
+    # Two features, of two axes and of one; the third sample keeps its second part.
+    features = [np.array([[[3.0], [4.0]], [[4.0], [3.0]], [[0.0], [2.0]]]), np.array([[1.0], [-2.0], [5.0]])]
+    sources = np.array([[[1, 2, 0], [0, 1, 2]], [[0, 1, 2], [2, 0, 2]]])
+    expected = {
+        "cosine": [[24 / 25, 3 / 5, 4 / 5], [1, -1, 1]],
+        "l2": [
+            [1 - 2 * np.sqrt(2) / 10, 1 - 2 * np.sqrt(17) / 7, 1 - 2 * np.sqrt(13) / 7],
+            [1 - 2 * 4 / 6, 1 - 2 * 3 / 3, 1],
+        ],
+    }
+    with framework.scope("float64"):
+        given_ = [framework.array(f) for f in features], framework.array(sources)
+        for kind, values in expected.items():
+            found = framework.numpy(mc.similarity(*given_, kind, backend=framework.backend))
+            np.testing.assert_allclose(found, values, rtol=1e-12)
+        default = framework.numpy(mc.similarity(*given_))
+        np.testing.assert_allclose(default, expected["cosine"], rtol=1e-12)
+
+
+def test_the_mean_over_the_replaced_modalities_alone():
+    features = [np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[1.0], [1.0]]), np.array([[1.0], [-1.0]])]
+    sources = np.array([[[1, 1]], [[1, 1]], [[0, 0]]])
+    # Of sample 0: cosines 0 and 1; of sample 1: only the last modality was replaced, cosine -1.
+    np.testing.assert_allclose(mc.similarity(features, sources), [[0.5, -1]])
