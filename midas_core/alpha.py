@@ -284,7 +284,9 @@ def _over_processes(sums: Array, counts: Array, reduce: Reduce | None, bk: Backe
     if reduce is None:
         return sums, counts
     xp = bk.xp
-    everything, size = reduce(xp.concat([xp.reshape(sums, (-1,)), xp.reshape(counts, (-1,))])), math.prod(sums.shape)
+    # TensorFlow has no default for the axis.
+    flat, size = xp.concat([xp.reshape(sums, (-1,)), xp.reshape(counts, (-1,))], axis=0), math.prod(sums.shape)
+    everything = reduce(flat)
     return xp.reshape(everything[:size], sums.shape), xp.reshape(everything[size:], counts.shape)
 
 
