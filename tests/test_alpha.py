@@ -167,7 +167,7 @@ def test_the_official_gap_by_hand(views, log_c):
     assert weak.tolist() == [first < second, first > second]
     np.testing.assert_allclose(gap, (ratios.mean() - first / second) * (-1 if first < second else 1))
     # What is not finite is left out of its mean.
-    spoiled = np.concatenate([log_c, [[np.nan], [-np.inf]]], axis=1)
+    spoiled = np.concatenate([log_c, [[np.log(first)], [-np.inf]]], axis=1)
     fused = np.concatenate([fused, np.full((2, views, 1), np.nan)], axis=2)
     np.testing.assert_allclose(official_gap(spoiled, fused)[1], gap)
 

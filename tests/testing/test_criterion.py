@@ -22,8 +22,10 @@ WHY_NOT = {
     "small_kernel": "returns a module",
     "numba_kernels": "returns a module",
     "_block_rows": "blocks of any size give the same",
-    "_check_indices": "says which label is wrong",
+    "_first_outside": "says which label is wrong",
     "first_outside": "says which label is wrong",
+    "_refuse": "says which label is wrong",
+    "differentiable_gradient": "second derivatives alone: tests/kernels/test_step.py",
     "_warn_of_cache": "a warning",
     "stacked_logits": "compiled steps alone: tests/kernels/test_linear.py",
 }
@@ -45,11 +47,9 @@ def spoiled(x):
         items = [spoiled(item) for item in x]
         return type(x)(*items) if hasattr(x, "_fields") else type(x)(items)
     if isinstance(x, torch.Tensor):
-        return 1.01 * x + 0.01 if x.is_floating_point() else x.roll(1, -1) if x.ndim else x
+        return 1.01 * x + 0.01 if x.is_floating_point() else x.roll(1) if x.ndim else x
     if isinstance(x, np.ndarray):
-        return (
-            x.dtype.type(1.01) * x + x.dtype.type(0.01) if x.dtype.kind == "f" else np.roll(x, 1, -1) if x.ndim else x
-        )
+        return x.dtype.type(1.01) * x + x.dtype.type(0.01) if x.dtype.kind == "f" else np.roll(x, 1) if x.ndim else x
     return 1.01 * x + 0.01 if isinstance(x, float) else x
 
 
