@@ -10,6 +10,11 @@ from collections.abc import Callable, Iterator
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The width of the terminal that runs the tests.
+os.environ.pop("COLUMNS", None)
+
+# What these make is there for the rest of a process: collecting doctests would import them into all tests.
+collect_ignore = ["devices_worker.py", "pretend_device.py"]
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
