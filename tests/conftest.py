@@ -13,15 +13,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The width of the terminal that runs the tests.
 os.environ.pop("COLUMNS", None)
 
-# What these make is there for the rest of a process: collecting doctests would import them into all tests.
-collect_ignore = ["devices_worker.py", "pretend_device.py"]
-
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from midas_core.testing.framework import Framework
 from midas_core.testing.frameworks import AUTOGRAD, NAMES
 from tests.frameworks import get_framework
+
+# What these make is there for the rest of a process: collecting doctests would import them into all tests.
+collect_ignore = ["devices_worker.py", "pretend_device.py"]
 
 # No deadline: the first call of a shape compiles. The same examples in every run: a red build can be repeated.
 settings.register_profile(
