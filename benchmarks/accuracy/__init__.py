@@ -1,0 +1,1 @@
+"""How accurate MIDAS is beside its neighbours, on the same models, splits and tuning."""
