@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,8 +17,6 @@ from midas_core.testing import PROPERTIES, Framework, check_backend, check_head,
 from midas_core.testing.frameworks import KINDS, NAMES
 from midas_core.testing.problems import FEW_STRUCTURES
 from tests.frameworks import get_framework
-
-DOCS = Path(__file__).parents[2] / "docs" / "verify.md"
 
 
 def run(*arguments):
@@ -236,12 +233,3 @@ def test_heads():
     named = {"num_classes": 3, "feature_dims": {"a": 3, "b": 4, "c": 2}, "head_input": "separate", "examples": 5}
     last = nn.Linear(2, 3).double()
     check_head(lambda x: last(x["c"]).tanh(), **named)
-
-
-def test_the_code_of_the_docs():
-    for code in re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL):
-        names: dict = {}
-        exec(code, names)
-        for name, function in list(names.items()):
-            if name.startswith("test_"):
-                function()

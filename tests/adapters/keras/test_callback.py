@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
 
 from midas_core.adapters.keras import MidasCallback, MidasLoss, MidasModel
 from midas_core.runs import read_run
+from tests.pages import blocks_of
 from tests.report.run_folders import assert_complete, digits
 
 
@@ -27,8 +25,7 @@ def test_a_run_leaves_its_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (x, y), validation = digits()
     model = compiled()
-    page = (Path(__file__).parents[3] / "docs" / "training.md").read_text(encoding="utf-8")
-    (block,) = [code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "adapters.keras" in code]
+    (block,) = [code for code in blocks_of("docs/training.md") if "adapters.keras" in code]
     exec(block, {"model": model, "x": x, "labels": y, "validation": validation})
     # The model was trained before: the run goes on.
     callback = MidasCallback("runs/keras", validation_data=validation, diagnostics={"batch_size": 200})

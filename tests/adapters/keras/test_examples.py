@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import doctest
 import importlib
-import re
 import runpy
 from pathlib import Path
 
 import keras
 import pytest
 
-from midas_core.runs import read_run
+from tests.pages import PAGES, blocks_of, run_page
 
 ROOT = Path(__file__).parents[3]
 
@@ -25,44 +24,14 @@ def test_examples(name, tmp_path, monkeypatch):
         assert keras.models.load_model("digits.keras", compile=False).count_params() > 0
 
 
-def test_the_readme(tmp_path, monkeypatch):
+KERAS_PAGES = [page for page in PAGES if any("import keras" in code for code in blocks_of(page))]
+
+
+@pytest.mark.parametrize("page", KERAS_PAGES, ids=lambda page: page.stem)
+def test_the_code_of_a_page(page, tmp_path, monkeypatch):
+    """From top to bottom, as a reader would; tf.data where TensorFlow runs."""
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    found: dict = {}
-    for block in blocks:
-        if "TensorDataset" not in block:
-            exec(block, found)
-    scores = found["model"].evaluate(
-        {k: v[found["test"]] for k, v in found["x"].items()}, found["labels"][found["test"]]
-    )
-    assert scores[1] > 0.6
-    assert Path("digits.keras").exists()
-
-
-def test_the_page_about_real_data():
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "real-data.md").read_text(), re.DOTALL)
-    (code,) = [block for block in blocks if "import keras" in block]
-    found: dict = {}
-    exec(code, found)
-    assert int(found["model"].step) == 1
-
-
-def test_the_page_about_keras(tmp_path, monkeypatch):
-    """Every block, from top to bottom, as a reader would; tf.data where TensorFlow runs."""
-    monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "keras.md").read_text(), re.DOTALL)
-    assert len(blocks) == 10
-    found: dict = {}
-    for block in blocks:
-        if "import tensorflow" not in block or keras.backend.backend() == "tensorflow":
-            exec(compile(block, "keras.md", "exec"), found)
-    assert found["mixed"]["labels"].shape == (64, 10)
-    for name in ("midas", "joint", "unimodal", "dropout"):
-        run = read_run(f"runs/{name}")
-        assert run.diagnostics["validation"]["accuracy"] > 0.3, name
-    plain = keras.models.load_model("classifier.keras")
-    accuracy = (plain.predict(found["x"], verbose=0).argmax(axis=1) == found["labels"]).mean()
-    assert accuracy > 0.5, "training reached the classifier"
+    run_page(page)
 
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="untraced JAX compiles every operation by itself")
