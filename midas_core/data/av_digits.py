@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from midas_core.data.base import DataError, Floats, Labels, Split, Task, scale, split_indices
+from midas_core.data.base import DataError, Floats, Labels, Split, Task, scale, some_names, split_indices
 from midas_core.data.digits import load_images
 
 RATE = 8000
@@ -187,18 +187,12 @@ def _find(root: Path) -> list[tuple[Path, re.Match[str]]]:
             raise DataError(f"{looked}: found no folder {root}")
         inside = sorted(path.name for path in root.iterdir())
         hint = "; give the folder that holds recordings" if any(map(_NAME.fullmatch, inside)) else ""
-        raise DataError(f"{looked}: found no folder recordings, but {_some(inside)}{hint}")
+        raise DataError(f"{looked}: found no folder recordings, but {some_names(inside)}{hint}")
     names = sorted(path.name for path in folder.iterdir())
     found = [(folder / name, match) for name in names if (match := _NAME.fullmatch(name))]
     if not found:
-        raise DataError(f"{looked}: found no such file, but {_some(names)}")
+        raise DataError(f"{looked}: found no such file, but {some_names(names)}")
     return found
-
-
-def _some(names: Sequence[str]) -> str:
-    if not names:
-        return "nothing"
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _read(path: Path) -> Floats:
@@ -222,7 +216,7 @@ def _check_speakers(root: Path, digits: Labels, speakers: NDArray[Any]) -> None:
     if len(names) < TEST_SPEAKERS + 2:
         raise DataError(
             f"{looked} with {TEST_SPEAKERS + 2} speakers or more ({TEST_SPEAKERS} for the test, one for validation): "
-            f"found {len(names)}, {_some(names)}"
+            f"found {len(names)}, {some_names(names)}"
         )
     for name in names:
         missing = sorted(set(range(CLASSES)) - set(digits[speakers == name].tolist()))

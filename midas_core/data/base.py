@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,19 @@ Labels = NDArray[np.int64]
 
 class DataError(ValueError):
     """A data set is missing or damaged. The message says what was looked for and what was found."""
+
+
+def some_names(names: Sequence[str]) -> str:
+    """Return the first of the names and how many more there are, for a message.
+
+    Examples
+    --------
+    >>> some_names(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    if not names:
+        return "nothing"
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ class Spread:
         """Return the 95 % confidence interval of the mean by Student's t; NaN for one value."""
         if len(self.values) < 2:
             return math.nan, math.nan
-        from scipy.stats import t  # type: ignore[import-untyped]
+        from scipy.stats import t
 
         half = float(t.ppf(0.975, len(self.values) - 1)) * self.sd / math.sqrt(len(self.values))
         return self.mean - half, self.mean + half
