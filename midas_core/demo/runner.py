@@ -27,8 +27,8 @@ REPORTED = ("joint", "MIDAS")
 Report = Callable[[int, int], None]
 """Told the index of a job and how many epochs it has done since the last time."""
 
-Finished = Callable[[int, list[MethodRun]], None]
-"""Told the index of a job that is done, and its runs."""
+Finished = Callable[[int, Any], None]
+"""Told the index of a job that is done, and what came of it."""
 
 
 @dataclass(frozen=True)
@@ -113,25 +113,33 @@ def execute(job: Job, report: Callable[[int], None]) -> list[MethodRun]:
     return runs
 
 
-def run_jobs(jobs: Sequence[Job], workers: int, report: Report, finished: Finished) -> None:
+def run_jobs(
+    jobs: Sequence[Any],
+    workers: int,
+    report: Report,
+    finished: Finished,
+    work: Callable[[Any, Callable[[int], None]], Any] = execute,
+) -> None:
     """Run jobs, ``workers`` at a time, each on one thread.
 
     Parameters
     ----------
-    jobs : sequence of Job
+    jobs : sequence of `Job`, or of what ``work`` takes
     workers : int
         1 runs them in this process.
     report : callable
         Called in this process.
     finished : callable
         Called in this process as soon as a job is done.
+    work : callable
+        A function of a module, from a job and what it tells its epochs to what came of it.
     """
     if workers == 1 or len(jobs) == 1:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
             for index, job in enumerate(jobs):
-                finished(index, execute(job, lambda epochs, index=index: report(index, epochs)))  # type: ignore[misc]
+                finished(index, work(job, lambda epochs, index=index: report(index, epochs)))  # type: ignore[misc]
         finally:
             torch.set_num_threads(threads)
         return
@@ -142,7 +150,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, report: Report, finished: Finish
     with ProcessPoolExecutor(workers, context, _start, (progress, stop)) as pool:
         try:
             with _deaf_to_interrupts():
-                futures = {pool.submit(_work, index, job): index for index, job in enumerate(jobs)}
+                futures = {pool.submit(_work, work, index, job): index for index, job in enumerate(jobs)}
             _follow(futures, progress, report, finished)
         except BaseException:
             stop.set()
@@ -150,7 +158,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, report: Report, finished: Finish
             raise
 
 
-def _follow(futures: Mapping[Future[list[MethodRun]], int], progress: Any, report: Report, finished: Finished) -> None:
+def _follow(futures: Mapping[Future[Any], int], progress: Any, report: Report, finished: Finished) -> None:
     pending = set(futures)
     while pending:
         done, pending = wait(pending, timeout=0.2)
@@ -199,10 +207,10 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(index: int, job: Job) -> list[MethodRun]:
+def _work(work: Callable[[Any, Callable[[int], None]], Any], index: int, job: Any) -> Any:
     def report(epochs: int) -> None:
         if _stop.is_set():
             raise _StoppedError
         _progress.put((index, epochs))
 
-    return execute(job, report)
+    return work(job, report)

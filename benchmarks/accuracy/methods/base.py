@@ -23,6 +23,8 @@ class Random:
     Parameters
     ----------
     seeds : sequence of K int
+    stream : int
+        Another one gives other numbers for the same seeds.
     device : torch.device, optional
 
     Examples
@@ -31,10 +33,10 @@ class Random:
     torch.Size([3, 2])
     """
 
-    def __init__(self, seeds: Sequence[int], device: Any = None) -> None:
+    def __init__(self, seeds: Sequence[int], *, stream: int = 0, device: Any = None) -> None:
         self.seeds, self.device = list(seeds), device
         distinct = list(dict.fromkeys(seeds))
-        self._generators = [np.random.default_rng(seed) for seed in distinct]
+        self._generators = [np.random.default_rng([seed, stream]) for seed in distinct]
         self._which = torch.tensor([distinct.index(seed) for seed in seeds])
 
     def draw(self, function: Callable[[np.random.Generator], Any]) -> Tensor:
@@ -275,7 +277,7 @@ class Method:
         """Look at the model after an epoch."""
 
     def logits(self, model: Model, features: Sequence[Tensor]) -> Tensor:
-        """Return what the method predicts with, shape (K, B, C)."""
+        """Return what the method predicts with, shape (K, B, C); the model may be some of the stack."""
         return model.fuse(features)
 
     def parameters(self) -> list[nn.Parameter]:

@@ -1,0 +1,122 @@
+"""``python -m benchmarks.accuracy``: how accurate every method is. What is heavy is imported when it runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import BrokenExecutor
+from pathlib import Path
+
+import click
+
+from midas_core.cli._common import Failure, failing, make_console
+
+
+@click.command()
+@click.option(
+    "--data", multiple=True, metavar="NAME", help="A task; may be given again.  [default: all, those with --root too]"
+)
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    help="Folder of the spoken digits, with recordings/{digit}_{speaker}_{index}.wav in it, for av-clean and av-noisy.",
+)
+@click.option("--methods", metavar="A,B,...", help="By name, with commas between.  [default: all]")
+@click.option("--seeds", type=click.IntRange(min=1), default=8, show_default=True, help="That are reported: 0, 1 ...")
+@click.option(
+    "--tuning-seeds",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="On whose validation data learning rate and strength are chosen; other seeds than those that are reported.",
+)
+@click.option(
+    "--epoch-factor",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Times the epochs of every task.",
+)
+@click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True, help="Processes that train.")
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("runs/accuracy"),
+    show_default=True,
+    help="Folder for what is finished, results.json and the figures. Goes on with what is in it.",
+)
+@click.option("--list", "listed", is_flag=True, help="Name the tasks and the methods, and do nothing.")
+@click.pass_context
+def accuracy(
+    context: click.Context,
+    data: tuple[str, ...],
+    root: Path | None,
+    methods: str | None,
+    seeds: int,
+    tuning_seeds: int,
+    epoch_factor: float,
+    jobs: int,
+    output: Path,
+    listed: bool,
+) -> None:
+    """Compare MIDAS with its neighbours: the same models, splits, batches and tuning for every method.
+
+    A comparison that was stopped goes on where it was: what is finished is kept in --output, and never done again.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with failing(ImportError):
+        from benchmarks.accuracy.comparison import Options, run_comparison
+        from benchmarks.accuracy.figures import write_figures
+        from benchmarks.accuracy.folder import RunFolderError
+        from benchmarks.accuracy.methods import METHODS
+        from benchmarks.accuracy.tables import printed
+        from benchmarks.accuracy.tasks import NEEDS_ROOT, TASKS
+        from midas_core.data import DataError
+
+    if listed:
+        for name, info in TASKS.items():
+            click.echo(f"{name:16} {info.title}")
+        click.echo("\n" + ", ".join(METHODS))
+        return
+    options = Options(
+        data=_known("--data", data, TASKS) or tuple(name for name in TASKS if root or name not in NEEDS_ROOT),
+        methods=_known("--methods", methods.split(",") if methods else (), METHODS) or tuple(METHODS),
+        root=root,
+        seeds=seeds,
+        tuning_seeds=tuning_seeds,
+        epoch_factor=epoch_factor,
+        jobs=jobs,
+        output=output,
+    )
+    needy = [name for name in options.data if name in NEEDS_ROOT]
+    if needy and root is None:
+        raise click.UsageError(
+            f"--data {needy[0]} needs --root FOLDER, with recordings/{{digit}}_{{speaker}}_{{index}}.wav in it"
+        )
+    console = make_console(160)
+    try:
+        with failing(DataError, RunFolderError, OSError):
+            content = run_comparison(options, make_console(stderr=True))
+            write_figures(content, options.output)
+    except KeyboardInterrupt:
+        click.echo(f"Stopped. The same command goes on with what is finished in {output}.", err=True)
+        context.exit(130)
+    except BrokenExecutor as error:
+        raise Failure(
+            "a worker process died, maybe for want of memory: try --jobs 1, which goes on with what is finished"
+        ) from error
+    for table in printed(content):
+        console.print(table)
+
+
+def _known(option: str, given: Iterable[str], known: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the names in the order of the tables, each once, or fail on one that is not known."""
+    names = [name.strip() for name in given]
+    for name in names:
+        if name not in known:
+            raise click.UsageError(f"{option}: expected one of {', '.join(known)}, got {name!r}")
+    return tuple(name for name in known if name in names)
+
+
+if __name__ == "__main__":
+    accuracy(prog_name="python -m benchmarks.accuracy")

@@ -1,0 +1,88 @@
+"""The small tasks of the comparison: those of ``midas demo``, and more class counts and sizes of the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from benchmarks.verdicts import TOYS
+from benchmarks.verdicts import make as make_toy
+from midas_core.data import Split, Task
+from midas_core.data.digits import halves, two_sensors, wide_left
+from midas_core.demo import tasks as demo
+
+Make = Callable[[int], Task]
+"""From a seed to a task."""
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """A task, and how long it is trained.
+
+    Attributes
+    ----------
+    title : str
+    make : callable, optional
+        None for a task of ``midas demo``, which has its own.
+    epochs, batch_size : int
+        The same for every method.
+    """
+
+    title: str
+    make: Make | None = None
+    epochs: int = 120
+    batch_size: int = 64
+
+
+def fewer_classes(make: Make, count: int, seed: int) -> Task:
+    """Return a task with its first classes alone."""
+    task = make(seed)
+
+    def restrict(split: Split) -> Split:
+        # Each class has its share of a split or one sample less: as many for every seed.
+        most = len(split) * count // task.num_classes - count
+        kept = (split.labels < count).nonzero()[0][:most]
+        origin = {kind: values[kept] for kind, values in split.origin.items()}
+        return Split(tuple(view[kept] for view in split.views), split.labels[kept], origin)
+
+    return Task(task.modalities, count, restrict(task.training), restrict(task.validation), restrict(task.test))
+
+
+TASKS: Mapping[str, TaskInfo] = {
+    "halves": TaskInfo("left and right half of a digit, 400 samples"),
+    "halves-100": TaskInfo("the same, 100 samples", partial(halves, training=100), epochs=300),
+    "wide-left": TaskInfo("left half wide and noisy, right half clean, 300 samples"),
+    "wide-left-700": TaskInfo("the same, 700 samples", partial(wide_left, training=700), epochs=60),
+    "wide-left-5": TaskInfo(
+        "the same, 5 classes, 245 samples", partial(fewer_classes, partial(wide_left, training=500), 5), epochs=150
+    ),
+    "two-sensors": TaskInfo("a coarse clean and a fine noisy sensor, 300 samples"),
+    "two-sensors-3": TaskInfo(
+        "the same, 3 classes, 177 samples", partial(fewer_classes, partial(two_sensors, training=600), 3), epochs=180
+    ),
+    "scaled-sensors": TaskInfo("the two sensors, the noisy one scaled down by hand, 300 samples"),
+    "noisy-views": TaskInfo("two modalities with the same noise, 300 samples", epochs=60),
+    "breast-cancer": TaskInfo("breast cancer in three feature groups, 2 classes, 250 samples"),
+    "three-wide": TaskInfo(
+        "three modalities, one wide and noisy, 6 classes, 300 samples", partial(make_toy, TOYS["three, one wide"])
+    ),
+    "av-clean": TaskInfo("spoken and written digits, unseen speakers, 500 pairs", epochs=80),
+    "av-noisy": TaskInfo("the same, images noisy, 2000 pairs", epochs=40, batch_size=128),
+}
+"""By name, in the order of the tables."""
+
+NEEDS_ROOT = tuple(name for name, info in TASKS.items() if info.make is None and demo.TASKS[name].make is None)
+
+
+def load(names: tuple[str, ...], root: Path | None) -> dict[str, Make]:
+    """Return how to make each task.
+
+    Raises
+    ------
+    midas_core.data.DataError
+        If recordings are missing or damaged.
+    """
+    own = demo.load(tuple(name for name in names if TASKS[name].make is None), root)
+    return {name: TASKS[name].make or own[name] for name in names}
