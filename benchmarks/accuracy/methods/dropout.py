@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
-from benchmarks.accuracy.methods.base import Batch, Method, Model, cross_entropy
+from benchmarks.accuracy.methods.base import Batch, Method, Model, Random, cross_entropy
+
+
+def drop_one_modality(features: Sequence[Tensor], probability: Tensor, random: Random) -> list[Tensor]:
+    """Return the features with one modality of some samples at zero.
+
+    Parameters
+    ----------
+    features : sequence of M tensors, shape (K, B, D_m)
+    probability : tensor, shape (K,)
+        That a sample loses a modality, any of them with the same chance.
+    random : Random
+    """
+    # Below 1: the modality floor(M * u / p) is lost. Above: none is.
+    numbers = random.uniform(features[0].shape[1]) / probability[:, None]
+    lost = (numbers * len(features)).floor()
+    return [x * (lost != m)[..., None] for m, x in enumerate(features)]
 
 
 class ModalityDropout(Method):
@@ -21,8 +39,5 @@ class ModalityDropout(Method):
     def loss(self, model: Model, batch: Batch) -> Tensor:
         """Return CE(z, y) of what is left."""
         features = model.features(batch.inputs)
-        # Below 1: the modality floor(M * u / p) is lost. Above: none is.
-        numbers = self.random.uniform(batch.labels.shape[1]) / self.strength[:, None]
-        lost = (numbers * len(features)).floor()
-        kept = [x * (lost != m)[..., None] for m, x in enumerate(features)]
+        kept = drop_one_modality(features, self.strength, self.random)
         return cross_entropy(model.fuse(kept), batch.labels)
