@@ -118,7 +118,7 @@ def run_jobs(
     workers: int,
     report: Report,
     finished: Finished,
-    work: Callable[[Any, Callable[[int], None]], Any] = execute,
+    work: Callable[[Any, Callable[[int], None]], Any] | None = None,
 ) -> None:
     """Run jobs, ``workers`` at a time, each on one thread.
 
@@ -131,9 +131,10 @@ def run_jobs(
         Called in this process.
     finished : callable
         Called in this process as soon as a job is done.
-    work : callable
-        A function of a module, from a job and what it tells its epochs to what came of it.
+    work : callable, optional
+        A function of a module, from a job and what it tells its epochs to what came of it. `execute` without one.
     """
+    work = work or execute
     if workers == 1 or len(jobs) == 1:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
