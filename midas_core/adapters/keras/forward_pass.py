@@ -12,13 +12,14 @@ from midas_core.backends import Array
 
 
 class Pass(NamedTuple):
-    """What a model computed on the way to its predictions."""
+    """What a model computed on the way to its predictions; unimodal logits where they have a vote."""
 
     model: Any
     features: list[Array]
     present: Array | None
     head: FusedHead
     head_run: HeadRun
+    unimodal_logits: list[Array] | None
     predictions: Array
 
 

@@ -22,12 +22,13 @@ from midas_core.adapters.keras.inputs import presence, split_present, zero_missi
 from midas_core.adapters.keras.logs import TermLogs
 from midas_core.adapters.keras.masks import with_masks_of
 from midas_core.adapters.keras.state import StateLayer
-from midas_core.adapters.keras.training import Trained
+from midas_core.adapters.keras.training import Trained, check_vote
 from midas_core.backends import Array
+from midas_core.ensemble import ensemble_logits
 from midas_core.missing import zero_missing
 from midas_core.modalities import Modalities
 from midas_core.options import HEAD_INPUTS
-from midas_core.validation import check_choice, check_number
+from midas_core.validation import check_choice, check_fraction, check_number
 
 ops = keras.ops
 Layer = keras.layers.Layer
@@ -38,8 +39,9 @@ class MidasModel(Trained):
     """A multimodal classifier: encoders, a fused head, and a unimodal head for each modality.
 
     ``compile`` takes a `MidasLoss`, or a `JointLoss` to compare with; everything else is as on any Keras model.
-    Predictions are the fused logits. With ``compile(..., log_terms=True)`` the logs also show each loss term, alpha,
-    and the confidences of each modality (``alpha_audio``, ``confidence_audio`` ...).
+    Predictions are the fused logits, unless ``probabilities`` or ``ensemble_weight`` say otherwise. With
+    ``compile(..., log_terms=True)`` the logs also show each loss term, alpha, and the confidences of each modality
+    (``alpha_audio``, ``confidence_audio`` ...).
 
     Parameters
     ----------
@@ -56,6 +58,10 @@ class MidasModel(Trained):
         From a feature to (B, C) logits. Without them: one Dense layer each.
     probabilities : bool or {"softmax", "sigmoid"}
         Whether the predictions are probabilities instead of logits; True is softmax, for multi-label take "sigmoid".
+    ensemble_weight : float
+        Share of the unimodal heads in the predictions, in [0, 1]: above 0 these are a soft vote of all heads, see
+        `midas_core.ensemble_logits`, and so are what metrics see. The loss is the same. Several labels for each sample
+        take ``probabilities="sigmoid"`` with it.
     **kwargs
         ``name``, ``dtype`` and ``trainable``, as for any model.
 
@@ -67,6 +73,8 @@ class MidasModel(Trained):
         Updates of alpha so far.
     epoch : Variable, shape (), int32
         Epochs trained so far, all calls of ``fit`` together.
+    ensemble_weight : float
+        May be set at any time; choose it on validation data.
 
     Raises
     ------
@@ -103,6 +111,7 @@ class MidasModel(Trained):
         head_input: str = "concatenated",
         unimodal_heads: Any = None,
         probabilities: bool | str = False,
+        ensemble_weight: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -111,6 +120,7 @@ class MidasModel(Trained):
         self.head_input = head_input
         check_choice("probabilities", probabilities, (False, True, "softmax", "sigmoid"))
         self.probabilities: bool | str = "softmax" if probabilities is True else probabilities
+        self.ensemble_weight = ensemble_weight
         # A backbone has all inputs and all features; else there is an encoder for each modality.
         self._has_backbone = isinstance(encoders, Layer)
         if isinstance(encoders, Layer):
@@ -216,6 +226,19 @@ class MidasModel(Trained):
         """Epochs trained so far."""
         return self.midas_state.epoch
 
+    @property
+    def ensemble_weight(self) -> float:
+        """Share of the unimodal heads in the predictions."""
+        return self._ensemble_weight
+
+    @ensemble_weight.setter
+    def ensemble_weight(self, weight: float) -> None:
+        weight = check_fraction("ensemble_weight", weight)
+        check_vote(weight, self.probabilities, getattr(self, "loss", None))
+        self._ensemble_weight = weight
+        # Compiled with the weight that was.
+        self.train_function = self.test_function = self.predict_function = None
+
     def set_epoch(self, epoch: int) -> None:
         """Say how many epochs have passed, where ``fit`` does not count: with ``train_on_batch``."""
         self.midas_state.set_epoch(epoch)
@@ -256,18 +279,29 @@ class MidasModel(Trained):
         return features, present
 
     def _forward(self, inputs: Any, training: bool, for_loss: bool) -> Pass:
-        """Run encoders and head."""
+        """Run encoders and head; the unimodal heads too where they have a vote."""
         features, present = self._features(inputs, training)
         head, given = self._fused(training), features
         share = getattr(getattr(self, "loss", None), "dropout", 0.0)
         if training and share:
             given = with_masks_of(features, drop_modalities(features, share, self.midas_state.seed_generator))
         run = head.run(given) if for_loss else HeadRun(head(given), None)
+        logits, unimodal_logits = run.logits, None
+        if self.ensemble_weight > 0:
+            unimodal_logits = self._unimodal_logits(features, training)
+            logits = ensemble_logits(
+                logits,
+                unimodal_logits,
+                weight=self.ensemble_weight,
+                present=present,
+                multi_label=self.probabilities == "sigmoid",
+                backend=BACKEND,
+            )
         activate = {"softmax": ops.softmax, "sigmoid": ops.sigmoid, False: lambda x: x}[self.probabilities]
-        return Pass(self, features, present, head, run, activate(run.logits))
+        return Pass(self, features, present, head, run, unimodal_logits, activate(logits))
 
     def call(self, inputs: Any, training: bool = False) -> Array:
-        """Return the fused logits, or the probabilities, of shape (B, C)."""
+        """Return the logits, or the probabilities, of shape (B, C)."""
         found = self._forward(inputs, training, for_loss=is_in_step())
         keep_pass(found)
         return found.predictions
@@ -302,6 +336,7 @@ class MidasModel(Trained):
             "head_input": self.head_input,
             "unimodal_heads": None if self._own_unimodal_heads else packed(self.unimodal_heads),
             "probabilities": self.probabilities,
+            "ensemble_weight": self.ensemble_weight,
         }
 
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from midas_core.adapters.keras.backend import BACKEND, keras, replicas
@@ -31,6 +31,7 @@ class Trained(keras.Model):  # type: ignore[misc]
     num_classes: int
     head_input: str
     probabilities: bool | str
+    ensemble_weight: float
     unimodal_heads: list[Any]
     midas_state: StateLayer
     terms: TermLogs
@@ -59,6 +60,7 @@ class Trained(keras.Model):  # type: ignore[misc]
             got = repr(loss) if loss is None or isinstance(loss, str) else type(loss).__name__
             raise TypeError(f"loss: expected a MidasLoss or a JointLoss, got {got}")
         loss.check_fits(self.num_classes, self.modalities.count, self.head_input, self.probabilities)
+        check_vote(self.ensemble_weight, self.probabilities, loss)
         if kwargs.get("loss_weights") is not None:
             raise ValueError("loss_weights: expected None; the weight of the misaligned loss is MidasLoss(weight=...)")
         for name in ("metrics", "weighted_metrics"):
@@ -151,10 +153,8 @@ class Trained(keras.Model):  # type: ignore[misc]
         # Called by hand, outside a step, nothing waits.
         found = kept_pass(self, y_pred) or self._forward(x, training, for_loss=True)
         labels = read_labels(y, self.num_classes, loss.options.multi_label)
-        features = own = check_features(found.features, labels, self.modalities)
-        if joint and not loss.unimodal_weight:
-            own = with_masks_of(features, [ops.stop_gradient(feature) for feature in features])
-        unimodal_logits = [head(x, training=training) for head, x in zip(self.unimodal_heads, own, strict=True)]
+        features = check_features(found.features, labels, self.modalities)
+        unimodal_logits = found.unimodal_logits or self._unimodal_logits(features, training)
         # Regularizers and add_loss of the layers, before the head runs on the mixed samples and forgets what it added.
         rest = super().compute_loss(x, y, y_pred, sample_weight) if self.losses else None
         terms = step_terms(
@@ -177,6 +177,13 @@ class Trained(keras.Model):  # type: ignore[misc]
         total = terms.total / replicas()
         return total if rest is None else total + rest
 
+    def _unimodal_logits(self, features: Sequence[Array], training: bool) -> list[Array]:
+        """Run the unimodal heads; those of joint training only watch the features."""
+        loss = getattr(self, "loss", None)
+        if isinstance(loss, JointLoss) and not loss.unimodal_weight:
+            features = with_masks_of(features, [ops.stop_gradient(feature) for feature in features])
+        return [head(x, training=training) for head, x in zip(self.unimodal_heads, features, strict=True)]
+
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
         """Return the logs of a batch, as ``keras.Model.compute_metrics``."""
         try:
@@ -194,3 +201,13 @@ class Trained(keras.Model):  # type: ignore[misc]
         if labels is None or not self.compiled:
             return labels
         return check_label_values(labels, self.num_classes, self.loss.options.multi_label)
+
+
+def check_vote(weight: float, probabilities: bool | str, loss: Any) -> None:
+    """Raise ``ValueError`` where the heads of a model would vote on several labels, and the model does not know it."""
+    several = isinstance(loss, (MidasLoss, JointLoss)) and loss.options.multi_label
+    if several and weight > 0 and probabilities != "sigmoid":
+        raise ValueError(
+            "ensemble_weight: expected 0, or probabilities='sigmoid' in the model, with multi_label=True, got "
+            f"{weight:g} with probabilities={probabilities!r}"
+        )

@@ -78,18 +78,23 @@ def check_batch(
         check_labels(labels, BACKEND)
     if labels.shape[0] == 0:
         raise ValueError(f"labels: expected one sample or more, got shape {tuple(labels.shape)}")
+    check_features(features, labels, "labels", modalities, raw)
+    return labels if multi_label else labels.to(torch.int64)
+
+
+def check_features(features: list[Any], like: Tensor, whose: str, modalities: Modalities, raw: bool = False) -> None:
+    """Raise unless the features are tensors of as many samples as ``like``, which ``whose`` names, on its device."""
     for m, feature in enumerate(features):
         name = f"features of {modalities.title(m)}"
         if not isinstance(feature, Tensor):
             raise TypeError(f"{name}: expected a tensor, got {type(feature).__name__}{_way_out(feature)}")
         if not raw:
             check_floating(name, feature, BACKEND)
-        if feature.ndim < 2 or feature.shape[0] != labels.shape[0]:
-            expected = f"shape (B, D) with B = {labels.shape[0]} as in labels"
+        if feature.ndim < 2 or feature.shape[0] != like.shape[0]:
+            expected = f"shape (B, D) with B = {like.shape[0]} as in {whose}"
             raise ValueError(f"{name}: expected {expected}, got {tuple(feature.shape)}")
-        if feature.device != labels.device:
-            raise ValueError(f"{name}: expected the device of labels, {labels.device}, got {feature.device}")
-    return labels if multi_label else labels.to(torch.int64)
+        if feature.device != like.device:
+            raise ValueError(f"{name}: expected the device of {whose}, {like.device}, got {feature.device}")
 
 
 def _classes_of_rows(rows: Tensor, num_classes: int, look: bool) -> Tensor:
@@ -170,8 +175,10 @@ def check_sample_weight(sample_weight: Any, labels: Tensor) -> None:
     check_shape("sample_weight", sample_weight, labels.shape[:1], "(B,)")
 
 
-def presence(given: Any, labels: Tensor, modalities: Modalities) -> Tensor:
+def presence(given: Any, like: Tensor, modalities: Modalities, whose: str = "labels") -> Tensor:
     """Return the mask of what is present, shape (B, M), from one tensor or from one of shape (B,) for each modality.
+
+    ``like`` is of as many samples, and ``whose`` names it.
 
     Raises
     ------
@@ -182,20 +189,20 @@ def presence(given: Any, labels: Tensor, modalities: Modalities) -> Tensor:
         parts = modalities.unpack(given, "present")
         for m, part in enumerate(parts):
             name = f"present of {modalities.title(m)}"
-            check_beside(part, name, labels)
-            check_shape(name, part, labels.shape[:1], "(B,)")
+            check_beside(part, name, like, whose)
+            check_shape(name, part, like.shape[:1], "(B,)")
         given = torch.stack(parts, dim=1)
-    check_beside(given, "present", labels)
-    check_present(given, labels.shape[0], modalities.count, BACKEND)
+    check_beside(given, "present", like, whose)
+    check_present(given, like.shape[0], modalities.count, BACKEND)
     return given
 
 
-def check_beside(given: Any, name: str, labels: Tensor) -> None:
-    """Raise unless ``given`` is a tensor on the device of the labels."""
+def check_beside(given: Any, name: str, like: Tensor, whose: str = "labels") -> None:
+    """Raise unless ``given`` is a tensor on the device of ``like``, which ``whose`` names."""
     if not isinstance(given, Tensor):
         raise TypeError(f"{name}: expected a tensor, got {type(given).__name__}")
-    if given.device != labels.device:
-        raise ValueError(f"{name}: expected the device of labels, {labels.device}, got {given.device}")
+    if given.device != like.device:
+        raise ValueError(f"{name}: expected the device of {whose}, {like.device}, got {given.device}")
 
 
 def check_logits(name: str, logits: Any, batch: int, num_classes: int) -> None:

@@ -28,6 +28,7 @@ from midas_core.adapters.torch.hooks import Step
 from midas_core.adapters.torch.inputs import (
     check_batch,
     check_beside,
+    check_features,
     check_head,
     check_logits,
     check_sample_weight,
@@ -40,6 +41,7 @@ from midas_core.adapters.torch.state import StatefulModule
 from midas_core.adapters.torch.values import check_terms, check_values
 from midas_core.alpha import MidasState
 from midas_core.backends.torch import BACKEND
+from midas_core.ensemble import ensemble_logits
 from midas_core.kernels.eager import similarity
 from midas_core.kernels.linear import additive_logits, stacked_logits
 from midas_core.kernels.plan import Linear, Plan
@@ -372,6 +374,59 @@ class MidasLoss(StatefulModule):
         if self._terms_hooks:
             self._tell(Step(self, self.modalities.pack(given, features), labels, head, terms, present))
         return terms
+
+    def ensemble_logits(
+        self, features: Any, *, head: Callable[..., Tensor], weight: float = 0.5, present: Any = None
+    ) -> Tensor:
+        """Return the logits of a soft vote of the fused head and the unimodal heads, for prediction.
+
+        Their softmax is (1 - weight) * softmax(z) + weight * mean_m softmax(z^m); with ``multi_label`` their sigmoid is
+        the same mean of sigmoids. Nothing is drawn and no state moves.
+
+        Parameters
+        ----------
+        features : list, tuple, or dict by modality name, of M tensors, shapes (B, D_m)
+            From the encoders.
+        head : callable
+            The fused head, from the features to (B, C) logits.
+        weight : float
+            Share of the unimodal heads, in [0, 1]. Choose it on validation data.
+        present : Tensor, shape (B, M), bool; or like ``features``, of tensors, shape (B,), bool; optional
+            Whether a sample has a modality: only the unimodal heads of those that it has take part.
+
+        Returns
+        -------
+        Tensor, shape (B, C), float32 or float64
+
+        Raises
+        ------
+        TypeError, ValueError
+            If structure, names, shapes, dtypes or the weight do not fit.
+
+        Examples
+        --------
+        >>> import torch
+        >>> criterion = MidasLoss(num_classes=3, feature_dims={"audio": 4, "video": 5})
+        >>> features = {"audio": torch.randn(8, 4), "video": torch.randn(8, 5)}
+        >>> with torch.no_grad():
+        ...     criterion.ensemble_logits(features, head=torch.nn.Linear(9, 3)).shape
+        torch.Size([8, 3])
+        """
+        if not callable(head):
+            raise TypeError(f"head: expected a callable, got {type(head).__name__}")
+        given = self.modalities.unpack(features, "features")
+        first, whose = given[0], f"features of {self.modalities.title(0)}"
+        if isinstance(first, Tensor):
+            check_shape(whose, first, (None, *first.shape[1:]), "(B, D)")
+        check_features(given, first, whose, self.modalities, self._raw)
+        if present is not None:
+            present = presence(present, first, self.modalities, whose)
+            given = zero_missing(given, present, backend=BACKEND)
+        check_widths(self.unimodal_heads, given, self.modalities)
+        own = unimodal_logits(self.unimodal_heads, given, self.modalities, self.num_classes)
+        fused = self._run_head(head, features, given)
+        options = {"present": present, "multi_label": self.options.multi_label, "backend": BACKEND}
+        return ensemble_logits(fused, own, weight=weight, **options)
 
     @property
     def _options(self) -> dict[str, Any]:

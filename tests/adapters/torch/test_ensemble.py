@@ -1,0 +1,145 @@
+"""The vote of a criterion: that of the core, on the logits of its heads."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import midas_core as mc
+from midas_core.adapters.torch import MidasLoss
+
+WIDTHS = {"audio": 4, "video": 5, "text": 3}
+
+
+def make(count=2, classes=3, batch=7, **options):
+    """Return a criterion, features and a head."""
+    torch.manual_seed(0)
+    widths = dict(list(WIDTHS.items())[:count])
+    criterion = MidasLoss(num_classes=classes, feature_dims=widths, seed=1, **options)
+    features = {name: torch.randn(batch, width) for name, width in widths.items()}
+    return criterion, features, nn.Linear(sum(widths.values()), classes)
+
+
+def by_hand(criterion, features, head, weight, present=None):
+    """Return the mean of probabilities, head by head."""
+    given = list(features.values())
+    if present is None:
+        present = torch.ones(len(given[0]), len(given), dtype=torch.bool)
+    given = [x * here[:, None] for x, here in zip(given, present.t(), strict=True)]
+    squash = torch.sigmoid if criterion.options.multi_label else lambda z: z.softmax(dim=1)
+    fused = squash(head(torch.cat(given, dim=1)))
+    own = torch.stack([squash(h(x)) for h, x in zip(criterion.unimodal_heads, given, strict=True)])
+    here = present.t()[..., None]
+    count = here.sum(dim=0)
+    voted = (1 - weight) * fused + weight * (own * here).sum(dim=0) / count.clamp(min=1)
+    return torch.where(count > 0, voted, fused)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_the_vote_is_the_mean_of_probabilities(count, masked, multi_label):
+    criterion, features, head = make(count, multi_label=multi_label)
+    present = torch.rand(7, count) < 0.5 if masked else None
+    with torch.no_grad():
+        found = criterion.ensemble_logits(features, head=head, weight=0.3, present=present)
+        squash = torch.sigmoid if multi_label else lambda z: z.softmax(dim=1)
+        torch.testing.assert_close(squash(found), by_hand(criterion, features, head, 0.3, present))
+
+
+def test_a_weight_of_0_leaves_the_fused_head_and_of_1_the_unimodal_ones():
+    criterion, features, head = make()
+    fused = head(torch.cat(list(features.values()), dim=1)).softmax(dim=1)
+    own = [h(x).softmax(dim=1) for h, x in zip(criterion.unimodal_heads, features.values(), strict=True)]
+    for weight, expected in ((0.0, fused), (1.0, sum(own) / 2)):
+        found = criterion.ensemble_logits(features, head=head, weight=weight).softmax(dim=1)
+        torch.testing.assert_close(found, expected)
+
+
+def test_nothing_moves_and_what_is_missing_may_hold_anything():
+    criterion, features, head = make()
+    before = {name: x.clone() for name, x in criterion.state_dict().items()}
+    present = {"audio": torch.arange(7) > 2, "video": torch.arange(7) < 5}
+    spoiled = {name: x.masked_fill(~present[name][:, None], float("nan")) for name, x in features.items()}
+    expected = criterion.ensemble_logits(features, head=head, present=present)
+    assert torch.equal(criterion.ensemble_logits(spoiled, head=head, present=present), expected)
+    for name, x in criterion.state_dict().items():
+        assert torch.equal(x, before[name]), name
+
+
+def test_the_head_may_take_features_apart():
+    criterion, features, head = make(head_input="separate")
+    joined = lambda x: head(torch.cat([x["audio"], x["video"]], dim=1))  # noqa: E731
+    plain, _, _ = make()
+    expected = plain.ensemble_logits(features, head=head)
+    assert torch.equal(criterion.ensemble_logits(features, head=joined), expected)
+
+
+class Voter(nn.Module):
+    """A classifier as it is deployed."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.criterion, _, self.head = make(count)
+
+    def forward(self, features, present=None):
+        return self.criterion.ensemble_logits(features, head=self.head, weight=0.4, present=present)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_the_vote_compiles_and_exports(count):
+    model, (_, features, _) = Voter(count).eval(), make(count)
+    present = torch.rand(7, count) < 0.6
+    with torch.no_grad():
+        expected = model(features, present)
+        compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+        torch.testing.assert_close(compiled(features, present), expected)
+        batch = torch.export.Dim("batch")
+        dims = {"features": {name: {0: batch} for name in features}, "present": {0: batch}}
+        exported = torch.export.export(model, (features, present), dynamic_shapes=dims, strict=False).module()
+        torch.testing.assert_close(exported(features, present), expected)
+        longer = {name: torch.cat([x, x]) for name, x in features.items()}
+        torch.testing.assert_close(exported(longer, torch.cat([present, present]))[7:], expected)
+
+
+def test_half_precision_is_voted_on_in_full():
+    criterion, features, head = make()
+    halves = {name: x.bfloat16() for name, x in features.items()}
+    found = criterion.bfloat16().ensemble_logits(halves, head=head.bfloat16())
+    assert found.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"weight": 1.5}, ValueError, "weight: expected a number"),
+        ({"head": None}, TypeError, "head: expected a callable, got NoneType"),
+        ({"features": {"audio": [1.0], "video": torch.ones(7, 5)}}, TypeError, "'audio': expected a tensor, got list"),
+        ({"features": {"audio": torch.ones(7, 4)}}, ValueError, "features: expected"),
+        (
+            {"features": {"audio": torch.ones(()), "video": torch.ones(7, 5)}},
+            ValueError,
+            "features of modality 'audio': expected shape",
+        ),
+        (
+            {"features": {"audio": torch.ones(6, 4), "video": torch.ones(7, 5)}},
+            ValueError,
+            "'video': expected shape \\(B, D\\) with B = 6 as in features of modality 'audio', got \\(7, 5\\)",
+        ),
+        ({"present": torch.ones(7, 2)}, TypeError, "present: expected dtype bool"),
+        ({"present": torch.ones(7, 3, dtype=torch.bool)}, ValueError, "present: expected shape"),
+    ],
+)
+def test_what_does_not_fit_is_named(change, error, message):
+    criterion, features, head = make()
+    given = {"features": features, "head": head} | change
+    with pytest.raises(error, match=message):
+        criterion.ensemble_logits(given.pop("features"), **given)
+
+
+def test_the_vote_of_the_core_is_the_same():
+    criterion, features, head = make(3)
+    own = [h(x) for h, x in zip(criterion.unimodal_heads, features.values(), strict=True)]
+    expected = mc.ensemble_logits(head(torch.cat(list(features.values()), dim=1)), own)
+    assert torch.equal(criterion.ensemble_logits(features, head=head), expected)
