@@ -50,8 +50,7 @@ def ensemble_logits(
 
     Notes
     -----
-    Not a part of the paper. It costs the unimodal heads, no further pass through an encoder. docs/demo.md has what it
-    gains.
+    Not a part of the paper. It costs the unimodal heads, no further pass through an encoder.
 
     Examples
     --------
