@@ -51,25 +51,23 @@ def fewer_classes(make: Make, count: int, seed: int) -> Task:
 
 
 TASKS: Mapping[str, TaskInfo] = {
-    "halves": TaskInfo("left and right half of a digit, 400 samples"),
-    "halves-100": TaskInfo("the same, 100 samples", partial(halves, training=100), epochs=300),
-    "wide-left": TaskInfo("left half wide and noisy, right half clean, 300 samples"),
-    "wide-left-700": TaskInfo("the same, 700 samples", partial(wide_left, training=700), epochs=60),
+    "wide-left": TaskInfo("left half of a digit wide and noisy, right half clean"),
+    "halves": TaskInfo("left and right half of a digit"),
+    "av-clean": TaskInfo("spoken and written digits, unseen speakers", epochs=80),
+    "av-noisy": TaskInfo("the same, images noisy", epochs=40, batch_size=128),
+    "two-sensors": TaskInfo("a coarse clean and a fine noisy sensor"),
+    "noisy-views": TaskInfo("two modalities with the same noise", epochs=80),
+    "breast-cancer": TaskInfo("breast cancer in three feature groups"),
+    "three-wide": TaskInfo("drawn: three modalities, one wide and noisy", partial(make_toy, TOYS["three, one wide"])),
     "wide-left-5": TaskInfo(
-        "the same, 5 classes, 245 samples", partial(fewer_classes, partial(wide_left, training=500), 5), epochs=150
+        "wide-left with 5 classes", partial(fewer_classes, partial(wide_left, training=500), 5), epochs=150
     ),
-    "two-sensors": TaskInfo("a coarse clean and a fine noisy sensor, 300 samples"),
+    "wide-left-700": TaskInfo("wide-left with more samples", partial(wide_left, training=700), epochs=60),
+    "scaled-sensors": TaskInfo("the two sensors, the noisy one scaled down by hand"),
+    "halves-100": TaskInfo("halves with few samples", partial(halves, training=100), epochs=300),
     "two-sensors-3": TaskInfo(
-        "the same, 3 classes, 177 samples", partial(fewer_classes, partial(two_sensors, training=600), 3), epochs=180
+        "two-sensors with 3 classes", partial(fewer_classes, partial(two_sensors, training=600), 3), epochs=180
     ),
-    "scaled-sensors": TaskInfo("the two sensors, the noisy one scaled down by hand, 300 samples"),
-    "noisy-views": TaskInfo("two modalities with the same noise, 300 samples", epochs=60),
-    "breast-cancer": TaskInfo("breast cancer in three feature groups, 2 classes, 250 samples"),
-    "three-wide": TaskInfo(
-        "three modalities, one wide and noisy, 6 classes, 300 samples", partial(make_toy, TOYS["three, one wide"])
-    ),
-    "av-clean": TaskInfo("spoken and written digits, unseen speakers, 500 pairs", epochs=80),
-    "av-noisy": TaskInfo("the same, images noisy, 2000 pairs", epochs=40, batch_size=128),
 }
 """By name, in the order of the tables."""
 
