@@ -21,7 +21,7 @@ from midas_core.cli._common import Failure, failing, make_console
     type=click.Path(path_type=Path),
     help="Folder of the spoken digits, with recordings/{digit}_{speaker}_{index}.wav in it, for av-clean and av-noisy.",
 )
-@click.option("--methods", metavar="A,B,...", help="By name, with commas between.  [default: all]")
+@click.option("--methods", metavar="A,B,...", help="By name, with commas between; see --list.")
 @click.option("--seeds", type=click.IntRange(min=1), default=8, show_default=True, help="That are reported: 0, 1 ...")
 @click.option(
     "--tuning-seeds",
@@ -68,7 +68,7 @@ def accuracy(
         from benchmarks.accuracy.comparison import Options, run_comparison
         from benchmarks.accuracy.figures import write_figures
         from benchmarks.accuracy.folder import RunFolderError
-        from benchmarks.accuracy.methods import METHODS
+        from benchmarks.accuracy.methods import CONFIDENCES, KNOWN, METHODS
         from benchmarks.accuracy.tables import printed
         from benchmarks.accuracy.tasks import NEEDS_ROOT, TASKS
         from midas_core.data import DataError
@@ -76,11 +76,11 @@ def accuracy(
     if listed:
         for name, info in TASKS.items():
             click.echo(f"{name:16} {info.title}")
-        click.echo("\n" + ", ".join(METHODS))
+        click.echo("\n" + ", ".join(METHODS) + "\n\nby name alone: " + ", ".join(CONFIDENCES))
         return
     options = Options(
         data=_known("--data", data, TASKS) or tuple(name for name in TASKS if root or name not in NEEDS_ROOT),
-        methods=_known("--methods", methods.split(",") if methods else (), METHODS) or tuple(METHODS),
+        methods=_known("--methods", methods.split(",") if methods else (), KNOWN) or tuple(METHODS),
         root=root,
         seeds=seeds,
         tuning_seeds=tuning_seeds,

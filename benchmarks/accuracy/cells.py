@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -45,7 +46,7 @@ class Cell:
     def file_name(self) -> str:
         """Where the folder of the comparison keeps it."""
         seeds = [setting.seed for setting in self.settings]
-        method = self.method.replace(" + ", "+").replace(" ", "-")
+        method = re.sub(r"[^\w+-]+", "-", self.method.replace(" + ", "+")).strip("-")
         return f"{self.data}/{method}.{self.stage}.{min(seeds)}-{max(seeds)}.json"
 
     def as_dict(self) -> dict[str, Any]:

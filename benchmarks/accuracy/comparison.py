@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from benchmarks.accuracy.cells import LEARNING_RATES, SETTINGS
 from benchmarks.accuracy.folder import RunFolder
-from benchmarks.accuracy.methods import METHODS
+from benchmarks.accuracy.methods import KNOWN
 from benchmarks.accuracy.runner import Job, execute
 from benchmarks.accuracy.tasks import TASKS
 from benchmarks.results import machine
@@ -101,7 +101,7 @@ def collect(options: Options, folder: RunFolder, jobs: Sequence[Job]) -> dict[st
         cells = job.report(tuned)
         runs = [run for cell in cells for run in (folder.read(cell) or {})["runs"]]
         rate, strength = cells[0].settings[0][1:]
-        method = METHODS[job.method]
+        method = KNOWN[job.method]
         task["methods"][job.method] = {
             "learning_rate": rate,
             "strength": {method.strength_name: strength} if method.strengths else None,

@@ -52,7 +52,7 @@ def rank(values: Mapping[str, Sequence[float]]) -> Ranks:
     >>> {name: round(each, 2) for name, each in found.mean.items()}
     {'a': 1.33, 'b': 1.67, 'c': 3.0}
     """
-    from scipy.stats import friedmanchisquare, rankdata, studentized_range  # type: ignore[import-untyped]
+    from scipy.stats import friedmanchisquare, rankdata, studentized_range
 
     table = np.array(list(values.values()))  # (methods, tasks)
     count, tasks = table.shape

@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.accuracy.cells import Cell, best_setting, report_cells, tuning_cell
 from benchmarks.accuracy.evaluation import evaluate, evaluate_vote, last_quarter
 from benchmarks.accuracy.folder import RunFolder
-from benchmarks.accuracy.methods import METHODS
+from benchmarks.accuracy.methods import KNOWN
 from benchmarks.accuracy.tasks import Make, load
 from benchmarks.accuracy.training import Trained, train
 from midas_core.data import Task
@@ -51,7 +51,7 @@ class Job:
     @property
     def tuning(self) -> Cell:
         """The cell that chooses the setting."""
-        return tuning_cell(self.data, METHODS[self.method], self.tuning_seeds, self.epochs, self.batch_size)
+        return tuning_cell(self.data, KNOWN[self.method], self.tuning_seeds, self.epochs, self.batch_size)
 
     def report(self, tuned: Mapping[str, Any]) -> list[Cell]:
         """Return the cells of the reporting seeds, with the setting that the tuning chose."""
@@ -83,7 +83,7 @@ def _finish(job: Job, cell: Cell, folder: RunFolder, report: Callable[[int], Non
     tasks = {setting.seed: make(setting.seed) for setting in cell.settings}
     trained = train(
         tasks,
-        METHODS[cell.method],
+        KNOWN[cell.method],
         cell.settings,
         epochs=cell.epochs,
         batch_size=cell.batch_size,

@@ -8,10 +8,19 @@ from benchmarks.accuracy.methods.amco import Amco
 from benchmarks.accuracy.methods.base import Method
 from benchmarks.accuracy.methods.dropout import ModalityDropout
 from benchmarks.accuracy.methods.joint import Joint, JointUnimodal
+from benchmarks.accuracy.methods.late_fusion import LateFusion
 from benchmarks.accuracy.methods.lfm import Lfm
 from benchmarks.accuracy.methods.mcr import Mcr
 from benchmarks.accuracy.methods.midas import Midas
 from benchmarks.accuracy.methods.midas_combined import MidasDropout, MidasMixUp
+from benchmarks.accuracy.methods.midas_confidence import (
+    EvenLabels,
+    OutOfFold,
+    PreviousEpoch,
+    RememberedConfidence,
+    Smoothed,
+    Temperature,
+)
 from benchmarks.accuracy.methods.mixup import InputMixUp, MixUp
 from benchmarks.accuracy.methods.mmpareto import MmPareto
 from benchmarks.accuracy.methods.ogm_ge import OgmGe
@@ -24,6 +33,7 @@ METHODS: Mapping[str, type[Method]] = {
     for method in (
         Joint,
         JointUnimodal,
+        LateFusion,
         OgmGe,
         MmPareto,
         Opm,
@@ -41,3 +51,12 @@ METHODS: Mapping[str, type[Method]] = {
     )
 }
 """By title, in the order of the tables."""
+
+CONFIDENCES: Mapping[str, type[Method]] = {
+    method.title: method
+    for method in (EvenLabels, PreviousEpoch, RememberedConfidence, OutOfFold, Temperature, Smoothed)
+}
+"""MIDAS with other confidences, by title: run where they are asked for by name."""
+
+KNOWN: Mapping[str, type[Method]] = {**METHODS, **CONFIDENCES}
+"""All that can be asked for."""

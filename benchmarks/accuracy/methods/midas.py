@@ -53,27 +53,37 @@ class Midas(Method):
         if batch.epoch >= self.warmup_epochs:
             mixed = self._mixed_logits(model, features, pairs)
         alike = vmap(lambda f, s: similarity(f, s))(features, pairs.sources)
-
-        def objective(weight: Tensor, fused: Tensor, own: Any, mixed: Any, labels: Tensor, *rest: Any) -> Any:
-            sources, classes, mask, alike, *state = rest
-            found = midas_objective(
-                fused,
-                own,
-                mixed,
-                labels,
-                Pairs(sources, classes, mask),
-                alike,
-                MidasState(*state),
-                weight=weight,  # type: ignore[arg-type]
-                **self.options,
-            )
-            return found.terms.total.mean(), tuple(found.state)
-
-        given = (self.strength, model.fuse(features), model.unimodal(features), mixed, batch.labels)
-        inside = (0, 0, 0, None if mixed is None else 0, *[0] * 7)
-        loss, state = vmap(objective, in_dims=inside)(*given, *pairs, alike, *self.state)
+        given = (self.strength, model.fuse(features), model.unimodal(features), mixed, batch.labels, *pairs, alike)
+        more = self.more(batch)
+        inside = (0, 0, 0, None if mixed is None else 0, 0, 0, 0, 0, 0, 0, None if more is None else 0)
+        loss, state = vmap(self.total, in_dims=inside)(*given, tuple(self.state), more)
         self.state = MidasState(*(x.detach() for x in state))
         return loss
+
+    def more(self, batch: Batch) -> Tensor | None:
+        """Return what a variant gives to `total` for each model, shape (K, ...)."""
+        return None
+
+    def total(
+        self,
+        weight: Any,
+        fused: Tensor,
+        own: list[Tensor],
+        mixed: Tensor | None,
+        labels: Tensor,
+        sources: Tensor,
+        classes: Tensor,
+        mask: Tensor,
+        alike: Tensor,
+        state: tuple[Tensor, Tensor],
+        more: Tensor | None,
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the loss of one model, and its state for the next step."""
+        pairs = Pairs(sources, classes, mask)
+        found = midas_objective(
+            fused, own, mixed, labels, pairs, alike, MidasState(*state), weight=weight, **self.options
+        )
+        return found.terms.total.mean(), tuple(found.state)
 
     def draw(self, labels: Tensor) -> Pairs:
         """Return who is mixed with whom, a leading axis K on everything."""
