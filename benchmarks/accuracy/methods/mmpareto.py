@@ -36,7 +36,7 @@ class MmPareto(Method):
 
     Wei and Hu, "MMPareto: Boosting Multimodal Learning with Innocent Unimodal Assistance" (ICML 2024). Where they
     conflict, the weights of least norm give a direction that serves both (Pareto integration, MGDA for two tasks), and
-    its length is made up to that of the plain sum; gamma lengthens all of it (algorithm 1).
+    its length is made up to that of the plain sum; gamma lengthens all of it.
 
     Chosen here:
 

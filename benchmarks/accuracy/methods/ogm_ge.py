@@ -10,7 +10,7 @@ from benchmarks.accuracy.methods.dominance import lead, parted_logits, scores
 
 
 def gradient_coefficients(ratio: Tensor, strength: Tensor) -> Tensor:
-    """Return k^m = 1 - tanh(alpha * rho^m) where rho^m > 1, else 1 (eq. 10), shape (M, K).
+    """Return k^m = 1 - tanh(alpha * rho^m) where rho^m > 1, else 1, shape (M, K).
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class OgmGe(Method):
 
     Peng et al., "Balanced Multimodal Learning via On-the-fly Gradient Modulation" (CVPR 2022).
     theta^m <- theta^m - lr * (k^m * g^m + xi), xi ~ N(0, Sigma); k^m = 1 - tanh(alpha * rho^m) where rho^m > 1, else 1;
-    rho^m = sum_i s_i^m / sum_i s_i^l, s_i^m the probability of the own class by softmax(W^m f^m + b / 2) (eq. 8 to 12).
+    rho^m = sum_i s_i^m / sum_i s_i^l, s_i^m the probability of the own class by softmax(W^m f^m + b / 2).
 
     Chosen here:
 
