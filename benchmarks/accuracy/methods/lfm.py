@@ -20,9 +20,9 @@ class Lfm(Method):
     """LFM: first the modalities learn to match, then to fit the labels.
 
     Yang et al., "Facilitating Multimodal Classification via Dynamically Learning Modality Gap" (NeurIPS 2024).
-    (1 - alpha_t) * CE(z, y) + alpha_t * L_match, alpha_t = 1 - exp(-1 / t) in epoch t: the paper's heuristic strategy, as
-    a summary of it gives it. L_match is the contrastive loss between the modalities of a sample and those of the rest of
-    the batch.
+    (1 - alpha_t) * CE(z, y) + alpha_t * L_match, alpha_t = 1 - exp(-1 / t) in epoch t: the paper's heuristic strategy,
+    as a summary of the paper gives it. L_match is the contrastive loss between the modalities of a sample and those of
+    the rest of the batch.
 
     Chosen here:
 
