@@ -2,8 +2,10 @@
 
     python -m benchmarks.document benchmarks/results-cpu.json docs/speed.md   # of python -m benchmarks --json
     python -m benchmarks.document runs/demo/results.json docs/demo.md         # of midas demo
+    python -m benchmarks.document runs/accuracy/results.json docs/comparison.md   # of python -m benchmarks.accuracy
 
-The tables go between the lines ``<!-- NAME -->`` and ``<!-- end -->``, NAME that of the results file, or of a task.
+The tables go between the lines ``<!-- NAME -->`` and ``<!-- end -->``, NAME that of the results file, of a task, or of
+a table of the comparison, see ``benchmarks/accuracy/tables.py``; those of results-long.json are called "NAME long".
 """
 
 from __future__ import annotations
@@ -82,6 +84,19 @@ def insert(text: str, name: str, tables: str) -> str:
     return pattern.sub(lambda match: f"{match[1]}\n{tables}\n{match[2]}", text)
 
 
+def insert_comparison(text: str, path: Path) -> str:
+    """Return the document with those tables of a file of ``python -m benchmarks.accuracy`` that it has a place for."""
+    from benchmarks.accuracy.tables import render as render_comparison
+
+    content = json.loads(path.read_text(encoding="utf-8"))
+    which = path.stem.partition("-")[2]
+    for table_name, table in render_comparison(content).items():
+        name = f"{table_name} {which}".rstrip()
+        if f"<!-- {name} -->" in text:
+            text = insert(text, name, table + "\n")
+    return text
+
+
 def _line(entries: Any) -> str:
     return "| " + " | ".join(entries) + " |"
 
@@ -93,6 +108,8 @@ if __name__ == "__main__":
     if "tasks" in content:
         for task in content["tasks"]:
             text = insert(text, task["name"], render_task(task))
+    elif "comparison" in content:
+        text = insert_comparison(text, results)
     else:
         text = insert(text, results.name, render(content))
     document.write_text(text, encoding="utf-8")

@@ -45,6 +45,9 @@ from midas_core.cli._common import Failure, failing, make_console
     show_default=True,
     help="Folder for what is finished, results.json and the figures. Goes on with what is in it.",
 )
+@click.option(
+    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the results here too."
+)
 @click.option("--list", "listed", is_flag=True, help="Name the tasks and the methods, and do nothing.")
 @click.pass_context
 def accuracy(
@@ -57,6 +60,7 @@ def accuracy(
     epoch_factor: float,
     jobs: int,
     output: Path,
+    json_file: Path | None,
     listed: bool,
 ) -> None:
     """Compare MIDAS with its neighbours: the same models, splits, batches and tuning for every method.
@@ -65,13 +69,14 @@ def accuracy(
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with failing(ImportError):
-        from benchmarks.accuracy.comparison import Options, run_comparison
+        from benchmarks.accuracy.comparison import Options, run_comparison, write_results
         from benchmarks.accuracy.figures import write_figures
         from benchmarks.accuracy.folder import RunFolderError
         from benchmarks.accuracy.methods import CONFIDENCES, KNOWN, METHODS
         from benchmarks.accuracy.tables import printed
         from benchmarks.accuracy.tasks import NEEDS_ROOT, TASKS
         from midas_core.data import DataError
+        from midas_core.runs.files import check_writable
 
     if listed:
         for name, info in TASKS.items():
@@ -96,7 +101,11 @@ def accuracy(
     console = make_console(160)
     try:
         with failing(DataError, RunFolderError, OSError):
+            if json_file is not None:
+                check_writable(json_file)
             content = run_comparison(options, make_console(stderr=True))
+            if json_file is not None:
+                write_results(json_file, content)
             write_figures(content, options.output)
     except KeyboardInterrupt:
         click.echo(f"Stopped. The same command goes on with what is finished in {output}.", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from benchmarks.accuracy.tasks import TASKS
 from benchmarks.results import machine
 from midas_core import __version__
 from midas_core.demo.runner import run_jobs
-from midas_core.runs.files import package_versions, write_json
+from midas_core.runs.files import finite, package_versions, write_whole
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,14 @@ def run_comparison(options: Options, console: Console) -> dict[str, Any]:
 
         run_jobs(jobs, options.jobs, lambda _, epochs: progress.advance(bar, epochs), finished, execute)
     content = collect(options, folder, jobs)
-    write_json(options.output / "results.json", content)
+    write_results(options.output / "results.json", content)
     return content
+
+
+def write_results(path: Path, content: dict[str, Any]) -> None:
+    """Write the results of a comparison, a task and method on one line."""
+    text = json.dumps(finite(content), allow_nan=False).replace('{"learning_rate"', '\n{"learning_rate"')
+    write_whole(path, text.encode() + b"\n")
 
 
 def collect(options: Options, folder: RunFolder, jobs: Sequence[Job]) -> dict[str, Any]:
@@ -105,7 +112,7 @@ def collect(options: Options, folder: RunFolder, jobs: Sequence[Job]) -> dict[st
         task["methods"][job.method] = {
             "learning_rate": rate,
             "strength": {method.strength_name: strength} if method.strengths else None,
-            "runs": [{name: value for name, value in run.items() if name != "history"} for run in runs],
+            "runs": [_rounded({name: value for name, value in run.items() if name != "history"}) for run in runs],
         }
     return {
         "options": {**options.made_by, "seeds": options.seeds},
@@ -113,3 +120,12 @@ def collect(options: Options, folder: RunFolder, jobs: Sequence[Job]) -> dict[st
         "machine": machine("cpu"),
         "comparison": tasks,
     }
+
+
+def _rounded(value: Any) -> Any:
+    # Test sets have a thousand samples at most.
+    if isinstance(value, dict):
+        return {key: _rounded(x) for key, x in value.items()}
+    if isinstance(value, list):
+        return [_rounded(x) for x in value]
+    return round(value, 5) if isinstance(value, float) else value

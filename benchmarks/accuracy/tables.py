@@ -164,6 +164,35 @@ def vote_by_task(content: Results, method: str = "MIDAS") -> Rows:
     return rows
 
 
+def alone_table(content: Results) -> Rows:
+    """Return the accuracy with each modality alone on each task; in brackets that of the vote, if there are heads."""
+    tasks = content["comparison"]
+    rows = [["method", *(f"{name}: {', '.join(task['modalities'])}" for name, task in tasks.items())]]
+    for method in methods_of(content):
+        cells = []
+        for task in tasks.values():
+            found = []
+            for m in task["modalities"]:
+                mean = fmean(values(task, method, lambda run, m=m: 100 * run["best"]["alone"][m]))  # type: ignore[misc]
+                votes = [run["vote"]["alone"][m] for run in task["methods"][method]["runs"] if "vote" in run]
+                found.append(f"{mean:.1f}" + (f" ({100 * fmean(votes):.1f})" if votes else ""))
+            cells.append(", ".join(found))
+        rows.append([method, *cells])
+    return rows
+
+
+def short_table(content: Results) -> Rows:
+    """Return the comparison in a few columns, the best average rank first."""
+    tasks, ranks = content["comparison"], ranks_of(content)
+    rows = [["method", "mean accuracy", "less MIDAS", "worst task, less MIDAS", "average rank"]]
+    for name, place in ranks.mean.items():
+        means = [fmean(values(task, name, best_accuracy)) for task in tasks.values()]
+        less = [paired(task, name, "MIDAS", best_accuracy).mean for task in tasks.values()]
+        cells = ["", ""] if name == "MIDAS" else [_interval(Spread.of(less)), f"{min(less):+.1f}"]
+        rows.append([name, f"{fmean(means):.1f}", *cells, f"{place:.1f}"])
+    return rows
+
+
 def settings_table(content: Results) -> Rows:
     """Return learning rate and strength that the tuning chose, by method and task."""
     tasks = content["comparison"]
@@ -196,12 +225,15 @@ def render(content: Results) -> dict[str, str]:
         "accuracy": markdown(accuracy_table(content)),
         "accuracy at the end": markdown(accuracy_table(content, end_accuracy)),
         "measures": markdown(measure_table(content)),
+        "alone": markdown(alone_table(content)),
         "vote": markdown(vote_table(content)),
-        "vote by task": markdown(vote_by_task(content)),
         "settings": markdown(settings_table(content)),
         "ranks": _ranks_in_words(ranks_of(content)),
         "made with": _made_with(content),
     }
+    if "MIDAS" in methods_of(content):
+        found["comparison"] = markdown(short_table(content))
+        found["vote by task"] = markdown(vote_by_task(content))
     for other in (name for name in MINUS if name in methods_of(content)):
         found[f"minus {other}"] = markdown(difference_table(content, other))
     return found

@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 RESULTS = sorted((ROOT / "benchmarks").glob("results-*.json"))
+COMPARISONS = sorted((ROOT / "benchmarks" / "accuracy").glob("results*.json"))
 
 pytest.importorskip("torch")
 document = runpy.run_path(str(ROOT / "benchmarks" / "document.py"))
@@ -42,3 +43,10 @@ def test_the_table_of_a_task_has_paired_differences_with_their_interval():
     }
     # 10, 11 and 9 points: 10 +- 4.303 * 1 / sqrt(3).
     assert document["render_task"](task).rstrip().endswith("joint +10.0 (+7.5 to +12.5).")
+
+
+@pytest.mark.parametrize("page", ["docs/comparison.md", "README.md"])
+@pytest.mark.parametrize("path", COMPARISONS, ids=lambda path: path.name)
+def test_the_comparison_shows_the_recorded_results(path, page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert document["insert_comparison"](text, path) == text

@@ -53,10 +53,11 @@ class Midas(Method):
         if batch.epoch >= self.warmup_epochs:
             mixed = self._mixed_logits(model, features, pairs)
         alike = vmap(lambda f, s: similarity(f, s))(features, pairs.sources)
-        given = (self.strength, model.fuse(features), model.unimodal(features), mixed, batch.labels, *pairs, alike)
+        given = (self.strength, model.fuse(features), model.unimodal(features), mixed, batch.labels)
         more = self.more(batch)
-        inside = (0, 0, 0, None if mixed is None else 0, 0, 0, 0, 0, 0, 0, None if more is None else 0)
-        loss, state = vmap(self.total, in_dims=inside)(*given, tuple(self.state), more)
+        inside = (0, 0, 0, None if mixed is None else 0, 0, 0, 0, 0, None if more is None else 0)
+        there = tuple(x for x in pairs if x is not None)
+        loss, state = vmap(self.total, in_dims=inside)(*given, there, alike, tuple(self.state), more)
         self.state = MidasState(*(x.detach() for x in state))
         return loss
 
@@ -71,18 +72,14 @@ class Midas(Method):
         own: list[Tensor],
         mixed: Tensor | None,
         labels: Tensor,
-        sources: Tensor,
-        classes: Tensor,
-        mask: Tensor,
+        pairs: tuple[Tensor, ...],
         alike: Tensor,
         state: tuple[Tensor, Tensor],
         more: Tensor | None,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return the loss of one model, and its state for the next step."""
-        pairs = Pairs(sources, classes, mask)
-        found = midas_objective(
-            fused, own, mixed, labels, pairs, alike, MidasState(*state), weight=weight, **self.options
-        )
+        before = MidasState(*state)
+        found = midas_objective(fused, own, mixed, labels, Pairs(*pairs), alike, before, weight=weight, **self.options)
         return found.terms.total.mean(), tuple(found.state)
 
     def draw(self, labels: Tensor) -> Pairs:
@@ -91,7 +88,8 @@ class Midas(Method):
         backend = get_backend(labels)
 
         def pairs(numbers: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
-            return tuple(draw_pairs(split_draw(numbers, labels, self.count, backend=backend), labels, self.count))
+            found = draw_pairs(split_draw(numbers, labels, self.count, backend=backend), labels, self.count)
+            return tuple(x for x in found if x is not None)
 
         return Pairs(*vmap(pairs)(numbers, labels))
 

@@ -26,9 +26,10 @@ class GivenConfidence(Midas):
 
     def total(self, weight: Any, fused: Tensor, own: Any, mixed: Any, labels: Tensor, *rest: Any) -> Any:
         """Return the loss of one model, its misaligned term weighted by the confidences that are given."""
-        sources, classes, mask, alike, state, log_c = rest
-        pairs, before = Pairs(sources, classes, mask), MidasState(*state)
-        found = midas_objective(fused, own, mixed, labels, pairs, alike, before, weight=weight)
+        pairs, alike, state, log_c = rest
+        sources, classes, mask = pairs
+        before = MidasState(*state)
+        found = midas_objective(fused, own, mixed, labels, Pairs(*pairs), alike, before, weight=weight)
         if mixed is None or log_c is None:
             return found.terms.total.mean(), tuple(found.state)
         versions, batch, _ = mixed.shape
@@ -153,8 +154,7 @@ class Smoothed(Midas):
 
     def total(self, weight: Any, fused: Tensor, own: Any, mixed: Any, labels: Tensor, *rest: Any) -> Any:
         """Return the loss of one model, its labels smoothed."""
-        sources, classes, mask, alike, state, _ = rest
+        pairs, alike, state, _ = rest
         targets = Targets(labels, label_smoothing=self.smoothing)
-        pairs = Pairs(sources, classes, mask)
-        found = midas_objective(fused, own, mixed, targets, pairs, alike, MidasState(*state), weight=weight)
+        found = midas_objective(fused, own, mixed, targets, Pairs(*pairs), alike, MidasState(*state), weight=weight)
         return found.terms.total.mean(), tuple(found.state)

@@ -100,7 +100,7 @@ def test_midas_is_the_core_one_model_at_a_time():
     found = method.loss(model, Batch(inputs, labels, labels, 0))
     pairs = again.draw(labels)
     for k in range(2):
-        alone, own = model.select(k), Pairs(*(x[k] for x in pairs))
+        alone, own = model.select(k), Pairs(*(x[k] for x in pairs if x is not None))
         features = alone.features([x[k : k + 1] for x in inputs])
         parts = [x[0] for x in features]
         mixed = torch.stack([alone.fuse([x[None, v] for x in mix(parts, own.sources)])[0] for v in range(2)])

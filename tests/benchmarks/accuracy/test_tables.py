@@ -6,12 +6,14 @@ from benchmarks.accuracy.figures import FIGURES, write_figures
 from benchmarks.accuracy.ranks import Ranks, rank
 from benchmarks.accuracy.tables import (
     accuracy_table,
+    alone_table,
     difference_table,
     markdown,
     measure_table,
     printed,
     render,
     settings_table,
+    short_table,
     vote_by_task,
     vote_table,
 )
@@ -24,6 +26,7 @@ def made_run(seed, accuracy, vote=None):
     run |= {"best": {**scores, **more}, "end": {**scores, **more, "accuracy": accuracy - 0.01}}
     if vote is not None:
         run["vote"] = {"half": {**scores, "accuracy": vote}, "chosen": {**scores, "accuracy": vote, "weight": 0.2}}
+        run["vote"]["alone"] = {"a": 0.7, "b": 0.5}
     return run
 
 
@@ -70,6 +73,13 @@ def test_differences_are_paired_by_seed():
     assert [row[0] for row in rows] == ["method", "OPM", "MIDAS"]
 
 
+def test_the_short_table_says_how_far_each_is_from_midas_at_worst():
+    rows = {row[0]: row[1:] for row in short_table(made_results())[1:]}
+    assert rows["MIDAS"] == ["86.5", "", "", "2.0"]
+    # Less MIDAS -12 on the first task, +5 on the second: -3.5 -+ 12.706 * 12.02 / sqrt(2).
+    assert rows["OPM"] == ["83.0", "-3.5 (-111.5 to +104.5)", "-12.0", "2.0"]
+
+
 def test_measures_leave_out_what_a_task_does_not_have():
     rows = measure_table(made_results())
     by_name = dict(zip(rows[0], rows[3], strict=True))
@@ -85,6 +95,15 @@ def test_the_vote_is_measured_where_there_are_heads():
     assert [row[0] for row in rows[1:]] == ["MIDAS"]
     assert rows[1][1:4] == ["+1.00 (+1.00 to +1.00)", "2 : 0", "+1.00 (+1.00 to +1.00)"]
     assert vote_by_task(made_results())[2][:2] == ["second", "+1.00 (+1.00 to +1.00)"]
+
+
+def test_each_modality_alone_with_and_without_the_vote():
+    assert alone_table(made_results())[0] == ["method", "first: a, b", "second: a, b"]
+    assert alone_table(made_results())[1:] == [
+        ["joint", "60.0, 40.0", "60.0, 40.0"],
+        ["OPM", "60.0, 40.0", "60.0, 40.0"],
+        ["MIDAS", "60.0 (70.0), 40.0 (50.0)", "60.0 (70.0), 40.0 (50.0)"],
+    ]
 
 
 def test_settings_are_shown_with_the_strength_of_those_that_have_one():
