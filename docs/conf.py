@@ -12,6 +12,9 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import latex2mathml.converter
+from docutils import nodes
+
 import midas_core
 
 project = "midas_core"
@@ -22,19 +25,33 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_gallery.gen_gallery",
 ]
 root_doc = "index"
-exclude_patterns = ["generated/*.md"]
+exclude_patterns = ["generated/*.md", "gallery/*.py", "gallery/*.ipynb"]
 templates_path = ["templates"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 # Links to the code of the repository become downloads; they are not documents.
 suppress_warnings = ["myst.xref_missing"]
 autosummary_generate = True
-# A page of a name that is gone would stay.
-shutil.rmtree(Path(__file__).with_name("generated"), ignore_errors=True)
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "gallery",
+    # The quick ones run; all of them do in the tests.
+    "filename_pattern": r"(first_ten_minutes|numpy_training)\.py$",
+    "abort_on_example_error": True,
+    "backreferences_dir": None,
+    "download_all_examples": False,
+    "min_reported_time": 600,
+    "show_signature": False,
+    "write_computation_times": False,
+}
+# A page of a name or of an example that is gone would stay.
+for made in ("generated", "gallery"):
+    shutil.rmtree(Path(__file__).with_name(made), ignore_errors=True)
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
 # Docstrings name things of the library in single backticks.
@@ -46,7 +63,20 @@ html_theme_options = {
     "show_toc_level": 2,
     "header_links_before_dropdown": 4,
 }
-# Built offline: nothing is fetched while building, and a page without network lacks only the typeset equations.
 html_copy_source = False
+# Every browser sets MathML by itself: no script, and nothing is fetched.
+html_math_renderer = "mathml"
 # The reference has a list beside it; the other pages stand in the bar above.
 html_sidebars = {"*": [], "generated/*": ["sidebar-nav-bs"]}
+
+
+def write_math(translator, node):
+    """Write an equation as MathML."""
+    display = "block" if isinstance(node, nodes.math_block) else "inline"
+    translator.body.append(latex2mathml.converter.convert(node.astext(), display=display))
+    raise nodes.SkipNode
+
+
+def setup(app):
+    """Make the renderer of equations known to Sphinx."""
+    app.add_html_math_renderer("mathml", (write_math, None), (write_math, None))

@@ -1,4 +1,8 @@
-"""MIDAS for a model that fuses early: a transformer over the rows of both halves of each digit image.
+"""
+A model that fuses early
+========================
+
+MIDAS for a model that fuses early: a transformer over the rows of both halves of each digit image.
 
 Such a model has no features of one modality to mix, so the inputs are mixed and the whole model runs on them.
 """

@@ -1,4 +1,9 @@
-"""MIDAS in the Trainer of Hugging Face: the left and the right half of each digit as two modalities."""
+"""
+The Trainer of Hugging Face
+===========================
+
+MIDAS in the Trainer of Hugging Face: the left and the right half of each digit as two modalities.
+"""
 
 import numpy as np
 import torch

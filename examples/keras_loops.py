@@ -1,4 +1,9 @@
-"""MidasLoss in a loop written by hand, on whichever backend Keras runs."""
+"""
+Keras: a loop by hand
+=====================
+
+MidasLoss in a loop written by hand, on whichever backend Keras runs.
+"""
 
 import keras
 import numpy as np

@@ -1,4 +1,9 @@
-"""MIDAS in Lightning: the left and the right half of each digit as two modalities, with MIDAS and without."""
+"""
+Lightning
+=========
+
+MIDAS in Lightning: the left and the right half of each digit as two modalities, with MIDAS and without.
+"""
 
 import lightning.pytorch as pl
 import torch

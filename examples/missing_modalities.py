@@ -1,4 +1,8 @@
-"""Training samples of which half lack a modality: leave them out, or say what is present.
+"""
+Missing modalities
+==================
+
+Training samples of which half lack a modality: leave them out, or say what is present.
 
 The left and the right half of digit images; in half of the training samples one of the two is missing.
 """

@@ -1,4 +1,9 @@
-"""Linear encoders trained in NumPy alone, by the closed-form gradient of the objective."""
+"""
+NumPy alone
+===========
+
+Linear encoders trained in NumPy alone, by the closed-form gradient of the objective.
+"""
 
 import numpy as np
 

@@ -1,4 +1,9 @@
-"""A two-encoder classifier in PyTorch: the left half of each digit, wide and noisy, and the clean right one."""
+"""
+PyTorch: a plain loop without MIDAS
+===================================
+
+A two-encoder classifier in PyTorch: the left half of each digit, wide and noisy, and the clean right one.
+"""
 
 import numpy as np
 import torch

@@ -1,4 +1,9 @@
-"""A plain loop that leaves a run folder, diagnoses its model and makes the report."""
+"""
+Run folder and report
+=====================
+
+A plain loop that leaves a run folder, diagnoses its model and makes the report.
+"""
 
 import torch
 from sklearn.datasets import load_digits

@@ -13,6 +13,8 @@ from tests.pages import PAGES, ROOT, blocks_of, run_page
 KERAS = ROOT / "docs" / "keras.md"
 
 
+# The Trainer asks for it where there is no GPU too.
+@pytest.mark.filterwarnings("ignore:.*pin_memory")
 @pytest.mark.parametrize("page", [x for x in PAGES if blocks_of(x) and x != KERAS], ids=lambda page: page.stem)
 def test_the_code_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -20,7 +20,7 @@ def test_examples(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = runpy.run_path(str(ROOT / "examples" / f"{name}.py"))
     if name == "keras_quickstart":
-        assert found["model"].history.history["accuracy"][-1] > 0.9
+        assert found["accuracies"]["MIDAS"] > found["accuracies"]["joint training"] + 0.05
         assert keras.models.load_model("digits.keras", compile=False).count_params() > 0
 
 
