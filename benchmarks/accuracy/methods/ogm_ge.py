@@ -63,5 +63,5 @@ class OgmGe(Method):
                 if parameter.grad is None:
                     continue
                 rows = model.rows(parameter.grad)
-                noise = self.random.normal(rows.shape[1]) * rows.std(dim=1, keepdim=True)
+                noise = self.random.normal(rows.shape[1]) * rows.std(dim=1, correction=0, keepdim=True)
                 rows.mul_(coefficient[:, None]).add_(noise)

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from torch import nn
 
 from benchmarks.accuracy.methods import METHODS
+from benchmarks.accuracy.methods.base import Batch, Model, Random, Setup, Single
 from tests.benchmarks.accuracy.methods.stacks import batch, make, step
 
 SEEDS = (3, 1, 2)
@@ -51,3 +53,32 @@ def test_a_grid_has_no_or_three_values(title):
     method = METHODS[title]
     assert len(method.strengths) in (0, 3)
     assert bool(method.strength_name) == bool(method.strengths)
+
+
+class Scale(nn.Module):
+    """A parameter of one element, and one that is not trained."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale, self.frozen = nn.Parameter(torch.ones(())), nn.Parameter(torch.ones(()), requires_grad=False)
+
+    def forward(self, x):
+        return x * self.scale * self.frozen
+
+
+@pytest.mark.parametrize("title", METHODS)
+def test_real_encoders_train(title):
+    encoders = [
+        Single(
+            nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), Scale(), nn.Flatten(), nn.Linear(16, 6))
+        ),
+        Single(nn.Sequential(nn.Linear(5, 6), nn.ReLU())),
+    ]
+    random = Random([0])
+    model = Model(encoders, [6, 6], 4, random)
+    method = METHODS[title](Setup(4, [6, 6], torch.tensor([1.0]), random, epochs=20))
+    labels = torch.arange(12)[None] % 4
+    given = Batch([torch.randn(1, 12, 1, 4, 4), torch.randn(1, 12, 5)], labels, torch.arange(12)[None], 9)
+    assert torch.isfinite(step(model, method, given)).all()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    assert all(any(p.grad is not None for p in encoder.parameters()) for encoder in model.encoders)
