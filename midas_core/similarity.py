@@ -28,7 +28,8 @@ def similarity(
     sources : array, shape (M, V, B), integer
     kind : {"cosine", "l2"}
         cos(a, b), 0 where a vector is zero; or ``1 - 2 |a - b| / (|a| + |b|)``, 1 where both are zero. The
-        second stands for the L2 distance of the paper's Table 4, brought to the same range by our choice.
+        second stands for the L2 distance of the paper's Table 4, brought to the same range by our choice. NaN where a
+        norm overflows: above 1.8e19 in float32.
     backend : Backend, optional
         That of the arrays; their type tells where it is not given.
 
@@ -93,7 +94,9 @@ def _vectors(feature: Array, bk: Backend) -> Array:
 
 
 def _norm(x: Array, bk: Backend) -> Array:
-    return bk.xp.sqrt(bk.xp.sum(x * x, axis=-1))
+    norm = bk.xp.sqrt(bk.xp.sum(x * x, axis=-1))
+    # Whatever is divided by infinity is 0, which looks like a similarity.
+    return bk.where(norm < float("inf"), norm, float("nan"))
 
 
 def _cosines(vectors: list[Array], sources: Array, bk: Backend) -> Array:
@@ -103,7 +106,7 @@ def _cosines(vectors: list[Array], sources: Array, bk: Backend) -> Array:
         xp.sum(x * xp.take(x, sources[m, v, ...], axis=0), axis=-1) for m, x in enumerate(vectors) for v in range(views)
     ]
     norms = xp.stack([_norm(x, bk) for x in vectors])
-    norms = bk.where(norms > 0, norms, 1.0)
+    norms = bk.where(norms != 0, norms, 1.0)
     others = xp.take_along_axis(norms, xp.reshape(sources, (modalities, -1)), axis=-1)
     # Divided last: no unit vectors (B, D) are written and read again.
     shape = (modalities, views, -1)
@@ -117,5 +120,5 @@ def _closenesses(vectors: list[Array], sources: Array, bk: Backend) -> Array:
         for v in range(views):
             other = xp.take(x, sources[m, v, ...], axis=0)
             total = _norm(x, bk) + _norm(other, bk)
-            found.append(1 - 2 * _norm(x - other, bk) / bk.where(total > 0, total, 1.0))
+            found.append(1 - 2 * _norm(x - other, bk) / bk.where(total != 0, total, 1.0))
     return xp.reshape(xp.stack(found), (modalities, views, -1))

@@ -50,6 +50,18 @@ def test_very_small_and_very_large_features(framework, dtype, size):
     check_values(framework, p)
 
 
+@pytest.mark.parametrize("kind", ["cosine", "l2"])
+def test_a_norm_that_overflows_gives_nan_and_spoils_no_other_sample(framework, kind):
+    # 1e20 has no square in float32; divided by an infinite norm it would be 0, which looks like a similarity.
+    features = [np.array([[1e20, 0.0], [3.0, 4.0], [4.0, 3.0], [0.0, 2.0]], "float32")] * 2
+    sources = mc.source_matrix(np.array([1, 0, 3, 2]), 2)
+    with framework.scope("float32"), np.errstate(over="ignore", invalid="ignore"):
+        found = framework.numpy(mc.similarity([framework.array(x) for x in features], framework.array(sources), kind))
+    expected = mc.similarity([x[2:].astype("float64") for x in features], mc.source_matrix(np.array([1, 0]), 2), kind)
+    assert np.isnan(found[:, :2]).all()
+    np.testing.assert_allclose(found[:, 2:], expected, rtol=1e-6)
+
+
 def test_by_hand(framework):
     # Two features, of two axes and of one; the third sample keeps its second part.
     features = [np.array([[[3.0], [4.0]], [[4.0], [3.0]], [[0.0], [2.0]]]), np.array([[1.0], [-2.0], [5.0]])]

@@ -22,7 +22,7 @@ HINTS = (
 )
 
 
-def results_tables(title: str, summary: Summary, width: int) -> list[Table]:
+def results_tables(title: str, summary: Summary, width: int, *, ascii_only: bool = False) -> list[Table]:
     """Return the results of a task: a row for each method, mean and spread in each column.
 
     Parameters
@@ -31,6 +31,8 @@ def results_tables(title: str, summary: Summary, width: int) -> list[Table]:
     summary : dict
     width : int
         Of the terminal, in characters: where the columns do not fit, they go into several tables.
+    ascii_only : bool
+        Whether the terminal has no "±": columns are as wide as what it shows.
 
     Returns
     -------
@@ -41,10 +43,12 @@ def results_tables(title: str, summary: Summary, width: int) -> list[Table]:
     titles = {method.key: method.title for method in FUSED}
     cells = {column: [_cell(row.get(column), column) for row in summary.values()] for column in columns}
     names = [titles.get(method, method) for method in summary]
-    return _tables(title, names, [{column: found} for column, found in cells.items()], width)
+    return _tables(title, names, [{column: found} for column, found in cells.items()], width, ascii_only)
 
 
-def difference_tables(summary: Summary, modalities: Sequence[str], width: int) -> list[Table]:
+def difference_tables(
+    summary: Summary, modalities: Sequence[str], width: int, *, ascii_only: bool = False
+) -> list[Table]:
     """Return the paired differences of MIDAS to the other methods; arguments as for `results_tables`."""
     others = [*(method.key for method in FUSED if method.key != "MIDAS"), best_alone(summary, modalities)]
     names = [other if other.startswith("joint") else f"{other} (best)" for other in others]
@@ -53,11 +57,15 @@ def difference_tables(summary: Summary, modalities: Sequence[str], width: int) -
         rows = [_difference_cells(difference(summary, "MIDAS", other, column)) for other in others]
         heads = (column, "95 % interval", "better")
         groups.append({head: [row[i] for row in rows] for i, head in enumerate(heads)})
-    return _tables("MIDAS minus ..., paired by seed, in points", names, groups, width)
+    return _tables("MIDAS minus ..., paired by seed, in points", names, groups, width, ascii_only)
 
 
-def _tables(title: str, names: Sequence[str], groups: Sequence[Cells], width: int) -> list[Table]:
+def _tables(title: str, names: Sequence[str], groups: Sequence[Cells], width: int, ascii_only: bool) -> list[Table]:
     """Return tables of the groups of columns, as many of them in each as fit; MIDAS in bold."""
+    if ascii_only:
+        groups = [
+            {column: [x.replace("±", "+-") for x in cells] for column, cells in group.items()} for group in groups
+        ]
     found = []
     for several in _fitting(names, groups, width):
         table = Table(title=title, title_justify="left", title_style="bold")

@@ -176,7 +176,8 @@ def similarity(features: Sequence[Tensor], sources: Tensor, kind: str) -> Tensor
     partner, cosines = sources[0, 1], []
     for x in reversed(features):
         norm = (x * x).sum(dim=-1).sqrt()
-        norm = torch.where(norm > 0, norm, 1.0)
+        norm = torch.where(norm < torch.inf, norm, torch.nan)
+        norm = torch.where(norm != 0, norm, 1.0)
         product = (x * x.index_select(0, partner)).sum(dim=-1)
         cosines.append(product / norm / norm.index_select(0, partner))
     return torch.where(sources[0, 0] == partner, 1.0, torch.stack(cosines))

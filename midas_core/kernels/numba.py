@@ -108,7 +108,8 @@ def cosines(features: Any, sources: Any, found: Any) -> None:
             squares = x.dtype.type(0)
             for d in range(x.shape[1]):
                 squares += x[i, d] * x[i, d]
-            norms[i] = np.sqrt(squares) if squares > 0 else 1
+            norms[i] = np.sqrt(squares) if squares < np.inf else np.nan
+            norms[i] = norms[i] if squares != 0 else 1
         for v in range(VIEWS):
             for i in range(batch):
                 j = sources[m, v, i]

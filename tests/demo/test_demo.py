@@ -364,6 +364,8 @@ def test_a_terminal_without_unicode(tmp_path):
     assert result.returncode == 0, result.stderr
     assert b"+-" in result.stdout
     assert b"?" not in result.stdout
+    for table in re.findall(r"(?:^[|+].*\n)+", result.stdout.decode(), re.MULTILINE):
+        assert len({len(line) for line in table.splitlines()}) == 1, table
 
 
 def test_a_run_comes_back_from_its_dict():

@@ -245,6 +245,15 @@ def test_gradients_by_finite_differences():
     assert torch.autograd.gradcheck(loss, [x.requires_grad_() for x in p.features])
 
 
+@pytest.mark.parametrize("widths", [(3, 4), (2, 3, 4)])
+def test_a_norm_that_overflows_is_no_similarity_of_zero(widths):
+    p = make_problem(widths=widths, dtype=torch.float32)
+    p.features[1][:, 0] = 1e20
+    terms = p.criteria[0].terms(p.features, p.labels, head=p.linear)
+    assert terms.misaligned.isnan()
+    assert terms.aligned.isfinite()
+
+
 def test_extreme_logits_stay_finite():
     p = make_problem()
     p.features = [1e4 * x for x in p.features]

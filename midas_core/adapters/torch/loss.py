@@ -305,7 +305,7 @@ class MidasLoss(StatefulModule):
         looks = self.check and not torch.compiler.is_compiling()
         if looks:
             own = targets.labels if isinstance(targets, Targets) else targets
-            beside = {"permutation": permutation, "sample_weight": sample_weight}
+            beside = {"permutation": permutation, "sample_weight": sample_weight, "similarity": self.options.similarity}
             check_values(given, own, self.modalities, self.num_classes, **beside)
         pairs = self.draw_pairs(
             labels,

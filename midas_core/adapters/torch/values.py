@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from midas_core.backends.torch import BACKEND
+from midas_core.confidence import in_full_precision
 from midas_core.modalities import Modalities
 from midas_core.objective import MidasTerms
 
@@ -18,6 +20,7 @@ def check_values(
     modalities: Modalities,
     num_classes: int,
     *,
+    similarity: str | None = None,
     permutation: Tensor | None = None,
     sample_weight: Tensor | None = None,
 ) -> None:
@@ -30,6 +33,8 @@ def check_values(
     labels : Tensor, shape (B,), integer; or (B, C), 0 or 1
     modalities : Modalities
     num_classes : int
+    similarity : {"cosine", "l2", None}
+        Both take the norm of a feature, which overflows long before the feature does.
     permutation, sample_weight : Tensor, shape (B,), optional
     """
     if labels.ndim == 1:
@@ -40,7 +45,12 @@ def check_values(
         _refuse("labels: expected 0 or 1 for each class", ((rows != 0) & (rows != 1)).any(dim=1), rows)
     for m, feature in enumerate(features):
         if feature.is_floating_point():
-            _refuse_infinite(f"features of {modalities.title(m)}", feature)
+            name = f"features of {modalities.title(m)}"
+            _refuse_infinite(name, feature)
+            if similarity is not None:
+                full = in_full_precision(feature.detach().flatten(1), backend=BACKEND)
+                norms = torch.linalg.vector_norm(full, dim=1)
+                _refuse(f"{name}: expected a norm that {full.dtype} can hold", ~norms.isfinite(), norms)
     if sample_weight is not None:
         weights = sample_weight.double()
         _refuse("sample_weight: expected finite weights >= 0", ~(weights.isfinite() & (weights >= 0)), weights)

@@ -302,6 +302,14 @@ def test_the_terms_are_means_over_samples():
         assert found[name] == pytest.approx(expected, rel=1e-5), name
 
 
+def test_a_batch_without_a_pair_says_nothing_of_confidences():
+    x, y = make_data(24)
+    y[12:] = y[0]
+    found = compiled().evaluate(x, y, batch_size=12, verbose=0, return_dict=True)
+    for kind in ("confidence", "fused_confidence"):
+        assert found[f"{kind}_audio"] + found[f"{kind}_video"] == pytest.approx(1, abs=1e-5), kind
+
+
 def test_metrics_may_be_a_dict():
     x, y = make_data(12)
     model = compiled(metrics={"logits": ["accuracy"]}, weighted_metrics={"logits": ["sparse_categorical_accuracy"]})

@@ -65,6 +65,19 @@ def test_other_arguments():
         several(features, rows, head=nn.Linear(8, 3))
 
 
+def test_features_whose_norm_overflows():
+    features, labels = batch()
+    features["video"][4] = 1e20
+    for similarity in ("cosine", "l2"):
+        criterion = MidasLoss(num_classes=3, feature_dims=DIMS, check=True, similarity=similarity)
+        with pytest.raises(
+            ValueError, match=r"modality 'video': expected a norm that torch\.float32 can hold, got inf in sample 4$"
+        ):
+            criterion(features, labels, head=nn.Linear(8, 3))
+    criterion = MidasLoss(num_classes=3, feature_dims=DIMS, check=True, similarity=None)
+    assert criterion(features, labels, head=nn.Linear(8, 3)).isfinite()
+
+
 def test_what_is_missing_may_hold_anything():
     features, labels = batch()
     features["audio"][2] = NAN
