@@ -80,9 +80,10 @@ def split_functional(model: Any, features: Any, head: str | None) -> Parts:
         tail = keras.Model(found, logits, name="head")
     except ValueError as error:
         raise ValueError(
-            f"features: expected layers through which everything reaches the head, got {[x.name for x in found]}; the "
-            "head also depends on another part of the model: an input that skips the features, or the mask of a "
-            "sequence, used behind them (take for the feature the layer that pools the sequence)"
+            "features: expected layers through which everything reaches the head, got "
+            f"{[x._keras_history[0].name for x in found]}; the head also depends on another part of the model: an "
+            "input that skips the features, or the mask of a sequence, used behind them (take for the feature the "
+            "layer that pools the sequence)"
         ) from error
     packed: Any = found
     if modalities.names is not None:

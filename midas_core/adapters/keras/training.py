@@ -66,7 +66,8 @@ class Trained(keras.Model):  # type: ignore[misc]
         for name in ("metrics", "weighted_metrics"):
             given = kwargs.get(name)
             if isinstance(given, Mapping) and len(given) == 1:  # There is one output, whatever it is called.
-                kwargs[name] = next(iter(given.values()))
+                (one,) = given.values()
+                kwargs[name] = one if one is None or isinstance(one, (list, tuple)) else [one]
         super().compile(optimizer=optimizer, loss=None, **kwargs)
         # Past the tracking of layers: the loss holds options, and a model that is built takes no more layers.
         object.__setattr__(self, "loss", loss)

@@ -93,7 +93,7 @@ def test_what_does_not_fit(arguments, error, message):
 
 
 def test_a_head_that_looks_past_the_features():
-    with pytest.raises(ValueError, match="expected layers through which everything reaches the head"):
+    with pytest.raises(ValueError, match=r"everything reaches the head, got \['audio_features', 'video_features'\]"):
         MidasModel.from_functional(functional(skip=True), features=NAMES)
 
 

@@ -312,7 +312,7 @@ def test_a_batch_without_a_pair_says_nothing_of_confidences():
 
 def test_metrics_may_be_a_dict():
     x, y = make_data(12)
-    model = compiled(metrics={"logits": ["accuracy"]}, weighted_metrics={"logits": ["sparse_categorical_accuracy"]})
+    model = compiled(metrics={"logits": "accuracy"}, weighted_metrics={"logits": ["sparse_categorical_accuracy"]})
     assert {"accuracy", "sparse_categorical_accuracy"} <= set(model.fit(x, y, verbose=0).history)
 
 
