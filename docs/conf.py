@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -63,6 +64,13 @@ html_theme_options = {
     "show_toc_level": 2,
     "header_links_before_dropdown": 4,
 }
+# Where the site is published it has a folder for each version; elsewhere there is nothing to switch to.
+if site := os.environ.get("SITE_URL"):
+    html_theme_options |= {
+        "switcher": {"json_url": f"{site}/switcher.json", "version_match": os.environ["SITE_VERSION"]},
+        "check_switcher": False,
+        "navbar_end": ["version-switcher", "theme-switcher"],
+    }
 html_copy_source = False
 # Every browser sets MathML by itself: no script, and nothing is fetched.
 html_math_renderer = "mathml"
@@ -77,6 +85,12 @@ def write_math(translator, node):
     raise nodes.SkipNode
 
 
+def show_examples(app, name, source):
+    """Lead links to the file of an example to its page in the gallery."""
+    source[0] = re.sub(r"\]\(\.\./examples/(\w+)\.py\)", r"](gallery/\1.rst)", source[0])
+
+
 def setup(app):
-    """Make the renderer of equations known to Sphinx."""
+    """Make both known to Sphinx."""
+    app.connect("source-read", show_examples)
     app.add_html_math_renderer("mathml", (write_math, None), (write_math, None))

@@ -3,12 +3,18 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "docs" / "figures" / "method.png"
+
+
+def targets_of(page):
+    """Return where links and pictures of a page lead: nothing on a package index answers a relative address."""
+    return re.findall(r'(?:href|src)="([^"]+)"', page)
 
 
 def test_it_renders_on_a_package_index():
@@ -19,10 +25,22 @@ def test_it_renders_on_a_package_index():
     page = markdown.render(text)
     assert page is not None
     assert "<table" in page
-    targets = re.findall(r'(?:href|src)="([^"]+)"', page)
+    targets = targets_of(page)
     assert targets
-    # Nothing there answers a relative address.
-    assert [x for x in targets if not x.startswith(("https://", "#"))] == []
+    assert all(x.startswith(("https://", "#")) for x in targets)
+
+
+def test_what_a_repository_with_an_address_is_to_set():
+    markdown = pytest.importorskip("readme_renderer.markdown")
+    block = re.search(r"```toml\n(.*?)```", (ROOT / "docs" / "releasing.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+    hook = tomllib.loads(block)["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for each in hook["substitutions"]:
+        text = re.sub(each["pattern"], each["replacement"], text)
+    targets = targets_of(markdown.render(text))
+    assert all(x.startswith(("https://", "#")) for x in targets)
+    assert "https://github.com/OWNER/NAME/blob/HEAD/docs/figures/method.png?raw=true" in targets
+    assert "https://github.com/OWNER/NAME/blob/HEAD/docs/getting-started.md" in targets
 
 
 def test_the_picture_of_the_method_is_what_its_script_draws(tmp_path):
