@@ -6,20 +6,27 @@ import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
+from typing import Any
 
 import click
 
+from benchmarks.accuracy.paper_command import check_kind, paper_options
+from benchmarks.accuracy.paper_command import run as run_experiment
 from midas_core.cli._common import Failure, failing, make_console
 
 
 @click.command()
 @click.option(
-    "--data", multiple=True, metavar="NAME", help="A task; may be given again.  [default: all, those with --root too]"
+    "--data",
+    multiple=True,
+    metavar="NAME",
+    help="A task, may be given again; or one data set of the paper.  [default: all tasks, those with --root too]",
 )
 @click.option(
     "--root",
     type=click.Path(path_type=Path),
-    help="Folder of the spoken digits, with recordings/{digit}_{speaker}_{index}.wav in it, for av-clean and av-noisy.",
+    help="Folder of the spoken digits, with recordings/{digit}_{speaker}_{index}.wav in it, for av-clean and av-noisy; "
+    "or of the paper's data set.",
 )
 @click.option("--methods", metavar="A,B,...", help="By name, with commas between; see --list.")
 @click.option("--seeds", type=click.IntRange(min=1), default=8, show_default=True, help="That are reported: 0, 1 ...")
@@ -48,10 +55,12 @@ from midas_core.cli._common import Failure, failing, make_console
 @click.option(
     "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the results here too."
 )
+@paper_options
 @click.option("--list", "listed", is_flag=True, help="Name the tasks and the methods, and do nothing.")
 @click.pass_context
 def accuracy(
     context: click.Context,
+    /,
     data: tuple[str, ...],
     root: Path | None,
     methods: str | None,
@@ -62,6 +71,7 @@ def accuracy(
     output: Path,
     json_file: Path | None,
     listed: bool,
+    **experiment: Any,
 ) -> None:
     """Compare MIDAS with its neighbours: the same models, splits, batches and tuning for every method.
 
@@ -73,6 +83,7 @@ def accuracy(
         from benchmarks.accuracy.figures import write_figures
         from benchmarks.accuracy.folder import RunFolderError
         from benchmarks.accuracy.methods import CONFIDENCES, KNOWN, METHODS
+        from benchmarks.accuracy.paper import EXPERIMENTS
         from benchmarks.accuracy.tables import printed
         from benchmarks.accuracy.tasks import NEEDS_ROOT, TASKS
         from midas_core.data import DataError
@@ -81,11 +92,19 @@ def accuracy(
     if listed:
         for name, info in TASKS.items():
             click.echo(f"{name:16} {info.title}")
+        for name, each in EXPERIMENTS.items():
+            click.echo(f"{name:16} {each.title}, of the paper: with --root, alone")
         click.echo("\n" + ", ".join(METHODS) + "\n\nby name alone: " + ", ".join(CONFIDENCES))
         return
+    data = _known("--data", data, {**TASKS, **EXPERIMENTS})
+    chosen = _known("--methods", methods.split(",") if methods else (), KNOWN)
+    if found := check_kind(context, data, tuple(EXPERIMENTS)):
+        given = {"root": root, "seeds": seeds, "epoch_factor": epoch_factor, "output": output, **experiment}
+        run_experiment(found, given, chosen, json_file)
+        return
     options = Options(
-        data=_known("--data", data, TASKS) or tuple(name for name in TASKS if root or name not in NEEDS_ROOT),
-        methods=_known("--methods", methods.split(",") if methods else (), KNOWN) or tuple(METHODS),
+        data=data or tuple(name for name in TASKS if root or name not in NEEDS_ROOT),
+        methods=chosen or tuple(METHODS),
         root=root,
         seeds=seeds,
         tuning_seeds=tuning_seeds,

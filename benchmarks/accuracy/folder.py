@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from benchmarks.accuracy.cells import Cell
 from midas_core.runs.files import parse_json, read_text, write_json
 
 FORMAT = 1
 MOST = 64 * 2**20
 """Bytes of a file that is read."""
+
+
+class Cell(Protocol):
+    """What is finished as a whole or not at all."""
+
+    @property
+    def file_name(self) -> str:
+        """Where the folder keeps it."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return numbers, text and lists: what a kept cell must agree with."""
 
 
 class RunFolderError(ValueError):

@@ -287,5 +287,5 @@ def _square(image: Any, size: int) -> Any:
 
 def _channels(image: Any) -> Clip:
     """Return (C, H, W) of an image."""
-    pixels = np.asarray(image)
+    pixels = np.array(image)
     return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)

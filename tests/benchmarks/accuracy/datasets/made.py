@@ -91,8 +91,9 @@ def cmu_mosi(root: Path, each: int = 6) -> None:
     content = {}
     for split in ("train", "valid", "test"):
         labels = np.resize([-1.5, 2.0], (each, 1, 1)).astype(np.float32)
-        arrays = {"text": rng.normal(size=(each, 5, 300)), "vision": rng.normal(size=(each, 5, 35))}
-        arrays["audio"] = rng.normal(size=(each, 5, 74))
+        arrays = {name: rng.normal(size=(each, 5, width)) for name, width in (("vision", 35), ("audio", 74))}
+        # The text tells the class, by its first half and its second.
+        arrays["text"] = rng.normal(size=(each, 5, 300)) + np.repeat([1, -1], 150) * labels / 2
         arrays["audio"][0, 0, 0] = -np.inf
         arrays["id"] = np.array([[f"{split}video{k // 2}[{k}]"] for k in range(each)], dtype=object)
         content[split] = {**arrays, "labels": labels}

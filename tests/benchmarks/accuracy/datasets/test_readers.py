@@ -10,7 +10,6 @@ import pytest
 from benchmarks.accuracy.datasets.base import DataError, FlowFolders
 from benchmarks.accuracy.paper import EXPERIMENTS
 from tests.benchmarks.accuracy.datasets import made
-from tests.benchmarks.accuracy.datasets.made import MAKERS
 
 # Samples, classes, groups of what is made.
 SIZES = {
@@ -22,14 +21,6 @@ SIZES = {
     "sarcasm": (30, 2, 30),
     "twitter2015": (72, 3, 36),
 }
-
-
-@pytest.fixture(scope="module")
-def made_once(tmp_path_factory):
-    root = tmp_path_factory.mktemp("sets")
-    for name, make in MAKERS.items():
-        make(root / name)
-    return root
 
 
 @pytest.fixture
