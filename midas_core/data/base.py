@@ -1,4 +1,4 @@
-"""What every data set comes down to: views, labels, three splits."""
+"""What every data set comes down to: modalities, labels, three splits."""
 
 from __future__ import annotations
 

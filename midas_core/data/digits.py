@@ -1,4 +1,4 @@
-"""Two views of each handwritten digit of scikit-learn's ``load_digits``: nothing to download."""
+"""Two modalities of each handwritten digit of scikit-learn's ``load_digits``: nothing to download."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def load_images() -> tuple[Floats, Labels]:
 
 
 def halves(seed: int, *, training: int = 400) -> Task:
-    """Return the left and the right half of each image: two views of much the same worth.
+    """Return the left and the right half of each image: two modalities of much the same worth.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def two_sensors(seed: int, *, training: int = 300, noisy_scale: float = 1.0) -> 
 def noisy_views(seed: int, *, training: int = 300) -> Task:
     """Return the whole image twice, each time with its own noise of standard deviation 1 on a 24 x 24 grid.
 
-    Both views are equally hard and equally worth using: nothing is imbalanced.
+    Both modalities are equally hard and equally worth using: nothing is imbalanced.
 
     Parameters
     ----------

@@ -61,4 +61,4 @@ class LateFusion:
 
 
 Model = Network | LateFusion
-"""What can be evaluated: it encodes views and has a head on the concatenated features."""
+"""What can be evaluated: it encodes modalities and has a head on the concatenated features."""

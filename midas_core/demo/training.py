@@ -130,7 +130,7 @@ class MethodRun:
 
 
 def restrict(split: Split, only: int | None) -> Split:
-    """Return the split with one of its views, or as it is."""
+    """Return the split with one of its modalities, or as it is."""
     return split if only is None else Split((split.views[only],), split.labels, split.origin)
 
 

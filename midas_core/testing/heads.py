@@ -30,8 +30,8 @@ def check_head(
     """Raise unless a fused head for `midas_core.adapters.torch.MidasLoss` treats every sample on its own.
 
     The criterion may run a head on aligned and misaligned samples stacked, or, where it calls itself additive, from
-    its weights alone. Both have to give what the head gives view by view, and the oracle makes of that: the loss, and
-    its gradients in the features and in the parameters.
+    its weights alone. Both have to give what the head gives version by version, and the oracle makes of that: the loss,
+    and its gradients in the features and in the parameters.
 
     Parameters
     ----------
@@ -105,13 +105,13 @@ def _check_batch(
         return terms, slopes
 
     found, slopes = run(head)
-    # A plain function is run view by view.
+    # A plain function is run version by version.
     expected, own_slopes = run(lambda *x: head(*x))
     for k, (a, b) in enumerate(zip(slopes, own_slopes, strict=True)):
         compare(f"gradient {k}, of features and parameters", a, b.detach(), TOLERANCE)
     for name in ("total", "aligned", "misaligned"):
         a, b = (getattr(terms, name).detach() for terms in (found, expected))
-        compare(f"{name} loss, stacked or additive against view by view", a, b, TOLERANCE)
+        compare(f"{name} loss, stacked or additive against version by version", a, b, TOLERANCE)
 
     with torch.no_grad():
         if len(widths) > 2:

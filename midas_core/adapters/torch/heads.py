@@ -1,4 +1,4 @@
-"""How a fused head is run: from partial products where it is additive, stacked where it may be, else view by view."""
+"""How a fused head is run: from partial products where it is additive, stacked where it may be, else one by one."""
 
 from __future__ import annotations
 

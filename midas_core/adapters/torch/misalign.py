@@ -20,7 +20,7 @@ from midas_core.validation import check_choice, check_flag, check_labels, check_
 
 
 class Misaligned(NamedTuple):
-    """What `Misalign` returns. N = 2 B in training, view after view; N = B in ``eval()``.
+    """What `Misalign` returns. N = 2 B in training, all first versions before all second ones; N = B in ``eval()``.
 
     Attributes
     ----------

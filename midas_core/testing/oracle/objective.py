@@ -89,7 +89,7 @@ def unimodal_loss(p: Any, m: int, i: int) -> float:
 
 
 def misaligned_loss(p: Any, sources: Sources, soft_weights: Cube, i: int) -> float:
-    """Return the mean over the views of the sum over m of w[m] * CE(z~, y[S[m]])."""
+    """Return the mean over the versions of the sum over m of w[m] * CE(z~, y[S[m]])."""
     total = 0.0
     for v in range(VIEWS):
         for m in range(len(sources)):
@@ -125,7 +125,7 @@ def labels_of(problem: Any) -> list[list[list[Label]]]:
 
 
 def mixed_soft_labels(problem: Any) -> Cube:
-    """Return the soft label of each mixed sample (eq. 3), view by view; logits of what is missing count as zeros."""
+    """Return the soft label of each mixed sample (eq. 3), each version; what is missing has logits of zero."""
     p, modalities = problem, range(len(problem.unimodal))
     sources, classes = source_matrix(p.partners, len(p.unimodal), p.assignment), labels_of(p)
     result = []
