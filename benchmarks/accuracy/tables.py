@@ -75,8 +75,8 @@ def difference_table(content: Results, other: str, read: Callable[[dict[str, Any
         overall = Spread.of([each.mean for each in found])
         intervals = [each.interval() for each in found]
         won, lost = sum(low > 0 for low, _ in intervals), sum(high < 0 for _, high in intervals)
-        cells = [_interval(each) for each in found]
-        rows.append([name, *cells, _interval(overall), f"{won} : {lost}"])
+        cells = [_half_width(each) for each in found]
+        rows.append([name, *cells, _half_width(overall), f"{won} : {lost}"])
     return rows
 
 
@@ -144,9 +144,9 @@ def vote_table(content: Results) -> Rows:
         rows.append(
             [
                 name,
-                _interval(Spread.of([g.mean for g in gains]), 2),
+                _half_width(Spread.of([g.mean for g in gains]), 2),
                 f"{won} : {lost}",
-                *[_interval(each, 2) for each in others],
+                *[_half_width(each, 2) for each in others],
             ]
         )
     return rows
@@ -157,7 +157,7 @@ def vote_by_task(content: Results, method: str = "MIDAS") -> Rows:
     rows = [["task", "accuracy, weight 0.5", "accuracy, chosen weight", "calibration error, weight 0.5"]]
     for title, task in content["comparison"].items():
         cells = [
-            _interval(Spread.of(values(task, method, lambda run, w=which, q=what: _gain(run, w, q))), 2)  # type: ignore[misc]
+            _half_width(Spread.of(values(task, method, lambda run, w=which, q=what: _gain(run, w, q))), 2)  # type: ignore[misc]
             for which, what in (("half", "accuracy"), ("chosen", "accuracy"), ("half", "calibration error"))
         ]
         rows.append([title, *cells])
@@ -188,7 +188,7 @@ def short_table(content: Results) -> Rows:
     for name, place in ranks.mean.items():
         means = [fmean(values(task, name, best_accuracy)) for task in tasks.values()]
         less = [paired(task, name, "MIDAS", best_accuracy).mean for task in tasks.values()]
-        cells = ["", ""] if name == "MIDAS" else [_interval(Spread.of(less)), f"{min(less):+.1f}"]
+        cells = ["", ""] if name == "MIDAS" else [_half_width(Spread.of(less)), f"{min(less):+.1f}"]
         rows.append([name, f"{fmean(means):.1f}", *cells, f"{place:.1f}"])
     return rows
 
@@ -262,11 +262,11 @@ def _rich(title: str, rows: Rows) -> Table:
     return table
 
 
-def _interval(found: Spread, digits: int = 1) -> str:
+def _half_width(found: Spread, digits: int = 1) -> str:
+    """Return a mean and half the width of its 95 % interval."""
     if len(found.values) < 2:
         return f"{found.mean:+.{digits}f}"
-    low, high = found.interval()
-    return f"{found.mean:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
+    return f"{found.mean:+.{digits}f} ± {found.interval()[1] - found.mean:.{digits}f}"
 
 
 def _gain(run: dict[str, Any], which: str, what: str) -> float:

@@ -67,9 +67,9 @@ def test_accuracies_have_means_spreads_and_ranks():
 def test_differences_are_paired_by_seed():
     rows = difference_table(made_results(), "joint")
     # 2, 3 and 1 points: a mean of 2, a standard deviation of 1, t(0.975, 2) = 4.303, so 2 -+ 4.303 / sqrt(3).
-    assert rows[2][:3] == ["MIDAS", "+2.0 (-0.5 to +4.5)", "-1.0 (-1.0 to -1.0)"]
+    assert rows[2][:3] == ["MIDAS", "+2.0 ± 2.5", "-1.0 ± 0.0"]
     # Of the means over the tasks, 2 and -1: 0.5 -+ 12.706 * 2.121 / sqrt(2).
-    assert rows[2][3:] == ["+0.5 (-18.6 to +19.6)", "0 : 1"]
+    assert rows[2][3:] == ["+0.5 ± 19.1", "0 : 1"]
     assert [row[0] for row in rows] == ["method", "OPM", "MIDAS"]
 
 
@@ -77,7 +77,7 @@ def test_the_short_table_says_how_far_each_is_from_midas_at_worst():
     rows = {row[0]: row[1:] for row in short_table(made_results())[1:]}
     assert rows["MIDAS"] == ["86.5", "", "", "2.0"]
     # Less MIDAS -12 on the first task, +5 on the second: -3.5 -+ 12.706 * 12.02 / sqrt(2).
-    assert rows["OPM"] == ["83.0", "-3.5 (-111.5 to +104.5)", "-12.0", "2.0"]
+    assert rows["OPM"] == ["83.0", "-3.5 ± 108.0", "-12.0", "2.0"]
 
 
 def test_measures_leave_out_what_a_task_does_not_have():
@@ -93,8 +93,8 @@ def test_measures_leave_out_what_a_task_does_not_have():
 def test_the_vote_is_measured_where_there_are_heads():
     rows = vote_table(made_results())
     assert [row[0] for row in rows[1:]] == ["MIDAS"]
-    assert rows[1][1:4] == ["+1.00 (+1.00 to +1.00)", "2 : 0", "+1.00 (+1.00 to +1.00)"]
-    assert vote_by_task(made_results())[2][:2] == ["second", "+1.00 (+1.00 to +1.00)"]
+    assert rows[1][1:4] == ["+1.00 ± 0.00", "2 : 0", "+1.00 ± 0.00"]
+    assert vote_by_task(made_results())[2][:2] == ["second", "+1.00 ± 0.00"]
 
 
 def test_each_modality_alone_with_and_without_the_vote():
