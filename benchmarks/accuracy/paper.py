@@ -28,6 +28,8 @@ class Experiment:
     title : str
     read : callable
         From the folder to the listing.
+    classes : int
+        C in the paper; a folder may have others.
     decoders : dict of decoders, by modality name
         In the order of the sources of a sample.
     pretrained : bool
@@ -44,6 +46,7 @@ class Experiment:
 
     title: str
     read: Callable[[Path], Listing]
+    classes: int
     decoders: Mapping[str, Any] = field(hash=False)
     pretrained: bool = False
     learning_rate: float = 1e-3
@@ -57,6 +60,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     "kinetics-sounds": Experiment(
         "Kinetics-Sounds",
         kinetics_sounds.read,
+        31,
         {"audio": Spectrogram(seconds=10, rate=16000, window=512, hop=159), "video": Frames(count=3, size=256)},
         weight=5.0,
         warmup_epochs=10,
@@ -64,18 +68,21 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     "crema-d": Experiment(
         "CREMA-D",
         crema_d.read,
+        6,
         {"audio": Spectrogram(seconds=3, rate=22050, window=512, hop=353), "video": Frames(count=2, size=256)},
         warmup_epochs=10,
     ),
     "ucf-101": Experiment(
         "UCF-101",
         ucf101.read,
+        101,
         {"rgb": Frames(count=3, size=256), "flow": Flow(count=3, size=256)},
         learning_rate=1e-2,
     ),
     "food-101": Experiment(
         "UPMC Food-101",
         food101.read,
+        101,
         {"text": Text(length=40), "image": Photo(size=256)},
         pretrained=True,
         epochs=30,
@@ -85,18 +92,21 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     "cmu-mosi": Experiment(
         "CMU-MOSI",
         cmu_mosi.read,
+        2,
         {"text": Features(width=300), "audio": Features(width=74), "video": Features(width=35)},
         learning_rate=1e-2,
     ),
     "sarcasm": Experiment(
         "Sarcasm",
         sarcasm.read,
+        2,
         {"text": Text(length=40), "image": Photo(size=256)},
         pretrained=True,
     ),
     "twitter2015": Experiment(
         "Twitter2015",
         twitter2015.read,
+        3,
         {"text": Text(length=64), "image": Photo(size=256)},
         pretrained=True,
     ),

@@ -147,6 +147,8 @@ def run_paper(options: PaperOptions, console: Console) -> dict[str, Any]:
     main = accelerator.is_main_process
     with accelerator.main_process_first():
         session = Session(options, accelerator, console if main else Console(quiet=True))
+    if main:
+        write_json(options.output / "problems.json", [problem._asdict() for problem in session.listing.problems])
     methods: dict[str, list[Any]] = {name: [] for name in options.methods}
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, TextColumn("left"), console=console, disable=not main) as progress:
@@ -159,7 +161,6 @@ def run_paper(options: PaperOptions, console: Console) -> dict[str, Any]:
                 methods[name].append(session.run(name, seed, splits, lambda: progress.advance(bar)))
     content = _content(options, methods, session.listing, splits)
     if main:
-        write_json(options.output / "problems.json", [problem._asdict() for problem in session.listing.problems])
         write_json(options.output / "results.json", content)
     return content
 
@@ -224,6 +225,9 @@ class Session:
             console.print(f"Skipped, {len(kept.problems)} problems: {describe(kept.problems)}", markup=False)
         if kept.note:
             console.print(kept.note, markup=False)
+        found, classes = len(kept.classes), self.options.experiment.classes
+        if found != classes:
+            console.print(f"{found} classes; the paper has {classes}", markup=False)
         return kept
 
     def run(self, method: str, seed: int, splits: Splits, report: Callable[[], None]) -> dict[str, Any]:

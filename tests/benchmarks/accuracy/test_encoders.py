@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from benchmarks.accuracy import encoders
 from benchmarks.accuracy.datasets.decoding import Features, Flow, Frames, Photo, Spectrogram, Text
 from benchmarks.accuracy.encoders import SIZES, make_encoder, make_tokenizer, shrink
 from midas_core.data import DataError
@@ -78,3 +79,18 @@ def test_weights_that_are_not_to_be_had_are_said(monkeypatch):
 def test_small_clips_for_small_encoders():
     decoders = {"text": Text(8), "image": Photo(256), "audio": Spectrogram(1, 16000, 512, 159)}
     assert shrink(decoders, TINY) == {**decoders, "image": Photo(32)}
+
+
+def test_weights_of_this_machine_are_loaded(tmp_path, monkeypatch):
+    from transformers import ElectraConfig, ElectraModel, ResNetConfig, ResNetModel
+
+    resnet = ResNetModel(ResNetConfig(num_channels=3, **TINY.resnet))
+    electra = ElectraModel(ElectraConfig(vocab_size=9, **TINY.electra))
+    for model, name in ((resnet, "RESNET"), (electra, "ELECTRA")):
+        model.save_pretrained(tmp_path / name)
+        monkeypatch.setattr(encoders, name, str(tmp_path / name))
+    make_tokenizer(["a b"], TINY).save_pretrained(tmp_path / "ELECTRA")
+    image, text = (made(decoder, SIZES["paper"], pretrained=True) for decoder in (Photo(256), Text(8)))
+    for given, loaded in ((resnet, image.resnet), (electra, text.electra)):
+        torch.testing.assert_close(loaded.state_dict(), given.state_dict())
+    assert make_tokenizer([], SIZES["paper"])(["a b"])["input_ids"] == [[2, 4, 5, 3]]

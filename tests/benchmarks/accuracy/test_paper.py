@@ -44,6 +44,8 @@ def test_two_steps_on_every_data_set(made_once, tmp_path, name):
     result = call(name, made_once / name, tmp_path, "--methods", "MIDAS", "--json", tmp_path / "copy.json")
     assert result.exit_code == 0, result.output
     task = results(tmp_path)
+    says = f"{task['classes']} classes; the paper has {EXPERIMENTS[name].classes}"
+    assert (says in result.output) == (task["classes"] != EXPERIMENTS[name].classes)
     assert task["epochs"] == 2
     assert task["modalities"] == list(EXPERIMENTS[name].decoders)
     (run,) = task["methods"]["MIDAS"]["runs"]
