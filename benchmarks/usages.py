@@ -46,6 +46,7 @@ USAGES = {
     "per sample": Usage({"reduction": "none"}),
     "L2 similarity": Usage({"similarity": "l2"}),
     "no similarity": Usage({"similarity": None}),
+    "absent partners": Usage({"absent_share": 0.3}),
     "warm-up": Usage({"warmup_epochs": 1}),
     "all options": Usage(
         {"class_weights": True, "label_smoothing": 0.1}, hidden=True, sample_weight=True, present=True, modalities=3

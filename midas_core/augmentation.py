@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from midas_core.absent import alone
 from midas_core.backends import Array, Backend, get_backend
 from midas_core.confidence import log_confidence, normalized_confidence, soft_labels
 from midas_core.misalignment import mix, take_rows
@@ -25,8 +26,8 @@ class MixedBatch(NamedTuple):
     soft_labels : array, shape (N, C)
         Rows sum to one; for several labels each entry is in [0, 1].
     weights : array, shape (N,)
-        For the loss of each sample: the hard-sample weight (eq. 8), 0 where no partner of another class was found or a
-        source lacks the modality that it supplies.
+        For the loss of each sample: the hard-sample weight (eq. 8), 1 without a partner, 0 where no partner of another
+        class was found or a source lacks the modality that it supplies.
     """
 
     features: list[Array]
@@ -54,7 +55,8 @@ def misalign(
         Features or raw inputs.
     labels : array, shape (B,), integer; or (B, C), of 0 and 1, for several labels
     sources : array, shape (M, V, B), integer; or `Pairs`
-        From `source_matrix` or `draw_pairs`.
+        From `source_matrix` or `draw_pairs`. A mixed sample without a partner comes out with zeros for what is absent,
+        under its own label.
     num_classes : int
         C.
     unimodal_logits : sequence of M arrays, shape (B, C), optional
@@ -101,7 +103,7 @@ def misalign(
         features = zero_missing(features, present, backend=bk)
     count = len(features)
 
-    sources, classes, mask = as_pairs(labels, sources, variant, bk)
+    sources, classes, mask, absent = as_pairs(labels, sources, variant, bk)
     whose = classes
     if several:
         whose = xp.stack([take_rows(labels, sources[m, ...], bk) for m in range(count)])
@@ -115,17 +117,18 @@ def misalign(
             unimodal_logits = zero_missing(unimodal_logits, present, backend=bk)
         own = [log_confidence(bk.stop_gradient(z), labels, backend=bk) for z in unimodal_logits]
         log_c = xp.stack([take_rows(c, sources[m, ...], bk) for m, c in enumerate(own)])
-    shares = normalized_confidence(log_c, backend=bk)
+    shares = normalized_confidence(log_c, absent, backend=bk)
     soft = soft_labels(shares, whose, num_classes, backend=bk)
 
     weights = xp.ones_like(shares[0, ...])
     if similarity is not None:
         found = measure(features, sources, similarity, backend=bk)
         weights = xp.astype(hard_sample_weight(found), weights.dtype, copy=False)
+        weights = weights if absent is None else bk.where(alone(absent, backend=bk), 1.0, weights)
     if present is not None:
-        mask = mask & complete_pairs(present, sources, backend=bk)
+        mask = mask & complete_pairs(present, sources, absent, backend=bk)
     weights = bk.where(mask, weights, 0.0)
-    flat = [xp.reshape(x, (-1, *x.shape[2:])) for x in mix(features, sources, backend=bk)]
+    flat = [xp.reshape(x, (-1, *x.shape[2:])) for x in mix(features, sources, absent=absent, backend=bk)]
     return MixedBatch(flat, xp.reshape(soft, (-1, num_classes)), xp.reshape(weights, (-1,)))
 
 

@@ -56,13 +56,17 @@ def log_confidence(logits: Array, classes: Array, *, backend: Backend | None = N
     return picked - bk.logsumexp(logits)
 
 
-def normalized_confidence(log_confidences: Array, *, backend: Backend | None = None) -> Array:
+def normalized_confidence(
+    log_confidences: Array, absent: Array | None = None, *, backend: Backend | None = None
+) -> Array:
     """Return the share of each modality in the confidence: c~[m] = c[m] / sum_l c[l] (eq. 2).
 
     Parameters
     ----------
     log_confidences : array, shape (M, ...), floating
         log c, from `log_confidence`.
+    absent : array, shape (M, ...), bool, optional
+        The modalities whose share is 0, whatever their c.
     backend : Backend, optional
         That of the arrays; their type tells where it is not given.
 
@@ -84,9 +88,14 @@ def normalized_confidence(log_confidences: Array, *, backend: Backend | None = N
     """
     bk = backend or get_backend(log_confidences)
     xp = bk.xp
+    if absent is not None:
+        # So low that it is no maximum; finite, as a difference of infinities is NaN.
+        log_confidences = bk.where(absent, 4 * LOG_UNDERFLOW, log_confidences)
     top = xp.max(log_confidences, axis=0, keepdims=True)
     # NaN fails the comparison and stays NaN.
     shares = xp.exp(bk.where(top < LOG_UNDERFLOW, 0.0, log_confidences - top))
+    if absent is not None:
+        shares = bk.where(absent, 0.0, shares)
     return shares / xp.sum(shares, axis=0, keepdims=True)
 
 

@@ -11,7 +11,7 @@ from midas_core.cross_entropy import label_weights, probabilities, target_rows
 from midas_core.misalignment import VIEWS, take_rows
 from midas_core.missing import complete_pairs, unimodal_scale, zero_missing
 from midas_core.options import VARIANTS
-from midas_core.pairs import Pairs, source_matrix_of
+from midas_core.pairs import Pairs, absent_of, source_matrix_of
 from midas_core.targets import Targets, as_targets, check_batch
 from midas_core.validation import check_choice
 
@@ -86,7 +86,7 @@ def midas_gradients(
     bk = backend or get_backend(fused_logits)
     xp = bk.xp
     check_choice("variant", variant, VARIANTS)
-    sources = source_matrix_of(sources)
+    sources, absent = source_matrix_of(sources), absent_of(sources)
     check_batch(fused_logits, unimodal_logits, mixed_logits, labels, sources, present, bk)
     targets = as_targets(labels)
     rows = target_rows(targets, in_full_precision(fused_logits, backend=bk), bk)
@@ -109,7 +109,7 @@ def midas_gradients(
         empty = xp.zeros_like(xp.stack([fused] * VIEWS))
         return Gradients(xp.zeros_like(fused), unimodal, empty)
     if present is not None:
-        whole = complete_pairs(present, sources, backend=bk)
+        whole = complete_pairs(present, sources, absent, backend=bk)
         mixed_logits = bk.where(whole[..., None], mixed_logits, 0.0)
     mixed = xp.sum(soft_weights, axis=0)[..., None] * probabilities(mixed_logits, targets, bk)
     for m in range(len(unimodal_logits)):

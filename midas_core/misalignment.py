@@ -32,13 +32,16 @@ class Draw(NamedTuple):
         Chooses the partners of each sample.
     modalities : array, shape (M, B), floating, or None
         Assigns the participants to the modalities, where M > 2.
+    absent : array, shape (V, B), floating, or None
+        Chooses the mixed samples without a partner, and what they keep.
     """
 
     partners: Array
     modalities: Array | None = None
+    absent: Array | None = None
 
 
-def draw(labels: Array, num_modalities: int, rng: Any, *, backend: Backend | None = None) -> Draw:
+def draw(labels: Array, num_modalities: int, rng: Any, *, absent: bool = False, backend: Backend | None = None) -> Draw:
     """Draw the random numbers of one step, on the device of the labels.
 
     Parameters
@@ -49,6 +52,8 @@ def draw(labels: Array, num_modalities: int, rng: Any, *, backend: Backend | Non
         M.
     rng : generator, key or seed
         In the framework's own convention; see the backends.
+    absent : bool
+        Whether some mixed samples shall have no partner, which takes more numbers.
     backend : Backend, optional
         That of the arrays; their type tells where it is not given.
 
@@ -63,24 +68,28 @@ def draw(labels: Array, num_modalities: int, rng: Any, *, backend: Backend | Non
     [(2, 3), (3, 3)]
     """
     bk = backend or get_backend(labels)
-    count = random_count(bk.length(labels), num_modalities)
+    count = random_count(bk.length(labels), num_modalities, absent)
     # One draw: a JAX key serves once.
-    return split_draw(bk.uniform((count,), labels, rng), labels, num_modalities, backend=bk)
+    return split_draw(bk.uniform((count,), labels, rng), labels, num_modalities, absent, backend=bk)
 
 
-def random_count(batch: Any, num_modalities: int) -> Any:
+def random_count(batch: Any, num_modalities: int, absent: bool = False) -> Any:
     """Return how many random numbers a step takes."""
     # Two modalities need no assignment, see `source_matrix`.
-    return batch * (num_modalities - 1 + (num_modalities if num_modalities > 2 else 0))
+    each = num_modalities - 1 + (num_modalities if num_modalities > 2 else 0) + (VIEWS if absent else 0)
+    return batch * each
 
 
-def split_draw(numbers: Array, labels: Array, num_modalities: int, *, backend: Backend) -> Draw:
+def split_draw(numbers: Array, labels: Array, num_modalities: int, absent: bool = False, *, backend: Backend) -> Draw:
     """Return `random_count` numbers as a `Draw`."""
-    reshape, batch = backend.xp.reshape, backend.length(labels)
-    if num_modalities == 2:
-        return Draw(reshape(numbers, (1, batch)))
-    last = (num_modalities - 1) * batch
-    return Draw(reshape(numbers[:last], (num_modalities - 1, batch)), reshape(numbers[last:], (num_modalities, batch)))
+    batch, start, found = backend.length(labels), 0, []
+    if num_modalities == 2 and not absent:
+        return Draw(backend.xp.reshape(numbers, (1, batch)))
+    for rows in (num_modalities - 1, num_modalities if num_modalities > 2 else 0, VIEWS if absent else 0):
+        part = numbers[start * batch : (start + rows) * batch]
+        found.append(backend.xp.reshape(part, (rows, batch)) if rows else None)
+        start += rows
+    return Draw(*found)
 
 
 def plain_permutation(keys: Array, *, backend: Backend | None = None) -> Array:
@@ -313,7 +322,9 @@ def draw_sources(
     return source_matrix(partners, num_modalities, assignment, backend=bk)
 
 
-def mix(features: Sequence[Array], sources: Array, *, backend: Backend | None = None) -> list[Array]:
+def mix(
+    features: Sequence[Array], sources: Array, *, absent: Array | None = None, backend: Backend | None = None
+) -> list[Array]:
     """Gather the mixed samples, feature by feature or input by input.
 
     Parameters
@@ -321,6 +332,8 @@ def mix(features: Sequence[Array], sources: Array, *, backend: Backend | None = 
     features : sequence of M arrays, shapes (B, ...)
     sources : array, shape (M, V, B), integer
         The source matrix.
+    absent : array, shape (M, V, B), bool, optional
+        What mixed samples lack, of `midas_core.Pairs`: zeros take its place.
     backend : Backend, optional
         That of the arrays; their type tells where it is not given.
 
@@ -342,7 +355,15 @@ def mix(features: Sequence[Array], sources: Array, *, backend: Backend | None = 
     """
     bk = backend or get_backend(sources)
     check_modalities("features", features, sources.shape[0])
-    return [take_rows(feature, sources[m, ...], bk) for m, feature in enumerate(features)]
+    found = [take_rows(feature, sources[m, ...], bk) for m, feature in enumerate(features)]
+    return found if absent is None else [zero_rows(x, absent[m, ...], bk) for m, x in enumerate(found)]
+
+
+def zero_rows(x: Array, where: Array, bk: Backend) -> Array:
+    """Return ``x`` (V, B, ...) with zeros for the samples that a mask of shape (V, B) names."""
+    for _ in x.shape[2:]:
+        where = where[..., None]
+    return bk.xp.where(where, bk.xp.zeros_like(x), x)
 
 
 def take_rows(x: Array, sources: Array, bk: Backend) -> Array:

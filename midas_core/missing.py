@@ -49,13 +49,17 @@ def zero_missing(features: Sequence[Array], present: Array, *, backend: Backend 
     return found
 
 
-def complete_pairs(present: Array, sources: Array, *, backend: Backend | None = None) -> Array:
+def complete_pairs(
+    present: Array, sources: Array, absent: Array | None = None, *, backend: Backend | None = None
+) -> Array:
     """Return which mixed samples are whole: every source has the modality that it supplies.
 
     Parameters
     ----------
     present : array, shape (B, M), bool
     sources : array, shape (M, V, B), integer
+    absent : array, shape (M, V, B), bool, optional
+        What mixed samples lack, of `midas_core.Pairs`: nobody supplies it.
     backend : Backend, optional
         That of the arrays; their type tells where it is not given.
 
@@ -75,6 +79,7 @@ def complete_pairs(present: Array, sources: Array, *, backend: Backend | None = 
     whole = None
     for m in range(sources.shape[0]):
         here = take_rows(present[:, m], sources[m, ...], bk)
+        here = here if absent is None else here | absent[m, ...]
         whole = here if whole is None else whole & here
     return whole
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from midas_core.absent import alone
 from midas_core.alpha import MidasState, Reduce, current_alpha, finite_pairs, imbalance, next_state, official_gap
 from midas_core.backends import Array, Backend, get_backend
 from midas_core.confidence import normalized_confidence
@@ -12,7 +13,7 @@ from midas_core.cross_entropy import label_weights, log_likelihoods
 from midas_core.misalignment import VIEWS, mix
 from midas_core.missing import complete_pairs, unimodal_scale, zero_missing
 from midas_core.options import REDUCTIONS, VARIANTS
-from midas_core.pairs import Pairs, as_pairs, source_matrix_of
+from midas_core.pairs import Pairs, absent_of, as_pairs, source_matrix_of
 from midas_core.similarity import hard_sample_weight
 from midas_core.targets import Targets, as_targets, check_batch
 from midas_core.validation import check_choice
@@ -175,7 +176,8 @@ def midas_objective(
     labels : array, shape (B,), integer; or `Targets`
         `Targets` add weights, label smoothing, several labels for each sample.
     sources : array, shape (M, V, B), integer; or `Pairs`
-        From `midas_core.source_matrix` or `midas_core.draw_pairs`; `Pairs` spare the search for classes and mask.
+        From `midas_core.source_matrix` or `midas_core.draw_pairs`; `Pairs` spare the search for classes and mask, and
+        some of theirs may have no partner.
     similarities : array, shape (V, B), or None
         From `midas_core.similarity`; None leaves out the hard-sample weight.
     state : MidasState
@@ -241,15 +243,17 @@ def midas_objective(
     if variant == "official" and len(unimodal_logits) != 2:
         raise ValueError(f"variant: 'official' is defined for 2 modalities only, got {len(unimodal_logits)}")
     check_batch(fused_logits, unimodal_logits, mixed_logits, labels, source_matrix_of(sources), present, bk)
+    if variant == "official" and absent_of(sources) is not None:
+        raise ValueError("sources: expected no absent partner with variant 'official', got some")
     if variant == "official" and present is not None:
         raise ValueError("present: expected None with variant 'official', which knows no missing modality, got a mask")
     targets = as_targets(labels)
     if warmup is not None and mixed_logits is not None:
         fused_logits = bk.where(warmup, bk.stop_gradient(fused_logits), fused_logits)
         mixed_logits = bk.where(warmup, 0.0, mixed_logits)
-    sources, classes, mask = as_pairs(targets.labels, sources, variant, bk)
+    sources, classes, mask, absent = as_pairs(targets.labels, sources, variant, bk)
     if present is not None:
-        whole = complete_pairs(present, sources, backend=bk)
+        whole = complete_pairs(present, sources, absent, backend=bk)
         mask = mask & whole
         # Whatever the logits of what is missing are: 0 * NaN is NaN, forward and backward.
         unimodal_logits = zero_missing(unimodal_logits, present, backend=bk)
@@ -273,6 +277,7 @@ def midas_objective(
     if mixed_logits is None:
         own = _take_sources(constant, sources, bk)
         shares = normalized_confidence(own, backend=bk)
+        mask = mask if absent is None else mask & ~alone(absent, backend=bk)
         found = imbalance(xp.stack([shares, shares], axis=1), finite_pairs(mask, own, backend=bk), backend=bk)
         alpha = xp.astype(state.alpha, aligned.dtype)
         zeros, nan = xp.zeros_like(aligned), found.fused_confidence * float("nan")
@@ -287,6 +292,7 @@ def midas_objective(
         sources,
         similarities,
         state,
+        absent=absent,
         eta=eta,
         variant=variant,
         alpha_update=alpha_update,
@@ -334,6 +340,7 @@ def weigh_pairs(
     similarities: Array | None,
     state: MidasState,
     *,
+    absent: Array | None = None,
     eta: float = 0.05,
     variant: str = "paper",
     alpha_update: str = "sign",
@@ -353,6 +360,8 @@ def weigh_pairs(
         The mixed samples that count.
     sources, similarities, state, eta, variant, alpha_update, max_alpha, reduce
         As for `midas_objective`.
+    absent : array, shape (M, V, B), bool, optional
+        What mixed samples without a partner lack. They have no hard-sample weight, and leave alpha alone.
     backend : Backend, optional
         That of the arrays; their type tells where it is not given.
 
@@ -374,7 +383,11 @@ def weigh_pairs(
     xp = bk.xp
     both = xp.stack([_take_sources(log_confidences, sources, bk), mixed_log_confidences], axis=1)
     counted = finite_pairs(mask, both, backend=bk)
-    both = normalized_confidence(both, backend=bk)
+    without = None
+    if absent is not None:
+        without = alone(absent, backend=bk)
+        counted = counted & ~without
+    both = normalized_confidence(both, None if absent is None else absent[:, None, ...], backend=bk)
     found = imbalance(both, counted, reduce=reduce, backend=bk)
     if variant == "official":
         weak, gap = official_gap(log_confidences, mixed_log_confidences, reduce=reduce, backend=bk)
@@ -393,7 +406,8 @@ def weigh_pairs(
     alpha = xp.astype(alpha, shares.dtype, copy=False)
     soft_weights = shares * xp.reshape(alpha, (-1, 1, 1))
     if similarities is not None:
-        soft_weights = soft_weights * hard_sample_weight(xp.astype(similarities, shares.dtype, copy=False))
+        hard = hard_sample_weight(xp.astype(similarities, shares.dtype, copy=False))
+        soft_weights = soft_weights * (hard if without is None else bk.where(without, 1.0, hard))
     soft_weights = bk.where(mask, soft_weights, 0.0)
     return PairWeights(soft_weights, alpha, found.confidence, found.fused_confidence, state)
 

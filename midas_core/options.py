@@ -52,6 +52,9 @@ class MidasOptions:
         Whether the labels are rows of 0 and 1, (B, C), any number of them 1, with the mean of C binary cross-entropies.
     head_input : {"concatenated", "separate"}
         Whether ``head`` takes the features concatenated along axis 1, or in the structure in which they were given.
+    absent_share : float
+        Share of the mixed samples that have no partner: some modalities of one sample, zeros for the others, under its
+        own label.
     seed : int, optional
         Of the random stream.
 
@@ -74,6 +77,7 @@ class MidasOptions:
     class_weights: Any = None
     multi_label: bool = False
     head_input: str = "concatenated"
+    absent_share: float = 0.0
     seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -84,6 +88,7 @@ class MidasOptions:
             "initial_alpha": check_number("initial_alpha", self.initial_alpha, minimum=1),
             "label_smoothing": check_fraction("label_smoothing", self.label_smoothing),
             "multi_label": check_flag("multi_label", self.multi_label),
+            "absent_share": check_absent_share(self.absent_share, self.variant),
             "seed": check_seed(self.seed),
         }
         check_choice("variant", self.variant, VARIANTS)
@@ -143,6 +148,14 @@ def shows_options(holder: type[T]) -> type[T]:
 
         setattr(holder, field.name, property(get, put, doc=f"Option ``{field.name}``."))
     return holder
+
+
+def check_absent_share(share: Any, variant: str) -> float:
+    """Return the share as a Python number, or raise unless it is one in [0, 1] that the variant takes."""
+    found = check_fraction("absent_share", share)
+    if found and variant == "official":
+        raise ValueError(f"absent_share: expected 0 with variant 'official', got {share!r}")
+    return found
 
 
 def check_seed(seed: Any) -> int | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from midas_core.absent import absent_modalities, alone
 from midas_core.backends import Array, Backend, get_backend
 from midas_core.misalignment import VIEWS, Draw, draw_sources
 from midas_core.options import VARIANTS
-from midas_core.validation import check_choice, check_shape
+from midas_core.validation import check_choice, check_fraction, check_shape
 
 
 class Pairs(NamedTuple):
@@ -21,22 +22,36 @@ class Pairs(NamedTuple):
         The class that each modality speaks for; for several labels what `label_ids` calls it.
     mask : array, shape (V, B), bool
         The mixed samples that count.
+    absent : array, shape (M, V, B), bool, or None
+        What a mixed sample without a partner lacks, see `midas_core.absent`; what it has is sample i's own.
     """
 
     sources: Array
     classes: Array
     mask: Array
+    absent: Array | None = None
 
 
-def make_pairs(labels: Array, sources: Array, *, variant: str = "paper", backend: Backend | None = None) -> Pairs:
+def make_pairs(
+    labels: Array,
+    sources: Array,
+    *,
+    absent: Array | None = None,
+    variant: str = "paper",
+    backend: Backend | None = None,
+) -> Pairs:
     """Return a source matrix together with the classes of its parts and the mask of what counts.
 
     Parameters
     ----------
     labels : array, shape (B,), integer; or (B, C), of 0 and 1, for several labels
     sources : array, shape (M, V, B), integer
+    absent : array, shape (M, V, B), bool, optional
+        What mixed samples lack, not everything: sample i then takes the place of every partner, and it counts whatever
+        the classes.
     variant : {"paper", "official"}
-        Whether a mixed sample counts only where two classes or more take part, or always.
+        Whether a mixed sample counts only where two classes or more take part, or always. "official" knows no absent
+        partners.
     backend : Backend, optional
         That of the arrays; their type tells where it is not given.
 
@@ -54,9 +69,19 @@ def make_pairs(labels: Array, sources: Array, *, variant: str = "paper", backend
     bk = backend or get_backend(labels)
     check_choice("variant", variant, VARIANTS)
     ids = label_ids(labels, backend=bk) if len(labels.shape) == 2 else labels
+    without = None
+    if absent is not None:
+        if variant == "official":
+            raise ValueError("absent: expected None with variant 'official', which knows no absent partner, got a mask")
+        check_shape("absent", absent, sources.shape, "(M, V, B)")
+        without = alone(absent, backend=bk)
+        own = bk.xp.astype(bk.arange(bk.length(ids), sources), sources.dtype, copy=False)
+        sources = bk.xp.where(without, own, sources)
     classes = pair_classes(ids, sources, backend=bk)
     mask = pair_mask(classes, backend=bk)
-    return Pairs(sources, classes, bk.xp.ones_like(mask) if variant == "official" else mask)
+    if variant == "official":
+        mask = bk.xp.ones_like(mask)
+    return Pairs(sources, classes, mask if without is None else mask | without, absent)
 
 
 def as_pairs(labels: Array, sources: Array | Pairs, variant: str, bk: Backend) -> Pairs:
@@ -69,6 +94,11 @@ def source_matrix_of(sources: Array | Pairs) -> Array:
     return sources.sources if isinstance(sources, Pairs) else sources
 
 
+def absent_of(sources: Array | Pairs) -> Array | None:
+    """Return what the mixed samples lack, None where every one has a partner."""
+    return sources.absent if isinstance(sources, Pairs) else None
+
+
 def draw_pairs(
     numbers: Draw,
     labels: Array,
@@ -76,6 +106,7 @@ def draw_pairs(
     *,
     variant: str = "paper",
     permutation: Array | None = None,
+    absent_share: float = 0.0,
     backend: Backend | None = None,
 ) -> Pairs:
     """Turn the random numbers of a step into its pairs.
@@ -92,6 +123,9 @@ def draw_pairs(
         Partners of another class, or a plain permutation.
     permutation : array, shape (B,), integer, optional
         Takes the place of the drawn partners.
+    absent_share : float
+        Share of the mixed samples that have no partner, in [0, 1], see `midas_core.absent`. Above 0 it takes numbers
+        of ``draw(..., absent=True)``.
     backend : Backend, optional
         That of the arrays; their type tells where it is not given.
 
@@ -102,7 +136,7 @@ def draw_pairs(
     Raises
     ------
     TypeError, ValueError
-        If dtype or shape of the permutation does not fit.
+        If dtype or shape of the permutation, or the share, does not fit.
 
     Examples
     --------
@@ -116,7 +150,12 @@ def draw_pairs(
     bk = backend or get_backend(labels)
     ids = label_ids(labels, backend=bk) if len(labels.shape) == 2 else labels
     sources = draw_sources(numbers, ids, num_modalities, variant=variant, permutation=permutation, backend=bk)
-    return make_pairs(ids, sources, variant=variant, backend=bk)
+    absent = None
+    if check_fraction("absent_share", absent_share) > 0:
+        if numbers.absent is None:
+            raise ValueError("numbers: expected those of draw(..., absent=True) with absent_share > 0, got others")
+        absent = absent_modalities(numbers.absent, num_modalities, absent_share, backend=bk)
+    return make_pairs(ids, sources, absent=absent, variant=variant, backend=bk)
 
 
 def label_ids(labels: Array, *, backend: Backend | None = None) -> Array:

@@ -27,6 +27,7 @@ DEFAULTS = {
     "class_weights": None,
     "multi_label": False,
     "head_input": "concatenated",
+    "absent_share": 0.0,
     "seed": None,
 }
 CHOICES = {
@@ -57,6 +58,8 @@ def test_choices(name):
 WRONG = {
     "weight: expected a finite number >= 0, got -0.1": {"weight": -0.1},
     "weight: expected a finite number >= 0, got inf": {"weight": float("inf")},
+    "absent_share: expected a number in [0, 1], got 1.5": {"absent_share": 1.5},
+    "absent_share: expected 0 with variant 'official', got 0.5": {"absent_share": 0.5, "variant": "official"},
     "eta: expected a finite number >= 0, got -1": {"eta": -1},
     "eta: expected a finite number >= 0, got True": {"eta": True},
     "warmup_epochs: expected a whole number >= 0, got -1": {"warmup_epochs": -1},

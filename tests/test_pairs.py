@@ -28,7 +28,7 @@ def test_classes_and_mask(framework):
         sources = source_matrix(PERMUTATION, modalities)
         with framework.scope("float64"):
             own = framework.array(LABELS), framework.array(sources)
-            found = Pairs(*map(framework.numpy, make_pairs(*own)))
+            found = Pairs(*map(framework.numpy, make_pairs(*own)[:3]))
             official = make_pairs(*own, variant="official", backend=framework.backend)
             assert framework.numpy(official.mask).all()
         classes = LABELS[sources]

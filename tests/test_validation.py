@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 
 import midas_core as mc
-from midas_core import alpha, confidence, misalignment, pairs
+from midas_core import absent, alpha, confidence, misalignment, pairs
 from midas_core.confidence import soft_labels
 from midas_core.misalignment import draw_partners, mix
 from midas_core.missing import complete_pairs, zero_missing
@@ -242,8 +242,10 @@ def test_the_backend_is_that_of_the_arrays():
         misalignment.draw_partners(labels, numbers.partners),
         misalignment.draw_sources(numbers, labels, 2),
         *mix(P.features, sources),
-        *pairs.make_pairs(labels, sources),
-        *pairs.draw_pairs(numbers, labels, 2),
+        *pairs.make_pairs(labels, sources)[:3],
+        *pairs.draw_pairs(mc.draw(labels, 2, 0, absent=True), labels, 2, absent_share=0.5),
+        absent.absent_modalities(np.zeros((2, 4)), 2, 0.5),
+        absent.alone(np.zeros((2, 2, 4), bool)),
         label_ids(np.eye(3, dtype=int)[labels]),
         pairs.pair_classes(labels, sources),
         pairs.pair_mask(labels[sources]),

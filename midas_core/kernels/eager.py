@@ -172,15 +172,15 @@ def similarity(features: Sequence[Tensor], sources: Tensor, kind: str) -> Tensor
     if kind != "cosine" or len(features) != 2:
         found: Array = specified(features, sources, kind, backend=BACKEND)
         return found
-    # Of two modalities each version replaces the other one, from the same partner.
-    partner, cosines = sources[0, 1], []
-    for x in reversed(features):
+    # Of two modalities each version replaces the other one.
+    own, cosines = sources[0, 0], []
+    for x, partner in ((features[1], sources[1, 0]), (features[0], sources[0, 1])):
         norm = (x * x).sum(dim=-1).sqrt()
         norm = torch.where(norm < torch.inf, norm, torch.nan)
         norm = torch.where(norm != 0, norm, 1.0)
         product = (x * x.index_select(0, partner)).sum(dim=-1)
-        cosines.append(product / norm / norm.index_select(0, partner))
-    return torch.where(sources[0, 0] == partner, 1.0, torch.stack(cosines))
+        cosines.append(torch.where(own == partner, 1.0, product / norm / norm.index_select(0, partner)))
+    return torch.stack(cosines)
 
 
 def _at_labels(plan: Plan, times: int = 1) -> Tensor:

@@ -23,6 +23,7 @@ def draw_pairs(
     num_classes: int,
     variant: str,
     permutation: Tensor | None = None,
+    absent_share: float = 0.0,
 ) -> Pairs:
     """Return what `midas_core.draw_pairs` does.
 
@@ -35,6 +36,8 @@ def draw_pairs(
     variant : {"paper", "official"}
     permutation : Tensor, shape (B,), integer, optional
         Takes the place of the drawn one.
+    absent_share : float
+        Share of the mixed samples that have no partner.
 
     Returns
     -------
@@ -45,13 +48,15 @@ def draw_pairs(
     ValueError
         On the CPU, if a label or an entry of the permutation is out of range.
     """
+    options = {"variant": variant, "absent_share": absent_share}
     on_cpu = labels.device.type == "cpu" and not torch.compiler.is_compiling()
     if not on_cpu:
-        drawn = split_draw(numbers, labels, num_modalities, backend=TORCH)
-        return core.draw_pairs(drawn, labels, num_modalities, variant=variant, permutation=permutation, backend=TORCH)
+        drawn = split_draw(numbers, labels, num_modalities, absent_share > 0, backend=TORCH)
+        return core.draw_pairs(drawn, labels, num_modalities, permutation=permutation, backend=TORCH, **options)
     y = labels.numpy()
-    drawn = split_draw(numbers.numpy(), y, num_modalities, backend=NUMPY)
-    loops = small_kernel() if permutation is None and num_modalities == 2 and variant == "paper" else None
+    drawn = split_draw(numbers.numpy(), y, num_modalities, absent_share > 0, backend=NUMPY)
+    plain = permutation is None and num_modalities == 2 and variant == "paper" and absent_share == 0
+    loops = small_kernel() if plain else None
     if loops is not None:
         found, wrong = loops.pairs_of_two(y, drawn.partners[0], num_classes)
     else:
@@ -62,8 +67,8 @@ def draw_pairs(
         order = None if permutation is None else permutation.numpy()
         if order is not None:
             _refuse("permutation", order, len(y), _first_outside(order, len(y)))
-        found = core.draw_pairs(drawn, y, num_modalities, variant=variant, permutation=order, backend=NUMPY)
-    return Pairs(*[torch.from_numpy(x) for x in found])
+        found = core.draw_pairs(drawn, y, num_modalities, permutation=order, backend=NUMPY, **options)
+    return Pairs(*[None if x is None else torch.from_numpy(x) for x in found])
 
 
 def _first_outside(x: Any, count: int) -> int:

@@ -63,12 +63,12 @@ def pairs_of_two(labels: Any, numbers: Any, num_classes: int) -> tuple[Pairs, in
     """Return pairs of two modalities, of NumPy arrays, and where the first label lies that is no class, or -1."""
     shape = (2, VIEWS, len(labels))
     found = Pairs(np.empty(shape, np.int64), np.empty(shape, np.int64), np.empty(shape[1:], np.bool_))
-    return found, loops.pairs_of_two(labels, numbers, num_classes, *found)
+    return found, loops.pairs_of_two(labels, numbers, num_classes, *found[:3])
 
 
 def softmax_(plan: Plan, own: Tensor, fused: Tensor, parts: Tensor | None) -> Logs:
     """Turn logits into their exponentials in place; return the logarithms of probabilities that a loss asks for."""
-    rows, labels, (sources, classes, _) = (own.numpy(), fused.numpy()), plan.labels.numpy(), plan.pairs
+    rows, labels, (sources, classes, *_) = (own.numpy(), fused.numpy()), plan.labels.numpy(), plan.pairs
     sources, classes = sources.numpy(), classes.numpy()
     if parts is None and plan.present is not None:
         rows[0][~plan.present.numpy().T] = 0

@@ -26,6 +26,7 @@ class Pairing:
     modalities : int
     features : list of M arrays, shapes (B, ...)
     numbers : Draw
+    absent_share : float
     recipe : str
         The call that makes it.
     """
@@ -34,6 +35,7 @@ class Pairing:
     modalities: int
     features: list[np.ndarray]
     numbers: Draw
+    absent_share: float = 0.0
     recipe: str = field(default="", compare=False)
 
     def __repr__(self) -> str:
@@ -45,7 +47,14 @@ class Pairing:
 
 
 def make_pairing(
-    seed: int, batch: int, modalities: int, classes: int, *, dtype: str = "int64", ties: bool = False
+    seed: int,
+    batch: int,
+    modalities: int,
+    classes: int,
+    *,
+    dtype: str = "int64",
+    ties: bool = False,
+    absent_share: float = 0.0,
 ) -> Pairing:
     """Make labels and random numbers from a seed.
 
@@ -56,6 +65,8 @@ def make_pairing(
         Of the labels.
     ties : bool
         Whether many random numbers are equal.
+    absent_share : float
+        The share of mixed samples that have no partner.
 
     Returns
     -------
@@ -73,8 +84,10 @@ def make_pairing(
     partners = (rng.integers(0, steps, (modalities - 1, batch)) / steps).astype(np.float32)
     assigned = rng.random((modalities, batch), dtype=np.float32) if modalities > 2 else None
     features = [rng.normal(size=(batch, 2, m + 1)).astype(np.float32) for m in range(modalities)]
-    recipe = f"make_pairing({seed}, {batch}, {modalities}, {classes}, dtype={dtype!r}, ties={ties})"
-    return Pairing(labels, modalities, features, Draw(partners, assigned), recipe)
+    absent = (rng.integers(0, steps, (2, batch)) / steps).astype(np.float32) if absent_share else None
+    options = f"dtype={dtype!r}, ties={ties}, absent_share={absent_share}"
+    recipe = f"make_pairing({seed}, {batch}, {modalities}, {classes}, {options})"
+    return Pairing(labels, modalities, features, Draw(partners, assigned, absent), absent_share, recipe)
 
 
 def pairings(shapes: Sequence[tuple[int, int, int]] | None = None) -> st.SearchStrategy[Pairing]:
@@ -84,11 +97,13 @@ def pairings(shapes: Sequence[tuple[int, int, int]] | None = None) -> st.SearchS
     else:
         sizes = st.sampled_from(shapes)
     return st.builds(
-        lambda seed, size, dtype, ties: make_pairing(seed, *size, dtype=dtype, ties=ties),
+        lambda seed, size, dtype, ties, share: make_pairing(seed, *size, dtype=dtype, ties=ties, absent_share=share),
         st.integers(0, 2**32 - 1),
         sizes,
         st.sampled_from(("int64", "int32", "uint8")),
         st.booleans(),
+        # Quotients by these are exact.
+        st.sampled_from((0.0, 0.5, 1.0)),
     )
 
 
@@ -138,9 +153,7 @@ def spoiled(p: Problem, sample: int, modality: int, value: float) -> Problem:
     So are a feature, a logit of its unimodal and of the fused classifier, and of every mixed sample that it is part of.
     """
     sample, modality = sample % len(p.labels), modality % len(p.unimodal)
-    sources = oracle.source_matrix(
-        p.partners.tolist(), len(p.unimodal), None if p.assignment is None else p.assignment.tolist()
-    )
+    sources = oracle.sources_of(p.lists())
 
     def with_value(x: np.ndarray) -> np.ndarray:
         changed = x.copy()
@@ -164,9 +177,7 @@ def touched(p: Problem) -> np.ndarray:
     """Return, shape (B,), whose losses involve a sample that is not finite: its own, and where it is a partner."""
     own = [p.fused, *p.unimodal, *p.features]
     bad = ~np.logical_and.reduce([np.isfinite(x.reshape(len(x), -1)).all(axis=1) for x in own])
-    sources = oracle.source_matrix(
-        p.partners.tolist(), len(p.unimodal), None if p.assignment is None else p.assignment.tolist()
-    )
+    sources = oracle.sources_of(p.lists())
     found: np.ndarray = bad | bad[np.array(sources)].any(axis=(0, 1))
     return found
 

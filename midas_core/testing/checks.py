@@ -19,7 +19,7 @@ from midas_core.testing.problems import Problem
 
 ARRAYS = (
     *("labels", "features", "fused", "unimodal", "mixed", "partners", "assignment", "alpha", "step"),
-    *("sample_weight", "class_weights", "present"),
+    *("sample_weight", "class_weights", "present", "absent"),
 )
 
 PER_SAMPLE = {"total", "aligned", "unimodal", "misaligned", "soft_weights", "soft_labels", "gradient"}
@@ -59,6 +59,10 @@ def run_core(bk: Any, p: Problem, arrays: dict[str, Any]) -> Outcome:
     """Run one step of a problem, on the arrays given."""
     x = SimpleNamespace(**arrays)
     sources = mc.source_matrix(x.partners, len(x.unimodal), x.assignment, backend=bk)
+    pairs = sources
+    if x.absent is not None:
+        pairs = mc.make_pairs(x.labels, sources, absent=x.absent, backend=bk)
+        sources = pairs.sources
     features = x.features if x.present is None else mc.zero_missing(x.features, x.present, backend=bk)
     similarities = None
     if p.similarity is not None:
@@ -67,7 +71,7 @@ def run_core(bk: Any, p: Problem, arrays: dict[str, Any]) -> Outcome:
     labels = x.labels
     if len(labels.shape) == 2 or any(option is not None for option in options):
         labels = mc.Targets(labels, *options)
-    logits = (x.fused, x.unimodal, x.mixed, labels, sources)
+    logits = (x.fused, x.unimodal, x.mixed, labels, pairs)
     outcome = mc.midas_objective(
         *logits,
         similarities,
@@ -94,7 +98,7 @@ def _soft_labels(bk: Any, x: Any, sources: Any) -> Any:
     unimodal = x.unimodal if x.present is None else mc.zero_missing(x.unimodal, x.present, backend=bk)
     logits = mc.mix(unimodal, sources, backend=bk)
     log_c = [mc.log_confidence(z, classes[m, ...], backend=bk) for m, z in enumerate(logits)]
-    shares = mc.normalized_confidence(bk.xp.stack(log_c), backend=bk)
+    shares = mc.normalized_confidence(bk.xp.stack(log_c), x.absent, backend=bk)
     return mc.soft_labels(shares, classes, x.fused.shape[-1], backend=bk)
 
 
@@ -326,7 +330,7 @@ def _some(name: str, x: Any, samples: np.ndarray | None) -> Any:
 
 
 def _expected(plain: Any, step: oracle.Step) -> dict[str, Any]:
-    sources = oracle.source_matrix(plain.partners, len(plain.unimodal), plain.assignment)
+    sources = oracle.sources_of(plain)
     closed = flat(oracle.closed_form_gradients(plain, step.soft_weights))
     named: dict[str, Any] = {"sources": sources}
     if not isinstance(plain.labels[0], list):

@@ -107,19 +107,27 @@ def _with_logits(framework: Framework, case: CriterionCase, weights: list[np.nda
     p, count = case.problem, len(case.problem.unimodal)
     labels = framework.array(p.labels)
     ids = mc.pairs.label_ids(labels) if p.labels.ndim == 2 else labels
-    numbers = mc.draw(ids, count, framework.rng(case.seed))
+    numbers = mc.draw(ids, count, framework.rng(case.seed), absent=p.absent_share > 0)
     if p.variant == "official":
         partners = plain_permutation(numbers.partners[0, ...])[None]
     else:
         partners = draw_partners(ids, numbers.partners)
     assignment = None if numbers.modalities is None else np.argsort(framework.numpy(numbers.modalities), axis=0)
     partners = framework.numpy(partners)
-    turns = None if assignment is None else assignment.tolist()
-    sources = np.array(oracle.source_matrix(partners.tolist(), count, turns))
+    absent = None
+    if numbers.absent is not None:
+        drawn = framework.numpy(numbers.absent).tolist()
+        absent = np.array(oracle.absent_modalities(drawn, count, p.absent_share))
+    p = replace(p, partners=partners, assignment=assignment, absent=absent)
+    sources = np.array(oracle.sources_of(p.lists()))
+    left = np.ones(sources.shape) if absent is None else ~absent
 
     present = np.ones((len(p.labels), count), bool) if p.present is None else p.present
     known = [np.where(present[:, m, None], f, 0).astype(np.float64) for m, f in enumerate(_features(p))]
-    mixed = [np.concatenate([f[s[v]] for f, s in zip(known, sources, strict=True)], axis=1) for v in range(2)]
+    mixed = [
+        np.concatenate([f[s[v]] * here[v][:, None] for f, s, here in zip(known, sources, left, strict=True)], axis=1)
+        for v in range(2)
+    ]
 
     def logits(x: np.ndarray, k: int) -> np.ndarray:
         weight, bias = (w.astype(np.float64) for w in weights[2 * k : 2 * k + 2])
@@ -128,8 +136,6 @@ def _with_logits(framework: Framework, case: CriterionCase, weights: list[np.nda
     return replace(
         p,
         features=known,
-        partners=partners,
-        assignment=assignment,
         fused=logits(np.concatenate(known, axis=1), 0),
         unimodal=[logits(f, m + 1) for m, f in enumerate(known)],
         mixed=None if p.mixed is None else logits(np.stack(mixed), 0),
@@ -163,6 +169,7 @@ def _run(framework: Framework, case: CriterionCase, weights: list[np.ndarray]) -
         label_smoothing=p.label_smoothing or 0.0,
         class_weights=None if p.class_weights is None else p.class_weights.tolist(),
         multi_label=p.labels.ndim == 2,
+        absent_share=p.absent_share,
     ).to(framework.device)
     criterion.set_epoch(0)
     criterion.alpha.copy_(framework.array(p.alpha))
@@ -200,13 +207,14 @@ def _expected(
     plain: Any, step: oracle.Step, features: list[np.ndarray], weights: list[np.ndarray], reduction: str
 ) -> dict[str, Any]:
     """Return what the oracle makes of the step; its gradients of logits are carried to features and weights."""
-    batch, count = len(plain.labels), len(features)
+    batch = len(plain.labels)
     reductions: dict[str, Any] = {"mean": np.mean, "sum": np.sum, "none": lambda x, axis: x}
     found = {name: np.array(getattr(step, name)) for name in (*TERMS, "next_alpha", "next_step")}
     found |= {
         name: reductions[reduction](found[name], axis=-1) for name in ("total", "aligned", "unimodal", "misaligned")
     }
-    sources = np.array(oracle.source_matrix(plain.partners, count, plain.assignment))
+    sources = np.array(oracle.sources_of(plain))
+    left = np.ones(sources.shape) if plain.absent is None else ~np.array(plain.absent)
     # (B, C), (M, B, C), (V, B, C)
     fused, unimodal, mixed = map(np.array, oracle.closed_form_gradients(plain, step.soft_weights))
     columns = np.split(weights[0].astype(np.float64), np.cumsum([f.shape[1] for f in features])[:-1], axis=1)
@@ -215,7 +223,7 @@ def _expected(
         # Each row of a feature is used by its own sample, and by each that it is mixed into.
         of_part = fused.copy()
         for v in range(2):
-            np.add.at(of_part, sources[m, v], mixed[v])
+            np.add.at(of_part, sources[m, v], mixed[v] * left[m, v][:, None])
         here = [oracle.has(plain, i, m) for i in range(batch)]
         of_feature = of_part @ column + unimodal[m] @ weights[2 * m + 2].astype(np.float64)
         found[f"gradient of feature {m}"] = np.where(np.array(here)[:, None], of_feature, 0)

@@ -36,7 +36,11 @@ FEW_STRUCTURES: tuple[dict[str, Any], ...] = (
         **{"batch": 6, "modalities": 2, "classes": 4, "multi_label": True, "sample_weight": True},
         **{"class_weights": True, "label_smoothing": 0.5, "missing": 0.6, "similarity": None},
     },
-    {"batch": 6, "modalities": 2, "classes": 4, "dtype": "float32", "multi_label": True, "similarity": "l2"},
+    {
+        **{"batch": 6, "modalities": 2, "classes": 4, "dtype": "float32", "multi_label": True, "similarity": "l2"},
+        **{"absent_share": 0.5, "missing": 0.3},
+    },
+    {"batch": 5, "modalities": 3, "classes": 2, "absent_share": 0.5, "label_smoothing": 0.1},
 )
 """Arguments of `make_problem` for a compiled step: few, every option among them, so that each is compiled once."""
 SCALES = (0.0, 0.3, 3.0, 50.0, 1e4)
@@ -58,6 +62,10 @@ class Problem:
     similarity, weight, eta, variant, alpha_update, max_alpha : as for `midas_core.midas_objective`
     sample_weight, class_weights, label_smoothing : as for `midas_core.Targets`
     present : array, shape (B, M), bool, or None
+    absent_share : float
+        As for `midas_core.draw_pairs`.
+    absent : array, shape (M, V, B), bool, or None
+        What mixed samples without a partner lack.
     mixed : array, shape (V, B, C), or None
         None during warm-up.
     partners : array, shape (M - 1, B)
@@ -87,6 +95,8 @@ class Problem:
     class_weights: np.ndarray | None = None
     label_smoothing: float | None = None
     present: np.ndarray | None = None
+    absent_share: float = 0.0
+    absent: np.ndarray | None = None
     recipe: str = field(default="", compare=False)
 
     def __repr__(self) -> str:
@@ -150,6 +160,7 @@ def make_problem(
     sample_weight: bool = False,
     class_weights: bool = False,
     missing: float = 0.0,
+    absent_share: float = 0.0,
     **options: Any,
 ) -> Problem:
     """Make a problem from a seed and its structure.
@@ -180,6 +191,8 @@ def make_problem(
         Whether there are any.
     missing : float
         The share of modalities that are missing; what is missing holds NaN.
+    absent_share : float
+        The share of mixed samples that have no partner.
     **options
         similarity, weight, eta, variant, alpha_update, max_alpha, label_smoothing: as for `midas_core.midas_objective`
         and `midas_core.Targets`.
@@ -236,11 +249,10 @@ def make_problem(
         for m in range(modalities):
             features[m][~present[:, m]] = np.nan
             unimodal[m][~present[:, m]] = np.nan
-        if mixed is not None:
-            turns = None if assignment is None else assignment.tolist()
-            for m, sources in enumerate(oracle.source_matrix(partners.tolist(), modalities, turns)):
-                mixed[~present[np.array(sources), m]] = np.nan
-    return Problem(
+    if absent_share:
+        numbers = rng.random((oracle.VIEWS, batch)).tolist()
+        options["absent"] = np.array(oracle.absent_modalities(numbers, modalities, absent_share))
+    made = Problem(
         labels=labels,
         features=features,
         fused=fused,
@@ -250,9 +262,15 @@ def make_problem(
         assignment=assignment,
         alpha=start,
         step=0 if first_step else 3,
+        absent_share=absent_share,
         recipe=recipe,
         **options,
     )
+    if made.present is not None and mixed is not None:
+        for m, sources in enumerate(oracle.sources_of(made.lists())):
+            incomplete = ~made.present[np.array(sources), m]
+            mixed[incomplete if made.absent is None else incomplete & ~made.absent[m]] = np.nan
+    return made
 
 
 def _recipe(arguments: dict[str, Any]) -> str:
@@ -299,6 +317,7 @@ def structures(
         "class_weights": real and draw(st.booleans()),
         "label_smoothing": draw(st.sampled_from((None, 0.1, 0.5))) if real else None,
         "missing": draw(st.sampled_from((0.0, 0.3, 0.6))) if real and not official else 0.0,
+        "absent_share": draw(st.sampled_from((0.0, 0.0, 0.5, 1.0))) if real and not official else 0.0,
     }
 
 

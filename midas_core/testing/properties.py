@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from types import SimpleNamespace
 from typing import Any
 
 import hypothesis.strategies as st
@@ -80,19 +81,28 @@ def _check_pairs(framework: Framework, case: Pairing) -> float:
         own = framework.array(case.labels)
         plain = framework.numpy(plain_permutation(numbers.partners[0, ...], backend=bk)).tolist()
         partners = framework.numpy(draw_partners(own, numbers.partners, backend=bk))
-        pairs = mc.draw_pairs(numbers, own, count, backend=bk)
-        mixed = [framework.numpy(x) for x in mc.mix([framework.array(f) for f in features], pairs.sources, backend=bk)]
-        found, spoken, mask = (framework.numpy(x) for x in pairs)
+        pairs = mc.draw_pairs(numbers, own, count, absent_share=case.absent_share, backend=bk)
+        given = [framework.array(f) for f in features]
+        mixed = [framework.numpy(x) for x in mc.mix(given, pairs.sources, absent=pairs.absent, backend=bk)]
+        found, spoken, mask = (framework.numpy(x) for x in pairs[:3])
+        absent = np.zeros(found.shape, bool) if pairs.absent is None else framework.numpy(pairs.absent)
     require_that(sorted(plain) == list(range(len(labels))), f"plain_permutation: {plain} is none")
     compare("draw_partners", partners, oracle.draw_partners(labels, case.numbers.partners.tolist()), 1e-9)
     assignment = None if case.numbers.modalities is None else np.argsort(case.numbers.modalities, axis=0).tolist()
-    expected = oracle.source_matrix(partners.tolist(), count, assignment)
+    drawn = None
+    if case.absent_share:
+        drawn = oracle.absent_modalities(case.numbers.absent.tolist(), count, case.absent_share)
+        compare("absent", absent, drawn, 1e-9)
+    made = SimpleNamespace(partners=partners.tolist(), assignment=assignment, unimodal=features, absent=drawn)
+    expected = oracle.sources_of(made)
     compare("sources", found, expected, 1e-9)
     compare("classes", spoken, case.labels[np.array(expected)], 1e-9)
-    several = [[len({labels[s[v][i]] for s in expected}) > 1 for i in range(len(labels))] for v in range(2)]
-    require_that(np.array_equal(mask, several), f"mask: {mask.tolist()}, expected {several}")
+    several = np.array([[len({labels[s[v][i]] for s in expected}) > 1 for i in range(len(labels))] for v in range(2)])
+    several |= absent.any(axis=0)
+    require_that(np.array_equal(mask, several), f"mask: {mask.tolist()}, expected {several.tolist()}")
     for m, rows in enumerate(mixed):
-        require_that(np.array_equal(rows, features[m][np.array(expected[m])]), f"mix: rows of modality {m}")
+        whole = np.where(absent[m][..., None, None], 0, features[m][np.array(expected[m])])
+        require_that(np.array_equal(rows, whole), f"mix: rows of modality {m}")
     return 0.0
 
 
@@ -108,11 +118,13 @@ def _seeds(framework: Framework) -> st.SearchStrategy[int]:
 def _check_draws(framework: Framework, seed: int) -> float:
     with framework.scope(np.float32):
         labels = framework.array(np.array([0, 1, 1, 2, 2]))
-        drawn = [mc.draw(labels, 3, framework.rng(s), backend=framework.backend) for s in (seed, seed, seed + 1)]
+        drawn = [
+            mc.draw(labels, 3, framework.rng(s), absent=True, backend=framework.backend) for s in (seed, seed, seed + 1)
+        ]
         first, again, other = ([framework.numpy(x) for x in numbers] for numbers in drawn)
         for x in drawn[0]:
             require_that(framework.owns(x) and framework.on_device(x), f"draw: {type(x)} on another device")
-    require_that([x.shape for x in first] == [(2, 5), (3, 5)], "draw: shapes")
+    require_that([x.shape for x in first] == [(2, 5), (3, 5), (2, 5)], "draw: shapes")
     require_that(all(x.dtype == np.float32 for x in first), "draw: expected float32")
     require_that(all(((x >= 0) & (x < 1)).all() for x in first), "draw: expected numbers in [0, 1)")
     require_that(all(map(np.array_equal, first, again)), "draw: one seed gave two draws")

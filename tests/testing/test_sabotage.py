@@ -261,6 +261,38 @@ CORE = {
         *("misalignment", "mix", lambda own: lambda f, s, **k: own(f, s[::-1], **k)),
         ("pairs",),
     ),
+    "nobody is without a partner": (
+        *("absent", "absent_modalities", lambda own: lambda u, m, share, **k: np.zeros_like(own(u, m, share, **k))),
+        ("pairs",),
+    ),
+    "a partner too often absent": (
+        *("absent", "absent_modalities", lambda own: lambda u, m, share, **k: own(u, m, min(1, 1.1 * share), **k)),
+        ("pairs",),
+    ),
+    "the other modality stays": (
+        *("absent", "absent_modalities", lambda own: lambda u, m, share, **k: own(u, m, share, **k)[::-1]),
+        ("pairs",),
+    ),
+    "no mixed sample is alone": (
+        *("absent", "alone", lambda own: lambda absent, **k: np.zeros_like(own(absent, **k))),
+        ("pairs", "soft labels", "losses", "alpha", "gradients"),
+    ),
+    "what is absent has a share": (
+        *("confidence", "normalized_confidence", lambda own: lambda x, absent=None, **k: own(x, **k)),
+        ("soft labels", "losses", "gradients"),
+    ),
+    "what is absent is a zero no more": (
+        *("misalignment", "zero_rows", lambda own: lambda x, where, bk: x),
+        ("pairs",),
+    ),
+    "absent modalities are missed": (
+        *(
+            "missing",
+            "complete_pairs",
+            lambda own: lambda present, sources, absent=None, **k: own(present, sources, **k),
+        ),
+        ("soft labels", "losses", "gradients"),
+    ),
     "missing modalities count": (
         *("missing", "unimodal_scale", lambda own: lambda p, dtype, bk: np.ones(p.T.shape, dtype)),
         ("losses",),

@@ -10,6 +10,7 @@ from midas_core.adapters.keras.masks import mask_of, mixed_masks, with_mask
 from midas_core.backends import Array
 from midas_core.misalignment import VIEWS, mix
 from midas_core.modalities import Modalities
+from midas_core.pairs import Pairs
 
 ops = keras.ops
 Layer = keras.layers.Layer
@@ -69,16 +70,20 @@ class FusedHead:
         products = self._products(features)
         return HeadRun(self(features) if products is None else _sum(products), products)
 
-    def mixed(self, features: Sequence[Array], products: list[Array] | None, sources: Array) -> Array:
+    def mixed(self, features: Sequence[Array], products: list[Array] | None, pairs: Pairs) -> Array:
         """Return the logits of the mixed samples, shape (V, B, C).
 
         With partial products that is z~_i = b + sum_m f^m[S[m, i]] W_m, which takes no further matrix product.
         """
         if products is not None:
-            return _sum(mix(products, sources, backend=BACKEND))
-        mixed = mix(features, sources, backend=BACKEND)
+            mixed = mix(products, pairs.sources, backend=BACKEND)
+            if pairs.absent is not None:
+                nothing = self._products([ops.zeros_like(x[:1]) for x in features])
+                mixed = [ops.where(pairs.absent[m][..., None], nothing[m], x) for m, x in enumerate(mixed)]
+            return _sum(mixed)
+        mixed = mix(features, pairs.sources, absent=pairs.absent, backend=BACKEND)
         flat = [ops.reshape(x, (-1, *ops.shape(x)[2:])) for x in mixed]
-        logits = self(mixed_masks(features, flat, sources))
+        logits = self(mixed_masks(features, flat, pairs.sources))
         return ops.reshape(logits, (VIEWS, -1, self._num_classes))
 
     def _products(self, features: Sequence[Array]) -> list[Array] | None:

@@ -71,6 +71,9 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         Whether the labels are rows of 0 and 1, (B, C), any number of them 1, with the mean of C binary cross-entropies.
     head_input : {"concatenated", "separate"}
         Whether ``head`` takes the features concatenated along axis 1, or in the structure in which they were given.
+    absent_share : float
+        Share of the mixed samples that have no partner: some modalities of one sample, zeros for the others, under its
+        own label.
     seed : int, optional
         Of the random stream; without one, ``keras.utils.set_random_seed`` decides.
     **kwargs
@@ -121,6 +124,7 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         class_weights: Sequence[float] | None = None,
         multi_label: bool = False,
         head_input: str = "concatenated",
+        absent_share: float = 0.0,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -141,6 +145,7 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
             class_weights=class_weights,
             multi_label=multi_label,
             head_input=head_input,
+            absent_share=absent_share,
             seed=seed,
         )
         self.num_classes = num_classes

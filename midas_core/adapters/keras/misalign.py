@@ -15,7 +15,7 @@ from midas_core.confidence import soft_labels
 from midas_core.misalignment import VIEWS, mix
 from midas_core.missing import zero_missing
 from midas_core.modalities import Modalities
-from midas_core.options import SIMILARITIES, VARIANTS
+from midas_core.options import SIMILARITIES, VARIANTS, check_absent_share
 from midas_core.pairs import draw_pairs
 from midas_core.validation import check_choice, check_flag, check_floating, check_number, check_shape
 
@@ -39,7 +39,7 @@ class Misalign(RandomLayer):
       partner of another class was found or a source lacks the modality that it supplies. Without it such a sample
       stays, with the label of its one class;
     - ``"present"``, (B, M), bool, if you give it, or a dict of (B,): whether a sample has a modality; what is missing
-      comes out as zeros. Out comes (N, M).
+      comes out as zeros. Out comes (N, M), also for absent partners.
 
     Parameters
     ----------
@@ -51,6 +51,9 @@ class Misalign(RandomLayer):
         Of the hard-sample weight (eq. 8), for features. For raw inputs take None.
     multi_label : bool
         Whether the labels are rows of 0 and 1, (B, C), any number of them 1.
+    absent_share : float
+        Share of the mixed samples that have no partner: some modalities of one sample, zeros for the others, under its
+        own label.
     seed : int, optional
         Of the layer's random stream; without one, ``keras.utils.set_random_seed`` decides.
     **kwargs
@@ -83,6 +86,7 @@ class Misalign(RandomLayer):
         variant: str = "paper",
         similarity: str | None = "cosine",
         multi_label: bool = False,
+        absent_share: float = 0.0,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -93,6 +97,7 @@ class Misalign(RandomLayer):
         self.variant = variant
         self.similarity = similarity
         self.multi_label = check_flag("multi_label", multi_label)
+        self.absent_share = check_absent_share(absent_share, variant)
         self.supports_masking = True
         self.built = True
 
@@ -143,8 +148,9 @@ class Misalign(RandomLayer):
         if not training:
             return self._unmixed(inputs, modalities, given, labels, present)
 
-        numbers = self.draw(labels, modalities.count, training)
-        pairs = draw_pairs(numbers, labels, modalities.count, variant=self.variant, backend=BACKEND)
+        numbers = self.draw(labels, modalities.count, training, self.absent_share > 0)
+        rule = {"variant": self.variant, "absent_share": self.absent_share}
+        pairs = draw_pairs(numbers, labels, modalities.count, **rule, backend=BACKEND)
         if unimodal_logits is not None:
             logits = modalities.unpack(unimodal_logits, "unimodal_logits")
             unimodal_logits = [ops.convert_to_tensor(z) for z in logits]
@@ -166,7 +172,7 @@ class Misalign(RandomLayer):
             out[SAMPLE_WEIGHT] = ops.concatenate([own] * VIEWS) * mixed.weights
         if present is not None:
             parts = [present[:, m] for m in range(modalities.count)]
-            taken = mix(parts, pairs.sources, backend=BACKEND)
+            taken = mix(parts, pairs.sources, absent=pairs.absent, backend=BACKEND)
             out[PRESENT] = ops.reshape(ops.stack(taken, axis=-1), (-1, len(parts)))
         return out
 
@@ -210,6 +216,7 @@ class Misalign(RandomLayer):
             "variant": self.variant,
             "similarity": self.similarity,
             "multi_label": self.multi_label,
+            "absent_share": self.absent_share,
             "seed": self.seed,
         }
 

@@ -31,10 +31,10 @@ class RandomLayer(keras.layers.Layer):  # type: ignore[misc]
         self.seed = seed = check_seed(seed)
         self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def draw(self, labels: Array, num_modalities: int, training: bool) -> Draw:
-        """Draw the random numbers of a step."""
+    def draw(self, labels: Array, num_modalities: int, training: bool, absent: bool = False) -> Draw:
+        """Draw the random numbers of a step; ``absent`` says whether some mixed samples shall have no partner."""
         rng = self.seed_generator if training else (self.seed or 0)
-        return draw(labels, num_modalities, rng, backend=BACKEND)
+        return draw(labels, num_modalities, rng, absent=absent, backend=BACKEND)
 
     def reseed(self, seed: int) -> None:
         """Restart the stream."""

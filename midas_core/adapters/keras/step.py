@@ -41,9 +41,11 @@ def step_terms(
     """
     count = len(features)
     targets = make_targets(options, labels, sample_weight, run.logits)
-    numbers = state.draw(labels, count, training)
-    pairs = draw_pairs(numbers, labels, count, variant=options.variant, permutation=permutation, backend=BACKEND)
-    mixed_logits = head.mixed(features, run.products, pairs.sources) if mixed else None
+    share = options.absent_share
+    numbers = state.draw(labels, count, training, share > 0)
+    rule = {"variant": options.variant, "permutation": permutation, "absent_share": share}
+    pairs = draw_pairs(numbers, labels, count, **rule, backend=BACKEND)
+    mixed_logits = head.mixed(features, run.products, pairs) if mixed else None
     similarities = None
     if mixed and options.similarity is not None:
         similarities = similarity(features, pairs.sources, options.similarity, backend=BACKEND)

@@ -71,20 +71,28 @@ def may_stack(head: Any) -> bool:
 
 
 def fused_logits(
-    run: Callable[[list[Tensor]], Tensor], features: list[Tensor], sources: Tensor, *, stack: bool
+    run: Callable[[list[Tensor]], Tensor],
+    features: list[Tensor],
+    sources: Tensor,
+    absent: Tensor | None = None,
+    *,
+    stack: bool,
 ) -> list[Tensor]:
-    """Run a head on the aligned and on the mixed samples, in one batch or in two.
+    """Run a head on the aligned and on the mixed samples, in one batch or in two; zeros stand for what is absent.
 
     Returns
     -------
     list of tensors
         Together the logits of all rows: of B aligned and of V * B mixed samples.
     """
-    rows = sources.flatten(1)
+    rows, lost = sources.flatten(1), None if absent is None else absent.flatten(1)
     if stack:
         aligned = torch.arange(sources.shape[2], device=sources.device).expand(len(rows), -1)
         rows = torch.cat([aligned, rows], dim=1)
+        lost = None if lost is None else torch.cat([torch.zeros_like(aligned, dtype=torch.bool), lost], dim=1)
     taken = [x.index_select(0, row) for x, row in zip(features, rows, strict=True)]
+    if lost is not None:
+        taken = [x.masked_fill(lost[m].view(-1, *[1] * (x.ndim - 1)), 0) for m, x in enumerate(taken)]
     return [run(taken)] if stack else [run(features), run(taken)]
 
 

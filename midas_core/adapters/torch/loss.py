@@ -98,6 +98,9 @@ class MidasLoss(StatefulModule):
         Whether the labels are rows of 0 and 1, (B, C), any number of them 1, with the mean of C binary cross-entropies.
     head_input : {"concatenated", "separate"}
         Whether ``head`` takes the features concatenated along axis 1, or in the structure in which they were given.
+    absent_share : float
+        Share of the mixed samples that have no partner: some modalities of one sample, zeros for the others, under its
+        own label.
     check : bool
         Whether each step looks at the values too, and names the sample and the modality where one is not finite, or no
         label. Every step then waits for the device; under ``torch.compile`` nothing is looked at.
@@ -167,6 +170,7 @@ class MidasLoss(StatefulModule):
         class_weights: Sequence[float] | Tensor | None = None,
         multi_label: bool = False,
         head_input: str = "concatenated",
+        absent_share: float = 0.0,
         check: bool = False,
         seed: int | None = None,
     ) -> None:
@@ -184,6 +188,7 @@ class MidasLoss(StatefulModule):
             class_weights=class_weights,
             multi_label=multi_label,
             head_input=head_input,
+            absent_share=absent_share,
             seed=seed,
         )
         super().__init__(options.seed)
@@ -314,6 +319,7 @@ class MidasLoss(StatefulModule):
             variant=self.options.variant,
             permutation=permutation,
             generator=generator,
+            absent_share=self.options.absent_share,
         )
         check_widths(self.unimodal_heads, given, self.modalities)
         if self.options.head_input == "concatenated":
@@ -339,9 +345,9 @@ class MidasLoss(StatefulModule):
             terms, state = self._by_hand(way, head, additive, linear, features, given, targets, pairs, present)
         else:
             if additive and linear and way is Way.STACKED:
-                own_logits, *fused = stacked_logits(additive, linear, given, pairs.sources)
+                own_logits, *fused = stacked_logits(additive, linear, given, pairs.sources, pairs.absent)
             else:
-                own_logits, fused = self._logits(head, additive, features, given, pairs.sources)
+                own_logits, fused = self._logits(head, additive, features, given, pairs)
             similarities = None
             if self.options.similarity is not None:
                 similarities = similarity(given, pairs.sources, self.options.similarity)
@@ -451,17 +457,17 @@ class MidasLoss(StatefulModule):
         """Whether the kernels serve the options: the core takes over where losses of single samples are asked for."""
         options = self.options
         refused = options.variant == "official" and present is not None
-        return not (options.reduction == "none" or options.multi_label or refused)
+        return not (options.reduction == "none" or options.multi_label or options.absent_share > 0 or refused)
 
     def _logits(
-        self, head: Callable[..., Tensor], additive: Linear | None, features: Any, given: list[Tensor], sources: Tensor
+        self, head: Callable[..., Tensor], additive: Linear | None, features: Any, given: list[Tensor], pairs: Pairs
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Run every head; return the logits of the unimodal ones, and of the fused one: aligned, then mixed."""
         own_logits = unimodal_logits(self.unimodal_heads, given, self.modalities, self.num_classes)
         if additive:
-            return own_logits, list(additive_logits(additive, given, sources))
+            return own_logits, list(additive_logits(additive, given, pairs.sources, pairs.absent))
         run = partial(self._run_head, head, features)
-        return own_logits, fused_logits(run, given, sources, stack=may_stack(head))
+        return own_logits, fused_logits(run, given, pairs.sources, pairs.absent, stack=may_stack(head))
 
     def _by_hand(
         self,
@@ -488,7 +494,7 @@ class MidasLoss(StatefulModule):
         if additive and linear:
             losses, weights = linear_step(plan, additive, linear, given, way.kernel)
         else:
-            own_logits, fused = self._logits(head, additive, features, given, pairs.sources)
+            own_logits, fused = self._logits(head, additive, features, given, pairs)
             losses, weights = logits_step(plan, own_logits, fused, given, way.kernel)
         means = (weights.alpha, weights.confidence, weights.fused_confidence)
         return MidasTerms(*losses, *means), weights.state

@@ -14,7 +14,7 @@ from midas_core.backends.torch import BACKEND
 from midas_core.confidence import soft_labels
 from midas_core.missing import zero_missing
 from midas_core.modalities import Modalities
-from midas_core.options import SIMILARITIES, VARIANTS
+from midas_core.options import SIMILARITIES, VARIANTS, check_absent_share
 from midas_core.pairs import label_ids
 from midas_core.validation import check_choice, check_flag, check_labels, check_number, check_shape
 
@@ -28,8 +28,8 @@ class Misaligned(NamedTuple):
     soft_labels : Tensor, shape (N, C)
         Rows sum to one; with ``multi_label`` each entry is in [0, 1].
     weights : Tensor, shape (N,)
-        For the loss of each sample: the hard-sample weight, 0 where no partner of another class was found or a source
-        lacks the modality that it supplies.
+        For the loss of each sample: the hard-sample weight, 1 without a partner, 0 where no partner of another class
+        was found or a source lacks the modality that it supplies.
     """
 
     features: Any
@@ -53,6 +53,9 @@ class Misalign(RandomModule):
         Of the hard-sample weight (eq. 8), for features. For raw inputs take None: the weights are then 1 or 0.
     multi_label : bool
         Whether the labels are rows of 0 and 1, (B, C), any number of them 1.
+    absent_share : float
+        Share of the mixed samples that have no partner: some modalities of one sample, zeros for the others, under its
+        own label.
     seed : int, optional
         Of the layer's own random stream; without one, ``torch.manual_seed`` decides.
 
@@ -77,6 +80,7 @@ class Misalign(RandomModule):
         variant: str = "paper",
         similarity: str | None = "cosine",
         multi_label: bool = False,
+        absent_share: float = 0.0,
         seed: int | None = None,
     ) -> None:
         super().__init__(seed)
@@ -88,6 +92,7 @@ class Misalign(RandomModule):
         self.variant = variant
         self.similarity = similarity
         self.multi_label = multi_label
+        self.absent_share = check_absent_share(absent_share, variant)
 
     def forward(
         self,
@@ -167,6 +172,7 @@ class Misalign(RandomModule):
             variant=self.variant,
             permutation=permutation,
             generator=generator,
+            absent_share=self.absent_share,
         )
         found = misalign(
             given,

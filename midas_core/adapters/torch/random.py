@@ -46,6 +46,7 @@ class RandomModule(nn.Module):
         variant: str,
         permutation: Tensor | None = None,
         generator: Any = None,
+        absent_share: float = 0.0,
     ) -> Pairs:
         """Draw who is mixed with whom, on the device of the labels.
 
@@ -66,10 +67,16 @@ class RandomModule(nn.Module):
             generator = self._next_generator(labels.device)
 
         with torch.no_grad():
-            count = random_count(labels.shape[0], num_modalities)
+            count = random_count(labels.shape[0], num_modalities, absent_share > 0)
             numbers = BACKEND.uniform((count,), labels, generator)
             return draw_pairs(
-                numbers, labels, num_modalities, num_classes=num_classes, variant=variant, permutation=permutation
+                numbers,
+                labels,
+                num_modalities,
+                num_classes=num_classes,
+                variant=variant,
+                permutation=permutation,
+                absent_share=absent_share,
             )
 
     @property

@@ -7,6 +7,7 @@ a sample may have several, a list with 0 or 1 for each class.
 
 from .equations import (
     VIEWS,
+    absent_modalities,
     cross_entropy,
     draw_partners,
     hard_sample_weight,
@@ -25,6 +26,7 @@ from .objective import (
     has,
     losses,
     mixed_soft_labels,
+    sources_of,
     step,
     steps_within_rounding,
 )
@@ -33,6 +35,7 @@ __all__ = [
     "VIEWS",
     "Decision",
     "Step",
+    "absent_modalities",
     "closed_form_gradients",
     "cross_entropy",
     "draw_partners",
@@ -47,6 +50,7 @@ __all__ = [
     "smoothed_target",
     "soft_label",
     "source_matrix",
+    "sources_of",
     "step",
     "steps_within_rounding",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import product
 from typing import Any
 
 VIEWS = 2
@@ -66,6 +67,20 @@ def source_matrix(partners: list[list[int]], modalities: int, assignment: list[l
             for v in range(VIEWS):
                 sources[m][v][i] = participants[(turn + v) % modalities]
     return sources
+
+
+def absent_modalities(numbers: Table, modalities: int, share: float) -> list[list[list[bool]]]:
+    """Return absent[m][v][i]: a mixed sample below the share keeps a set of modalities, neither none nor all."""
+    sets = [kept for kept in product((True, False), repeat=modalities) if any(kept) and not all(kept)]
+    # The first modality is the lowest digit of the number of a set.
+    sets.sort(key=lambda kept: [*reversed(kept)])
+    absent = [[[False] * len(row) for row in numbers] for _ in range(modalities)]
+    for v, row in enumerate(numbers):
+        for i, number in enumerate(row):
+            if number < share:
+                for m, kept in enumerate(sets[below(number / share, len(sets))]):
+                    absent[m][v][i] = not kept
+    return absent
 
 
 # Section 3.3: confidences and soft labels.

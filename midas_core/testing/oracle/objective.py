@@ -74,6 +74,29 @@ def has(p: Any, j: int, m: int) -> bool:
     return p.present is None or bool(p.present[j][m])
 
 
+def lacks(p: Any, m: int, v: int, i: int) -> bool:
+    """Return whether modality m of a mixed sample is absent, because it has no partner."""
+    return p.absent is not None and p.absent[m][v][i]
+
+
+def is_alone(p: Any, v: int, i: int) -> bool:
+    """Return whether a mixed sample has no partner."""
+    return any(lacks(p, m, v, i) for m in range(len(p.unimodal)))
+
+
+def sources_of(p: Any) -> Sources:
+    """Return sources[m][v][i]; without a partner all that a mixed sample has is its own."""
+    sources = source_matrix(p.partners, len(p.unimodal), p.assignment)
+    return [[[i if is_alone(p, v, i) else j for i, j in enumerate(of[v])] for v in range(VIEWS)] for of in sources]
+
+
+def shares_of(p: Any, log_c: Row, v: int, i: int) -> Row:
+    """Return c~ of the modalities that a mixed sample has, 0 for the others."""
+    here = [m for m in range(len(log_c)) if not lacks(p, m, v, i)]
+    found = dict(zip(here, normalise([log_c[m] for m in here]), strict=True))
+    return [found.get(m, 0.0) for m in range(len(log_c))]
+
+
 def unimodal_factor(p: Any, m: int, i: int) -> float:
     """Return the weight of a sample times B / (number of samples with modality m): a mean over B is one over those."""
     if not has(p, i, m):
@@ -102,7 +125,7 @@ def misaligned_loss(p: Any, sources: Sources, soft_weights: Cube, i: int) -> flo
 def losses(problem: Any, soft_weights: Cube) -> Row:
     """Return the total of each sample, the soft weights held constant; without mixed logits, that of the warm-up."""
     p, result = problem, []
-    sources = source_matrix(p.partners, len(p.unimodal), p.assignment)
+    sources = sources_of(p)
     for i, y in enumerate(p.labels):
         own = [unimodal_loss(p, m, i) for m in range(len(p.unimodal))]
         total = add_up(own) / (len(own) if p.variant == "official" else 1)
@@ -120,14 +143,14 @@ def mean_confidence(logs: Iterable[float]) -> float:
 
 def labels_of(problem: Any) -> list[list[list[Label]]]:
     """Return labels[m][v][i], that which each modality of each mixed sample speaks for."""
-    sources = source_matrix(problem.partners, len(problem.unimodal), problem.assignment)
+    sources = sources_of(problem)
     return [[[problem.labels[j] for j in view] for view in of] for of in sources]
 
 
 def mixed_soft_labels(problem: Any) -> Cube:
     """Return the soft label of each mixed sample (eq. 3), each version; what is missing has logits of zero."""
     p, modalities = problem, range(len(problem.unimodal))
-    sources, classes = source_matrix(p.partners, len(p.unimodal), p.assignment), labels_of(p)
+    sources, classes = sources_of(p), labels_of(p)
     result = []
     for v in range(VIEWS):
         view = []
@@ -135,7 +158,7 @@ def mixed_soft_labels(problem: Any) -> Cube:
             who = [sources[m][v][i] for m in modalities]
             rows = [p.unimodal[m][j] if has(p, j, m) else [0.0] * len(p.fused[0]) for m, j in enumerate(who)]
             own = [log_softmax(row)[p.labels[j]] for row, j in zip(rows, who, strict=True)]
-            view.append(soft_label(normalise(own), [classes[m][v][i] for m in modalities], len(p.fused[0])))
+            view.append(soft_label(shares_of(p, own, v, i), [classes[m][v][i] for m in modalities], len(p.fused[0])))
         result.append(view)
     return result
 
@@ -147,19 +170,20 @@ def step(problem: Any, decision: Decision | None = None) -> Step:
     """
     p, modalities, batch = problem, range(len(problem.unimodal)), range(len(problem.labels))
     official, warmup = p.variant == "official", p.mixed is None
-    sources = source_matrix(p.partners, len(p.unimodal), p.assignment)
+    sources = sources_of(p)
     classes = labels_of(problem)
     log_c = [[-cross_entropy(z[i], y) for i, y in enumerate(p.labels)] for z in p.unimodal]
     places = [(v, i) for v in range(VIEWS) for i in batch]
-    used = [(v, i) for v, i in places if official or any(classes[m][v][i] != classes[0][v][i] for m in modalities)]
-    used = [(v, i) for v, i in used if all(has(p, sources[m][v][i], m) for m in modalities)]
+    two_classes = [(v, i) for v, i in places if any(classes[m][v][i] != classes[0][v][i] for m in modalities)]
+    used = [(v, i) for v, i in places if official or (v, i) in two_classes or is_alone(p, v, i)]
+    used = [(v, i) for v, i in used if all(lacks(p, m, v, i) or has(p, sources[m][v][i], m) for m in modalities)]
 
     own = {(v, i): [log_c[m][sources[m][v][i]] for m in modalities] for v, i in places}
-    shares = {x: normalise(own[x]) for x in places}
+    shares = {x: shares_of(p, own[x], *x) for x in places}
     picked: dict[tuple[int, int], Row] = {}
     if not warmup:
         picked = {(v, i): [-cross_entropy(p.mixed[v][i], classes[m][v][i]) for m in modalities] for v, i in places}
-    counted = [x for x in used if all(map(math.isfinite, own[x] + picked.get(x, [])))]
+    counted = [x for x in used if not is_alone(p, *x) and all(map(math.isfinite, own[x] + picked.get(x, [])))]
     confidence = [mean(shares[x][m] for x in counted) for m in modalities]
     weakness = [mean_confidence(row) for row in log_c] if official else confidence
     weak = weakness.index(min(weakness))
@@ -197,7 +221,7 @@ def step(problem: Any, decision: Decision | None = None) -> Step:
         features = [[x if has(p, i, m) else [0.0] * len(x) for i, x in enumerate(f)] for m, f in enumerate(p.features)]
         similarities = None if p.similarity is None else similarity(features, sources, p.similarity)
         for v, i in used:
-            hard = 1.0 if similarities is None else hard_sample_weight(similarities[v][i])
+            hard = 1.0 if similarities is None or is_alone(p, v, i) else hard_sample_weight(similarities[v][i])
             for m in modalities:
                 of_label = label_weight(p, sources[m][v][i])
                 soft_weights[m][v][i] = hard * alpha[m] * shares[v, i][m] * of_label
@@ -240,7 +264,7 @@ def steps_within_rounding(problem: Any, tolerance: float) -> Iterator[Step]:
 def closed_form_gradients(problem: Any, soft_weights: Cube) -> tuple[Table, Cube, Cube]:
     """Return those of fused, unimodal and mixed logits, row by row."""
     p, modalities, batch = problem, range(len(problem.unimodal)), range(len(problem.labels))
-    sources = source_matrix(p.partners, len(p.unimodal), p.assignment)
+    sources = sources_of(p)
 
     def slope(row: Row, parts: list[tuple[float, int]]) -> Row:
         """Return the sum of factor * slope over (factor, label of sample j)."""
