@@ -356,14 +356,16 @@ def mix(
     bk = backend or get_backend(sources)
     check_modalities("features", features, sources.shape[0])
     found = [take_rows(feature, sources[m, ...], bk) for m, feature in enumerate(features)]
-    return found if absent is None else [zero_rows(x, absent[m, ...], bk) for m, x in enumerate(found)]
+    if absent is None:
+        return found
+    return [fill_rows(x, absent[m, ...], bk.xp.zeros_like(x), bk) for m, x in enumerate(found)]
 
 
-def zero_rows(x: Array, where: Array, bk: Backend) -> Array:
-    """Return ``x`` (V, B, ...) with zeros for the samples that a mask of shape (V, B) names."""
-    for _ in x.shape[2:]:
+def fill_rows(x: Array, where: Array, value: Array, bk: Backend) -> Array:
+    """Return ``x`` with another value for the samples that a mask names, of as many axes as these have."""
+    for _ in x.shape[len(where.shape) :]:
         where = where[..., None]
-    return bk.xp.where(where, bk.xp.zeros_like(x), x)
+    return bk.xp.where(where, value, x)
 
 
 def take_rows(x: Array, sources: Array, bk: Backend) -> Array:

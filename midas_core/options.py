@@ -152,7 +152,7 @@ def shows_options(holder: type[T]) -> type[T]:
 
 def check_absent_share(share: Any, variant: str) -> float:
     """Return the share as a Python number, or raise unless it is one in [0, 1] that the variant takes."""
-    found = check_fraction("absent_share", share)
+    found: float = check_fraction("absent_share", share)
     if found and variant == "official":
         raise ValueError(f"absent_share: expected 0 with variant 'official', got {share!r}")
     return found

@@ -48,7 +48,7 @@ def draw_pairs(
     ValueError
         On the CPU, if a label or an entry of the permutation is out of range.
     """
-    options = {"variant": variant, "absent_share": absent_share}
+    options: dict[str, Any] = {"variant": variant, "absent_share": absent_share}
     on_cpu = labels.device.type == "cpu" and not torch.compiler.is_compiling()
     if not on_cpu:
         drawn = split_draw(numbers, labels, num_modalities, absent_share > 0, backend=TORCH)

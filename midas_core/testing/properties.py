@@ -90,7 +90,7 @@ def _check_pairs(framework: Framework, case: Pairing) -> float:
     compare("draw_partners", partners, oracle.draw_partners(labels, case.numbers.partners.tolist()), 1e-9)
     assignment = None if case.numbers.modalities is None else np.argsort(case.numbers.modalities, axis=0).tolist()
     drawn = None
-    if case.absent_share:
+    if case.numbers.absent is not None:
         drawn = oracle.absent_modalities(case.numbers.absent.tolist(), count, case.absent_share)
         compare("absent", absent, drawn, 1e-9)
     made = SimpleNamespace(partners=partners.tolist(), assignment=assignment, unimodal=features, absent=drawn)

@@ -282,7 +282,7 @@ CORE = {
         ("soft labels", "losses", "gradients"),
     ),
     "what is absent is a zero no more": (
-        *("misalignment", "zero_rows", lambda own: lambda x, where, bk: x),
+        *("misalignment", "fill_rows", lambda own: lambda x, where, value, bk: x),
         ("pairs",),
     ),
     "absent modalities are missed": (

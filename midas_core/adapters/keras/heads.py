@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from midas_core.adapters.keras.backend import BACKEND, keras
 from midas_core.adapters.keras.masks import mask_of, mixed_masks, with_mask
 from midas_core.backends import Array
-from midas_core.misalignment import VIEWS, mix
+from midas_core.misalignment import VIEWS, fill_rows, mix
 from midas_core.modalities import Modalities
 from midas_core.pairs import Pairs
 
@@ -77,9 +77,11 @@ class FusedHead:
         """
         if products is not None:
             mixed = mix(products, pairs.sources, backend=BACKEND)
-            if pairs.absent is not None:
-                nothing = self._products([ops.zeros_like(x[:1]) for x in features])
-                mixed = [ops.where(pairs.absent[m][..., None], nothing[m], x) for m, x in enumerate(mixed)]
+            # The first product holds the bias, which stays.
+            absent = pairs.absent
+            nothing = None if absent is None else self._products([ops.zeros_like(x[:1]) for x in features])
+            if absent is not None and nothing is not None:
+                mixed = [fill_rows(x, absent[m], nothing[m], BACKEND) for m, x in enumerate(mixed)]
             return _sum(mixed)
         mixed = mix(features, pairs.sources, absent=pairs.absent, backend=BACKEND)
         flat = [ops.reshape(x, (-1, *ops.shape(x)[2:])) for x in mixed]

@@ -149,7 +149,7 @@ class Misalign(RandomLayer):
             return self._unmixed(inputs, modalities, given, labels, present)
 
         numbers = self.draw(labels, modalities.count, training, self.absent_share > 0)
-        rule = {"variant": self.variant, "absent_share": self.absent_share}
+        rule: dict[str, Any] = {"variant": self.variant, "absent_share": self.absent_share}
         pairs = draw_pairs(numbers, labels, modalities.count, **rule, backend=BACKEND)
         if unimodal_logits is not None:
             logits = modalities.unpack(unimodal_logits, "unimodal_logits")

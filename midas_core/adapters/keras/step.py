@@ -43,7 +43,7 @@ def step_terms(
     targets = make_targets(options, labels, sample_weight, run.logits)
     share = options.absent_share
     numbers = state.draw(labels, count, training, share > 0)
-    rule = {"variant": options.variant, "permutation": permutation, "absent_share": share}
+    rule: dict[str, Any] = {"variant": options.variant, "permutation": permutation, "absent_share": share}
     pairs = draw_pairs(numbers, labels, count, **rule, backend=BACKEND)
     mixed_logits = head.mixed(features, run.products, pairs) if mixed else None
     similarities = None

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from midas_core.adapters.torch.inputs import check_logits
-from midas_core.backends.torch import under_autocast
+from midas_core.backends.torch import BACKEND, under_autocast
 from midas_core.kernels.plan import Linear
-from midas_core.misalignment import VIEWS
+from midas_core.misalignment import VIEWS, fill_rows
 from midas_core.modalities import Modalities
 from midas_core.validation import check_shape
 
@@ -92,7 +92,7 @@ def fused_logits(
         lost = None if lost is None else torch.cat([torch.zeros_like(aligned, dtype=torch.bool), lost], dim=1)
     taken = [x.index_select(0, row) for x, row in zip(features, rows, strict=True)]
     if lost is not None:
-        taken = [x.masked_fill(lost[m].view(-1, *[1] * (x.ndim - 1)), 0) for m, x in enumerate(taken)]
+        taken = [fill_rows(x, lost[m], torch.zeros_like(x), BACKEND) for m, x in enumerate(taken)]
     return [run(taken)] if stack else [run(features), run(taken)]
 
 

@@ -1,0 +1,148 @@
+"""Absent partners in PyTorch: every way gives the numbers of the core, and a stream that is resumed goes on."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import midas_core as mc
+from midas_core.adapters.torch import MidasLoss, Misalign
+
+WIDTHS = (4, 5, 3)
+LABELS = torch.arange(9) % 3
+
+
+def make(count=2, dtype=torch.float32, **options):
+    torch.manual_seed(0)
+    criterion = MidasLoss(num_classes=3, feature_dims=WIDTHS[:count], seed=1, absent_share=0.5, **options).to(dtype)
+    features = [torch.randn(9, width, dtype=dtype) for width in WIDTHS[:count]]
+    return criterion, features, nn.Linear(sum(WIDTHS[:count]), 3, dtype=dtype)
+
+
+def by_core(criterion, features, head, generator, present=None):
+    """Return the terms that the core gives for the same draw."""
+    count = len(features)
+    numbers = mc.draw(LABELS, count, generator, absent=True)
+    pairs = mc.draw_pairs(numbers, LABELS, count, absent_share=0.5)
+    given = features if present is None else mc.zero_missing(features, present)
+    mixed = [x.flatten(0, 1) for x in mc.mix(given, pairs.sources, absent=pairs.absent)]
+    return mc.midas_objective(
+        head(torch.cat(given, dim=1)),
+        [h(x) for h, x in zip(criterion.unimodal_heads, given, strict=True)],
+        head(torch.cat(mixed, dim=1)).view(2, 9, 3),
+        LABELS,
+        pairs,
+        mc.similarity(given, pairs.sources),
+        mc.MidasState(criterion.alpha.clone(), criterion.step.clone()),
+        present=present,
+    )
+
+
+def seeded():
+    return torch.Generator().manual_seed(5)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("kind", ["linear", "layers", "function", "separate"])
+def test_every_head_gives_what_the_core_gives(count, masked, kind):
+    criterion, features, linear = make(count, head_input="separate" if kind == "separate" else "concatenated")
+    head, plain = linear, linear
+    if kind == "layers":
+        head = plain = nn.Sequential(linear, nn.Tanh(), nn.Linear(3, 3))
+    if kind == "function":
+        head = lambda x: linear(x)  # noqa: E731
+    if kind == "separate":
+        head = lambda x: linear(torch.cat(x, dim=1))  # noqa: E731
+    present = torch.rand(9, count) < 0.7 if masked else None
+    for x in features:
+        x.requires_grad_()
+    expected = by_core(criterion, features, plain, seeded(), present)
+    wanted = torch.autograd.grad(expected.terms.total.mean(), [*features, *linear.parameters()])
+    terms = criterion.terms(features, LABELS, head=head, generator=seeded(), present=present)
+    found = torch.autograd.grad(terms.total, [*features, *linear.parameters()])
+    torch.testing.assert_close(terms.misaligned, expected.terms.misaligned.mean())
+    torch.testing.assert_close(terms.total, expected.terms.total.mean())
+    for mine, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(mine, other)
+    torch.testing.assert_close(criterion.alpha, expected.state.alpha)
+
+
+@pytest.mark.parametrize("head", [nn.Linear(9, 3), nn.Sequential(nn.Linear(9, 3), nn.ReLU(), nn.Linear(3, 3))])
+def test_a_compiled_step_gives_the_same_loss(head):
+    criterion, features, _ = make()
+    compiled = torch.compile(copy.deepcopy(criterion), backend="aot_eager", fullgraph=True)
+    torch.manual_seed(3)
+    found = compiled(features, LABELS, head=head)
+    torch.manual_seed(3)
+    # Traced, the numbers come from the global generator.
+    terms = by_core(criterion, features, head, None).terms
+    torch.testing.assert_close(found, terms.total.mean())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_near_the_full_one(dtype):
+    criterion, features, head = make()
+    low, _, low_head = make(dtype=dtype)
+    for mine, other in ((low, criterion), (low_head, head)):
+        mine.load_state_dict(other.state_dict())
+    full = criterion(features, LABELS, head=head)
+    found = low([x.to(dtype) for x in features], LABELS, head=low_head)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, full, rtol=2e-2, atol=2e-2)
+
+
+def test_a_resumed_stream_goes_on():
+    criterion, features, head = make()
+    criterion(features, LABELS, head=head)
+    again, _, _ = make()
+    again.load_state_dict(criterion.state_dict())
+    for _ in range(3):
+        assert torch.equal(again(features, LABELS, head=head), criterion(features, LABELS, head=head))
+
+
+def test_a_batch_of_one_trains_on_its_modalities():
+    criterion, features, head = make()
+    criterion.absent_share = 1.0
+    terms = criterion.terms([x[:1] for x in features], LABELS[:1], head=head)
+    assert terms.misaligned > 0
+    criterion.absent_share = 0.0
+    assert criterion.terms([x[:1] for x in features], LABELS[:1], head=head).misaligned == 0
+
+
+def test_the_warm_up_draws_and_leaves_them_out():
+    criterion, features, head = make(warmup_epochs=1)
+    criterion.set_epoch(0)
+    terms = criterion.terms(features, LABELS, head=head)
+    assert terms.misaligned == 0
+    torch.testing.assert_close(terms.total, terms.unimodal.sum())
+    criterion.set_epoch(1)
+    assert criterion.terms(features, LABELS, head=head).misaligned > 0
+
+
+def test_what_is_not_finite_in_an_absent_modality_stays_out():
+    criterion, features, head = make()
+    criterion.absent_share = 1.0
+    pairs = mc.draw_pairs(mc.draw(LABELS, 2, seeded(), absent=True), LABELS, 2, absent_share=1.0)
+    terms = {}
+    for name, value in (("finite", 1.0), ("spoiled", float("nan"))):
+        given = [x.clone() for x in features]
+        given[0][0] = value
+        criterion.reduction = "none"
+        terms[name] = criterion.terms(given, LABELS, head=head, generator=seeded()).misaligned
+    clean = ~(~pairs.absent[0, :, :] & (torch.arange(9) == 0)).any(dim=0)
+    torch.testing.assert_close(terms["finite"][clean], terms["spoiled"][clean])
+
+
+def test_the_augmentation_takes_the_option():
+    layer = Misalign(num_classes=3, absent_share=1.0, seed=0)
+    mixed = layer([torch.ones(9, 4), torch.ones(9, 5)], LABELS)
+    left = torch.stack([x.any(dim=1) for x in mixed.features])
+    assert (left.sum(dim=0) == 1).all()
+    assert torch.equal(mixed.soft_labels.argmax(dim=1), torch.cat([LABELS, LABELS]))
+    assert (mixed.weights == 1).all()
+    with pytest.raises(ValueError, match="absent_share: expected 0 with variant 'official'"):
+        Misalign(num_classes=3, absent_share=0.5, variant="official")
