@@ -48,7 +48,8 @@ def test_every_term_is_in_the_logs():
 
 def test_alpha_in_the_logs_is_the_last_one():
     x, y = make_data(24)
-    model = compiled(loss=MidasLoss(eta=0.5, seed=1))
+    # Far from 1, so that every step moves it.
+    model = compiled(loss=MidasLoss(eta=0.5, initial_alpha=4.0, seed=1))
     before = []
 
     class Watch(keras.callbacks.Callback):
@@ -59,6 +60,7 @@ def test_alpha_in_the_logs_is_the_last_one():
 
     history = model.fit(x, y, batch_size=8, epochs=2, verbose=0, callbacks=[Watch()]).history
     assert [history["alpha_audio"][-1], history["alpha_video"][-1]] == pytest.approx(before[-1].tolist())
+    assert np.abs(np.mean(before[3:], axis=0) - before[-1]).max() > 0.1
 
 
 def test_evaluate_and_predict_see_the_fused_logits():
