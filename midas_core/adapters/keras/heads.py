@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -127,13 +128,25 @@ def final_activation(part: Any) -> str | None:
     return names.get(activation) if callable(activation) else None
 
 
-def check_no_activation(name: str, head: Any) -> None:
-    """Raise ``ValueError`` if a head gives probabilities, which the loss would take for logits."""
+def check_no_activation(name: str, head: Any, num_classes: int) -> None:
+    """Raise ``ValueError`` if a head gives probabilities, which the loss would take for logits.
+
+    What a class of the user's own computes is not known before it runs: where such a head holds a softmax of C units,
+    there is a warning.
+    """
     found = final_activation(head)
     if found is not None:
         raise ValueError(
             f"{name}: expected logits, got a layer that ends in {found!r}; leave that out, and where predictions are "
             f"to be probabilities, say MidasModel(..., probabilities={found!r})"
+        )
+    known = isinstance(head, keras.Sequential) or getattr(head, "outputs", None)
+    inside = head._flatten_layers(include_self=False) if isinstance(head, Layer) and not known else ()
+    if any(getattr(x, "units", None) == num_classes and final_activation(x) == "softmax" for x in inside):
+        warnings.warn(
+            f"{name}: expected logits; {type(head).__name__} holds a Dense layer of {num_classes} units with softmax. "
+            "Where that ends the head, leave it out and say MidasModel(..., probabilities='softmax')",
+            stacklevel=3,
         )
 
 

@@ -259,7 +259,7 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         assert self.num_classes is not None
         if not callable(head):
             raise TypeError(f"head: expected a callable from features to logits, got {type(head).__name__}")
-        check_no_activation("head", head)
+        check_no_activation("head", head, self.num_classes)
         if training:
             state.warn_without_epoch(self.options.warmup_epochs, "criterion")
         modalities, num_classes = self.modalities, self.num_classes
@@ -333,7 +333,7 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         if feature_dims is None:
             check_layers("unimodal_heads", items, modalities)
             for m, item in enumerate(items):
-                check_no_activation(f"unimodal head of {modalities.title(m)}", item)
+                check_no_activation(f"unimodal head of {modalities.title(m)}", item, self.num_classes)
             self.unimodal_heads = items
         else:
             precision = head_precision(self.variable_dtype)

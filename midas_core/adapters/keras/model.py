@@ -147,7 +147,7 @@ class MidasModel(Trained):
             raise TypeError(f"head: expected a Keras layer or model, got {type(head).__name__}")
         self.head = head
         check_width("head", head, num_classes)
-        check_no_activation("head", head)
+        check_no_activation("head", head, num_classes)
         if unimodal_heads is None:
             names = self.modalities.shown_names
             heads = [keras.layers.Dense(num_classes, dtype=precision, name=f"head_{name}") for name in names]
@@ -156,7 +156,7 @@ class MidasModel(Trained):
             check_layers("unimodal_heads", heads, self.modalities)
             for m, item in enumerate(heads):
                 check_width(f"unimodal head of {self.modalities.title(m)}", item, num_classes)
-                check_no_activation(f"unimodal head of {self.modalities.title(m)}", item)
+                check_no_activation(f"unimodal head of {self.modalities.title(m)}", item, num_classes)
         self.unimodal_heads = heads
         self.midas_state = StateLayer(self.modalities.count, dtype=self.dtype_policy, name="midas_state")
         self.terms = TermLogs(self.modalities.shown_names)

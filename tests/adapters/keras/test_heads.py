@@ -50,3 +50,22 @@ def test_other_endings_are_left_alone(activation):
     assert final_activation(keras.Sequential([layers.Dense(3, activation=activation)])) is None
     assert final_activation(keras.Sequential()) is None
     assert final_activation(len) is None
+
+
+class OfOnesOwn(layers.Layer):
+    def __init__(self, units, activation):
+        super().__init__()
+        self.last = layers.Dense(units, activation=activation)
+
+    def call(self, x):
+        return self.last(x)
+
+
+@pytest.mark.parametrize(
+    ("units", "activation", "warned"), [(3, "softmax", True), (3, None, False), (4, "softmax", False)]
+)
+def test_a_softmax_of_a_class_of_ones_own_is_said(recwarn, units, activation, warned):
+    MidasModel([layers.Dense(2), layers.Dense(2)], 3, head=OfOnesOwn(units, activation))
+    found = [str(x.message) for x in recwarn if "softmax" in str(x.message)]
+    assert len(found) == warned
+    assert not found or "head: expected logits; OfOnesOwn holds a Dense layer of 3 units with softmax" in found[0]
