@@ -22,7 +22,7 @@ def expected_step(criterion, features, labels, run, seed, sample_weight=None, pr
     """
     count = len(features)
     ids = mc.pairs.label_ids(labels) if criterion.multi_label else labels
-    numbers = mc.draw(ids, count, torch.Generator().manual_seed(seed))
+    numbers = mc.draw(ids, count, torch.Generator().manual_seed(seed), absent=criterion.absent_share > 0)
     if criterion.variant == "official":
         partners = mc.misalignment.plain_permutation(numbers.partners[0])[None]
     else:
@@ -30,17 +30,26 @@ def expected_step(criterion, features, labels, run, seed, sample_weight=None, pr
     if present is not None:
         features = mc.zero_missing(features, present)
     assignment = None if numbers.modalities is None else numbers.modalities.argsort(dim=0).tolist()
-    sources = np.array(oracle.source_matrix(partners.tolist(), count, assignment))
+    absent = None
+    if numbers.absent is not None:
+        absent = oracle.absent_modalities(numbers.absent.tolist(), count, criterion.absent_share)
+    pairing = {"partners": partners.tolist(), "assignment": assignment, "absent": absent}
+    sources = np.array(oracle.sources_of(SimpleNamespace(unimodal=features, **pairing)))
+    left = torch.ones(sources.shape) if absent is None else 1 - torch.tensor(absent, dtype=torch.float32)
+
+    def mixed_features(v):
+        return [
+            f[torch.tensor(s[v])] * left[m, v][:, None] for m, (f, s) in enumerate(zip(features, sources, strict=True))
+        ]
+
     with torch.no_grad():
-        mixed = [run([f[torch.tensor(s[v])] for f, s in zip(features, sources, strict=True)]) for v in range(2)]
+        mixed = [run(mixed_features(v)) for v in range(2)]
         problem = SimpleNamespace(
             labels=labels.tolist(),
             features=[plain(f.flatten(1)) for f in features],
             fused=plain(run(features)),
             unimodal=[plain(head(f)) for head, f in zip(criterion.unimodal_heads, features, strict=True)],
             mixed=None if criterion.epoch < criterion.warmup_epochs else [plain(z) for z in mixed],
-            partners=partners.tolist(),
-            assignment=assignment,
             alpha=criterion.alpha.tolist(),
             step=int(criterion.step),
             similarity=criterion.similarity,
@@ -53,6 +62,7 @@ def expected_step(criterion, features, labels, run, seed, sample_weight=None, pr
             class_weights=None if criterion.class_weights is None else plain(criterion.class_weights),
             label_smoothing=criterion.label_smoothing,
             present=None if present is None else present.tolist(),
+            **pairing,
         )
     return oracle.step(problem)
 

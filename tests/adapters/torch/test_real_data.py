@@ -25,6 +25,7 @@ OPTIONS = [
     {"class_weights": CLASS_WEIGHTS, "reduction": "none"},
     {"multi_label": True, "class_weights": torch.tensor(CLASS_WEIGHTS), "label_smoothing": 0.1},
     {"multi_label": True, "warmup_epochs": 2},
+    {"absent_share": 0.5, "class_weights": CLASS_WEIGHTS, "initial_alpha": 1.6},
 ]
 PER_CALL = [(), ("sample_weight",), ("present",), ("sample_weight", "present")]
 
