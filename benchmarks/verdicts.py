@@ -33,8 +33,8 @@ LATENT = 8
 
 
 @dataclass(frozen=True)
-class View:
-    """What one modality sees.
+class Sensor:
+    """What one modality measures.
 
     Attributes
     ----------
@@ -61,72 +61,91 @@ class View:
 class Toy:
     """A task: classes, training samples, what each modality sees, and how much of the noise they share."""
 
-    views: tuple[View, ...]
+    sensors: tuple[Sensor, ...]
     classes: int = 6
     samples: int = 600
     shared: float = 0.0
 
 
-TOYS = {
-    "equal": Toy((View(1.0), View(1.0))),
-    "equal, easy": Toy((View(2.0), View(2.0))),
-    "equal, hard": Toy((View(0.5), View(0.5))),
-    "equal, few samples": Toy((View(1.0), View(1.0)), samples=120),
-    "equal, many samples": Toy((View(0.8), View(0.8)), samples=2000),
-    "equal, two classes": Toy((View(0.5), View(0.5)), classes=2),
-    "equal, ten classes": Toy((View(0.9), View(0.9)), classes=10),
-    "three equal": Toy((View(0.8), View(0.8), View(0.8))),
-    "shared noise": Toy((View(1.0), View(1.0)), shared=0.8),
-    "clusters": Toy((View(1.5, clusters=3), View(1.5, clusters=3))),
-    "strong and weak": Toy((View(1.4), View(0.6))),
-    "strong and very weak": Toy((View(1.4), View(0.3))),
-    "strong and nothing": Toy((View(1.2), View(0.0))),
-    "halves of the label": Toy((View(1.5, sees="half"), View(1.5, sees="parity"))),
-    "half of the label and a weak whole": Toy((View(1.5, sees="half"), View(0.6))),
-    "wide and narrow": Toy((View(1.0, noise=200), View(1.0)), samples=300),
-    "wide and strong": Toy((View(1.0, noise=200), View(1.6)), samples=300),
-    "very wide and narrow": Toy((View(1.0, noise=500), View(1.0)), samples=200),
-    "both wide": Toy((View(1.2, noise=200), View(1.2, noise=200)), samples=300),
-    "three, one wide": Toy((View(0.9, noise=300), View(0.9), View(0.9)), samples=300),
-    "one scaled down": Toy((View(1.0), View(1.0, scale=0.1))),
-    "strong one scaled down": Toy((View(0.7), View(1.4, scale=0.05))),
-    "wide, the strong one scaled down": Toy((View(0.7, noise=200), View(1.4, scale=0.1)), samples=300),
-    "wide, the strong one a little scaled down": Toy((View(0.7, noise=200), View(1.4, scale=0.3)), samples=300),
-    "very wide and strong": Toy((View(0.7, noise=500), View(1.6)), samples=200),
-    "very wide, the other scaled down": Toy((View(1.0, noise=500), View(1.2, scale=0.2)), samples=300),
-    "simple and clusters": Toy((View(0.8), View(2.0, clusters=4))),
+CHOSEN_ON = {
+    "equal": Toy((Sensor(1.0), Sensor(1.0))),
+    "equal, easy": Toy((Sensor(2.0), Sensor(2.0))),
+    "equal, hard": Toy((Sensor(0.5), Sensor(0.5))),
+    "equal, few samples": Toy((Sensor(1.0), Sensor(1.0)), samples=120),
+    "equal, many samples": Toy((Sensor(0.8), Sensor(0.8)), samples=2000),
+    "equal, two classes": Toy((Sensor(0.5), Sensor(0.5)), classes=2),
+    "equal, ten classes": Toy((Sensor(0.9), Sensor(0.9)), classes=10),
+    "three equal": Toy((Sensor(0.8), Sensor(0.8), Sensor(0.8))),
+    "shared noise": Toy((Sensor(1.0), Sensor(1.0)), shared=0.8),
+    "clusters": Toy((Sensor(1.5, clusters=3), Sensor(1.5, clusters=3))),
+    "strong and weak": Toy((Sensor(1.4), Sensor(0.6))),
+    "strong and very weak": Toy((Sensor(1.4), Sensor(0.3))),
+    "strong and nothing": Toy((Sensor(1.2), Sensor(0.0))),
+    "halves of the label": Toy((Sensor(1.5, sees="half"), Sensor(1.5, sees="parity"))),
+    "half of the label and a weak whole": Toy((Sensor(1.5, sees="half"), Sensor(0.6))),
+    "wide and narrow": Toy((Sensor(1.0, noise=200), Sensor(1.0)), samples=300),
+    "wide and strong": Toy((Sensor(1.0, noise=200), Sensor(1.6)), samples=300),
+    "very wide and narrow": Toy((Sensor(1.0, noise=500), Sensor(1.0)), samples=200),
+    "both wide": Toy((Sensor(1.2, noise=200), Sensor(1.2, noise=200)), samples=300),
+    "three, one wide": Toy((Sensor(0.9, noise=300), Sensor(0.9), Sensor(0.9)), samples=300),
+    "one scaled down": Toy((Sensor(1.0), Sensor(1.0, scale=0.1))),
+    "strong one scaled down": Toy((Sensor(0.7), Sensor(1.4, scale=0.05))),
+    "wide, the strong one scaled down": Toy((Sensor(0.7, noise=200), Sensor(1.4, scale=0.1)), samples=300),
+    "wide, the strong one a little scaled down": Toy((Sensor(0.7, noise=200), Sensor(1.4, scale=0.3)), samples=300),
+    "very wide and strong": Toy((Sensor(0.7, noise=500), Sensor(1.6)), samples=200),
+    "very wide, the other scaled down": Toy((Sensor(1.0, noise=500), Sensor(1.2, scale=0.2)), samples=300),
+    "simple and clusters": Toy((Sensor(0.8), Sensor(2.0, clusters=4))),
 }
+
+HELD_OUT = {
+    "equal, four classes": Toy((Sensor(0.7), Sensor(0.7)), classes=4),
+    "four equal": Toy((Sensor(0.7), Sensor(0.7), Sensor(0.7), Sensor(0.7))),
+    "twelve classes, few samples": Toy((Sensor(1.3), Sensor(1.3)), classes=12, samples=240),
+    "shared noise, strong and weak": Toy((Sensor(1.3), Sensor(0.6)), shared=0.6),
+    "two classes, strong and weak": Toy((Sensor(0.8), Sensor(0.3)), classes=2),
+    "clusters and weak": Toy((Sensor(1.6, clusters=3), Sensor(0.5))),
+    "half of the label and a strong whole": Toy((Sensor(1.5, sees="half"), Sensor(1.2))),
+    "three, one nothing": Toy((Sensor(1.0), Sensor(0.8), Sensor(0.0))),
+    "wide and strong, eight classes": Toy((Sensor(1.0, noise=300), Sensor(1.4)), classes=8, samples=400),
+    "wide and strong, many samples": Toy((Sensor(1.0, noise=300), Sensor(1.4)), samples=1500),
+    "three, one wide, one scaled down": Toy((Sensor(0.8, noise=300), Sensor(1.0, scale=0.2), Sensor(0.8)), samples=300),
+    "three, two wide": Toy((Sensor(0.8, noise=300), Sensor(0.8, noise=300), Sensor(1.4)), samples=300),
+    "two classes, wide and scaled down": Toy((Sensor(0.5, noise=300), Sensor(0.9, scale=0.2)), classes=2, samples=200),
+    "clusters and wide": Toy((Sensor(2.0, clusters=3), Sensor(0.8, noise=300)), samples=400),
+}
+"""Not looked at when the rules of the verdict and their thresholds were chosen on the others."""
+TOYS = CHOSEN_ON | HELD_OUT
 
 
 def make(toy: Toy, seed: int) -> Task:
     """Draw a task: the class means, and three splits."""
     rng = np.random.default_rng(seed)
-    means = [view.signal * rng.normal(size=(toy.classes, view.clusters, LATENT)) for view in toy.views]
+    means = [sensor.signal * rng.normal(size=(toy.classes, sensor.clusters, LATENT)) for sensor in toy.sensors]
 
     def split(size: int) -> Split:
         labels = rng.integers(toy.classes, size=size)
         shared = rng.normal(size=(size, LATENT))
         found = [
-            _columns(view, mean, labels, shared, toy.shared, rng) for view, mean in zip(toy.views, means, strict=True)
+            _columns(sensor, mean, labels, shared, toy.shared, rng) for sensor, mean in zip(toy.sensors, means, strict=True)
         ]
         return Split(tuple(found), labels)
 
-    return Task(tuple("abc"[: len(toy.views)]), toy.classes, split(toy.samples), split(VALIDATION), split(TEST))
+    return Task(tuple("abc"[: len(toy.sensors)]), toy.classes, split(toy.samples), split(VALIDATION), split(TEST))
 
 
 def _columns(
-    view: View,
+    sensor: Sensor,
     means: NDArray[Any],
     labels: NDArray[Any],
     shared: NDArray[Any],
     share: float,
     rng: np.random.Generator,
 ) -> NDArray[np.float32]:
-    seen = {"class": labels, "half": labels // 2, "parity": labels % 2}[view.sees]
-    place = rng.integers(view.clusters, size=len(labels))
+    seen = {"class": labels, "half": labels // 2, "parity": labels % 2}[sensor.sees]
+    place = rng.integers(sensor.clusters, size=len(labels))
     noise = share * shared + (1 - share**2) ** 0.5 * rng.normal(size=shared.shape)
-    more = rng.normal(size=(len(labels), view.noise))
-    return (view.scale * np.concatenate([means[seen, place] + noise, more], axis=1)).astype(np.float32)
+    more = rng.normal(size=(len(labels), sensor.noise))
+    return (sensor.scale * np.concatenate([means[seen, place] + noise, more], axis=1)).astype(np.float32)
 
 
 def measure(toy: Toy, seed: int) -> dict[str, Any]:
@@ -182,7 +201,7 @@ def rows(names: tuple[str, ...], seeds: int) -> Iterator[dict[str, Any]]:
                 f"({time.perf_counter() - start:.0f} s)",
                 err=True,
             )
-            yield {"task": name, "seed": seed, **found}
+            yield {"task": name, "held_out": name in HELD_OUT, "seed": seed, **found}
 
 
 @click.command()
