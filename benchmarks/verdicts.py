@@ -130,7 +130,7 @@ def make(toy: Toy, seed: int) -> Task:
         ]
         return Split(tuple(found), labels)
 
-    return Task(tuple("abc"[: len(toy.sensors)]), toy.classes, split(toy.samples), split(VALIDATION), split(TEST))
+    return Task(tuple("abcd"[: len(toy.sensors)]), toy.classes, split(toy.samples), split(VALIDATION), split(TEST))
 
 
 def _columns(
