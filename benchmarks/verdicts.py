@@ -126,7 +126,8 @@ def make(toy: Toy, seed: int) -> Task:
         labels = rng.integers(toy.classes, size=size)
         shared = rng.normal(size=(size, LATENT))
         found = [
-            _columns(sensor, mean, labels, shared, toy.shared, rng) for sensor, mean in zip(toy.sensors, means, strict=True)
+            _columns(sensor, mean, labels, shared, toy.shared, rng)
+            for sensor, mean in zip(toy.sensors, means, strict=True)
         ]
         return Split(tuple(found), labels)
 
