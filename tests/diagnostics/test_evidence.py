@@ -121,8 +121,8 @@ def test_the_documentation_tells_these_numbers():
         sentences += [
             "",
             f"{name.capitalize()}: of {len(won)} modalities that were badly used, {sum(x >= 5 for x in won)} gained "
-            f"five points or more by themselves, {fmean(won):.0f} on average. The calibration error rose by two points or "
-            f"more in {sum(costs)} of {len(costs)} models.",
+            f"five points or more by themselves, {fmean(won):.0f} on average. The calibration error rose by two "
+            f"points or more in {sum(costs)} of {len(costs)} models.",
         ]
     wanted = "\n".join(table + sentences)
     assert wanted in text, f"expected in docs/diagnostics.md:\n{wanted}"
