@@ -62,7 +62,7 @@ html_title = "midas_core"
 html_theme_options = {
     "navigation_with_keys": False,
     "show_toc_level": 2,
-    "header_links_before_dropdown": 4,
+    "navbar_center": [],
 }
 # Where the site is published it has a folder for each version; elsewhere there is nothing to switch to.
 if site := os.environ.get("SITE_URL"):
@@ -74,14 +74,19 @@ if site := os.environ.get("SITE_URL"):
 html_copy_source = False
 # Every browser sets MathML by itself: no script, and nothing is fetched.
 html_math_renderer = "mathml"
-# The reference has a list beside it; the other pages stand in the bar above.
-html_sidebars = {"*": [], "generated/*": ["sidebar-nav-bs"]}
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+# All pages by their headings; the first page lists them itself.
+html_sidebars = {"**": ["globaltoc.html"], "index": []}
 
 
 def write_math(translator, node):
     """Write an equation as MathML."""
-    display = "block" if isinstance(node, nodes.math_block) else "inline"
-    translator.body.append(latex2mathml.converter.convert(node.astext(), display=display))
+    if isinstance(node, nodes.math_block):
+        equation = latex2mathml.converter.convert(node.astext(), display="block")
+        translator.body.append(f'<div class="equation">{equation}</div>\n')
+    else:
+        translator.body.append(latex2mathml.converter.convert(node.astext()))
     raise nodes.SkipNode
 
 
