@@ -128,7 +128,6 @@ batch, truth = select(test)
 with torch.no_grad():
     training = model.encode(known), seen
     found = diagnose(model.head, model.encode(batch), truth, training=training, num_classes=10, criterion=criterion)
-print(f"joint training {joint_curve[-1]:.1f} %, MIDAS {curve[-1]:.1f} %")
 
 figure, (over, use) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
 over.plot(joint_curve, label="joint training")
@@ -145,6 +144,7 @@ for place, diagnosis in enumerate((joint_found, found)):
     use.bar(np.arange(4) + 0.4 * place, [100 * share for share in shares], width=0.38)
 use.set_xticks(np.arange(4) + 0.2, bars)
 use.set_ylabel("test accuracy, %")
+print(f"joint training {joint_curve[-1]:.1f} %, MIDAS {curve[-1]:.1f} %")
 
 # %%
 # *Misaligned* is the share of pairs of halves of different digits of which the model names both.
