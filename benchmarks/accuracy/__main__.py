@@ -82,7 +82,7 @@ def accuracy(
         from benchmarks.accuracy.comparison import Options, run_comparison, write_results
         from benchmarks.accuracy.figures import write_figures
         from benchmarks.accuracy.folder import RunFolderError
-        from benchmarks.accuracy.methods import CONFIDENCES, KNOWN, METHODS
+        from benchmarks.accuracy.methods import KNOWN, METHODS
         from benchmarks.accuracy.paper import EXPERIMENTS
         from benchmarks.accuracy.tables import printed
         from benchmarks.accuracy.tasks import NEEDS_ROOT, TASKS
@@ -94,7 +94,8 @@ def accuracy(
             click.echo(f"{name:16} {info.title}")
         for name, each in EXPERIMENTS.items():
             click.echo(f"{name:16} {each.title}, of the paper: with --root, alone")
-        click.echo("\n" + ", ".join(METHODS) + "\n\nby name alone: " + ", ".join(CONFIDENCES))
+        others = [name for name in KNOWN if name not in METHODS]
+        click.echo("\n" + ", ".join(METHODS) + "\n\nby name alone: " + ", ".join(others))
         return
     data = _known("--data", data, {**TASKS, **EXPERIMENTS})
     chosen = _known("--methods", methods.split(",") if methods else (), KNOWN)

@@ -54,20 +54,20 @@ TASKS: Mapping[str, TaskInfo] = {
     "wide-left": TaskInfo("left half of a digit wide and noisy, right half clean"),
     "halves": TaskInfo("left and right half of a digit"),
     "av-clean": TaskInfo("spoken and written digits, unseen speakers", epochs=80),
-    "av-noisy": TaskInfo("the same, images noisy", epochs=40, batch_size=128),
-    "two-sensors": TaskInfo("a coarse clean and a fine noisy sensor"),
-    "noisy-views": TaskInfo("two modalities with the same noise", epochs=80),
     "breast-cancer": TaskInfo("breast cancer in three feature groups"),
-    "three-wide": TaskInfo("drawn: three modalities, one wide and noisy", partial(make_toy, TOYS["three, one wide"])),
     "wide-left-5": TaskInfo(
         "wide-left with 5 classes", partial(fewer_classes, partial(wide_left, training=500), 5), epochs=150
     ),
+    "two-sensors": TaskInfo("a coarse clean and a fine noisy sensor"),
+    "three-wide": TaskInfo("drawn: three modalities, one wide and noisy", partial(make_toy, TOYS["three, one wide"])),
+    "noisy-views": TaskInfo("two modalities with the same noise", epochs=80),
+    "halves-100": TaskInfo("halves with few samples", partial(halves, training=100), epochs=300),
     "wide-left-700": TaskInfo("wide-left with more samples", partial(wide_left, training=700), epochs=60),
     "scaled-sensors": TaskInfo("the two sensors, the noisy one scaled down by hand"),
-    "halves-100": TaskInfo("halves with few samples", partial(halves, training=100), epochs=300),
     "two-sensors-3": TaskInfo(
         "two-sensors with 3 classes", partial(fewer_classes, partial(two_sensors, training=600), 3), epochs=180
     ),
+    "av-noisy": TaskInfo("spoken and written digits, images noisy", epochs=40, batch_size=128),
 }
 """By name, in the order of the tables."""
 

@@ -21,6 +21,7 @@ from benchmarks.accuracy.methods.midas_confidence import (
     Smoothed,
     Temperature,
 )
+from benchmarks.accuracy.methods.midas_missing import AbsentPartners, Present
 from benchmarks.accuracy.methods.mixup import InputMixUp, MixUp
 from benchmarks.accuracy.methods.mmpareto import MmPareto
 from benchmarks.accuracy.methods.ogm_ge import OgmGe
@@ -58,5 +59,8 @@ CONFIDENCES: Mapping[str, type[Method]] = {
 }
 """MIDAS with other confidences, by title: run where they are asked for by name."""
 
-KNOWN: Mapping[str, type[Method]] = {**METHODS, **CONFIDENCES}
+MISSING: Mapping[str, type[Method]] = {method.title: method for method in (AbsentPartners, Present)}
+"""MIDAS for samples that lack a modality, by title: run where they are asked for by name."""
+
+KNOWN: Mapping[str, type[Method]] = {**METHODS, **CONFIDENCES, **MISSING}
 """All that can be asked for."""

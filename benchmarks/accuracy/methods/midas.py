@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -32,6 +32,7 @@ class Midas(Method):
     strengths = (1.0, 2.0, 5.0)
     strength_name = "weight"
     trains_unimodal_heads = True
+    absent_share: ClassVar[float] = 0.0
 
     def __init__(self, setup: Setup, *, warmup_epochs: int = 0, **options: Any) -> None:
         super().__init__(setup)
@@ -84,11 +85,13 @@ class Midas(Method):
 
     def draw(self, labels: Tensor) -> Pairs:
         """Return who is mixed with whom, a leading axis K on everything."""
-        numbers = self.random.uniform(random_count(labels.shape[1], self.count))
+        share = self.absent_share
+        numbers = self.random.uniform(random_count(labels.shape[1], self.count, share > 0))
         backend = get_backend(labels)
 
         def pairs(numbers: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
-            found = draw_pairs(split_draw(numbers, labels, self.count, backend=backend), labels, self.count)
+            drawn = split_draw(numbers, labels, self.count, share > 0, backend=backend)
+            found = draw_pairs(drawn, labels, self.count, absent_share=share)
             return tuple(x for x in found if x is not None)
 
         return Pairs(*vmap(pairs)(numbers, labels))
@@ -96,6 +99,9 @@ class Midas(Method):
     @staticmethod
     def _mixed_logits(model: Model, features: list[Tensor], pairs: Pairs) -> Tensor:
         # (K, V, B, D), both versions in one call of the head.
-        mixed = vmap(lambda f, s: mix(f, s))(features, pairs.sources)
+        if pairs.absent is None:
+            mixed = vmap(lambda f, s: mix(f, s))(features, pairs.sources)
+        else:
+            mixed = vmap(lambda f, s, a: mix(f, s, absent=a))(features, pairs.sources, pairs.absent)
         versions, batch = mixed[0].shape[1:3]
         return model.fuse([x.flatten(1, 2) for x in mixed]).unflatten(1, (versions, batch))
