@@ -143,7 +143,8 @@ def read_lines(root: Path, file: str, layout: str) -> list[str]:
     path = root / file
     files_in(root, str(Path(file).parent), layout)
     try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+        # Not splitlines: texts from the web hold other characters that it takes for ends of lines.
+        return path.read_text(encoding="utf-8", errors="replace").rstrip("\n").split("\n")
     except OSError as error:
         near = some_names(sorted(other.name for other in path.parent.iterdir()))
         raise DataError(f"looked for {path}: {error.strerror}; the folder holds {near}") from error

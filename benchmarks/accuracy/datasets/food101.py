@@ -43,9 +43,15 @@ def read(root: Path) -> Listing:
 def _samples(root: Path, rows: dict[str, list[str]], classes: list[str]) -> Iterator[Sample | Problem]:
     labels = {name: label for label, name in enumerate(classes)}
     for split, lines in rows.items():
-        for number, row in enumerate(csv.reader(lines), start=1):
-            if len(row) != 3 or row[2] not in labels:
-                yield Problem(f"{split}_titles.csv, row {number}", "expected image, title and a class with a folder")
-                continue
-            image, title, name = row
-            yield Sample(image, labels[name], (title, root / "images" / split / name / image), image)
+        number = 0
+        try:
+            for number, row in enumerate(csv.reader(lines), start=1):
+                if len(row) != 3 or row[2] not in labels:
+                    yield Problem(
+                        f"{split}_titles.csv, row {number}", "expected image, title and a class with a folder"
+                    )
+                    continue
+                image, title, name = row
+                yield Sample(image, labels[name], (title, root / "images" / split / name / image), image)
+        except csv.Error as error:
+            yield Problem(f"{split}_titles.csv, after row {number}", f"expected rows, got {error}")

@@ -22,7 +22,7 @@ from benchmarks.accuracy.datasets.base import (
 
 LAYOUT = "UCF-101/{class}/v_{class}_g{group}_c{clip}.avi, and tvl1_flow/{u,v}/v_{class}_g{group}_c{clip}/"
 
-_NAME = re.compile(r"v_(.+_g\d+)_c\d+")
+_NAME = re.compile(r"v_(.+)(_g\d+)(_c\d+)")
 
 
 def read(root: Path) -> Listing:
@@ -47,5 +47,9 @@ def _samples(videos: Path, flow: Path, classes: list[str]) -> Iterator[Sample | 
         if match is None:
             yield Problem(str(path), "expected a name such as v_Archery_g01_c01.avi")
         else:
-            sources = (path, FlowFolders(flow / "u" / path.stem, flow / "v" / path.stem))
-            yield Sample(path.stem, classes.index(path.parent.name), sources, match[1])
+            name = path.stem
+            if not (flow / "u" / name).is_dir():
+                # The videos of HandstandPushups are called v_HandStandPushups, their flow is not.
+                name = f"v_{path.parent.name}{match[2]}{match[3]}"
+            sources = (path, FlowFolders(flow / "u" / name, flow / "v" / name))
+            yield Sample(path.stem, classes.index(path.parent.name), sources, match[1] + match[2])

@@ -124,11 +124,30 @@ def test_a_flow_that_is_missing_is_named(copied):
     assert names == ["other.avi", "v_YoYo_g01_c02"]
 
 
+def test_a_flow_that_is_called_after_the_folder_of_the_class_is_found(copied):
+    root = copied("ucf-101")
+    (root / "UCF-101/YoYo/v_YoYo_g01_c02.avi").rename(root / "UCF-101/YoYo/v_Yoyo_g01_c02.avi")
+    listing = EXPERIMENTS["ucf-101"].read(root)
+    assert not listing.problems
+    (clip,) = (x for x in listing.samples if x.name == "v_Yoyo_g01_c02")
+    assert clip.sources[1].u == root / "tvl1_flow/u/v_YoYo_g01_c02"
+
+
+def test_texts_may_hold_other_ends_of_lines(copied):
+    root = copied("food-101")
+    path = root / "texts/train_titles.csv"
+    path.write_text(path.read_text().replace("best", "be\u2028s\x85t"))
+    listing = EXPERIMENTS["food-101"].read(root)
+    assert not listing.problems
+    assert "be\u2028s\x85t" in listing.samples[0].sources[0]
+
+
 @pytest.mark.parametrize(
     ("name", "file", "line"),
     [
         ("food-101", "texts/test_titles.csv", "alone.jpg,no class"),
         ("food-101", "texts/test_titles.csv", "a.jpg,title,unknown"),
+        ("food-101", "texts/test_titles.csv", 'a.jpg,"' + 200_000 * "x"),
         ("sarcasm", "text/train.txt", "['1', 'text', 2]"),
         ("sarcasm", "text/train.txt", "__import__('os').getcwd()"),
         ("sarcasm", "text/train.txt", "['1', 'te"),
