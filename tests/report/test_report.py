@@ -20,7 +20,7 @@ from midas_core.diagnostics import Diagnosis, diagnose
 from midas_core.diagnostics.plots import plot_history, plot_similarity
 from midas_core.report import headlines, render_report, write_report
 from midas_core.report.content import gather, trained_with_midas
-from midas_core.runs import RunError, RunLogger, find, read_run
+from midas_core.runs import RunError, RunLogger, read_run
 from midas_core.runs.find import find_runs
 
 NAMES = ["audio", "image"]
@@ -267,22 +267,6 @@ def test_a_folder_of_runs(tmp_path, runs):
     assert (tmp_path / "runs" / "report.html").exists()
     with pytest.raises(RunError, match="or a folder of such folders, found none"):
         find_runs(tmp_path / "runs" / ".hidden")
-
-
-def test_folders_that_are_large_end_with_a_message(tmp_path, monkeypatch):
-    for i in range(5):
-        RunLogger(tmp_path / f"run{i}", modalities=NAMES).close()
-    monkeypatch.setattr(find, "MOST_RUNS", 4)
-    with pytest.raises(RunError, match="at most 4 runs, found 5"):
-        find_runs(tmp_path)
-    monkeypatch.setattr(find, "MOST_FOLDERS", 3)
-    with pytest.raises(RunError, match="more than 3 folders"):
-        find_runs(tmp_path)
-    monkeypatch.undo()
-    deep = tmp_path / "deep" / "1" / "2" / "3" / "4"
-    RunLogger(deep, modalities=NAMES).close()
-    with pytest.raises(RunError, match="found none"):
-        find_runs(tmp_path / "deep")
 
 
 def test_several_seeds_of_a_method_are_one(tmp_path):
