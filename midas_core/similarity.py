@@ -94,9 +94,12 @@ def _vectors(feature: Array, bk: Backend) -> Array:
 
 
 def _norm(x: Array, bk: Backend) -> Array:
-    norm = bk.xp.sqrt(bk.xp.sum(x * x, axis=-1))
+    return _no_infinity(bk.xp.sqrt(bk.xp.sum(x * x, axis=-1)), bk)
+
+
+def _no_infinity(norms: Array, bk: Backend) -> Array:
     # Whatever is divided by infinity is 0, which looks like a similarity.
-    return bk.where(norm < float("inf"), norm, float("nan"))
+    return bk.where(norms < float("inf"), norms, float("nan"))
 
 
 def _cosines(vectors: list[Array], sources: Array, bk: Backend) -> Array:
@@ -105,7 +108,7 @@ def _cosines(vectors: list[Array], sources: Array, bk: Backend) -> Array:
     products = [
         xp.sum(x * xp.take(x, sources[m, v, ...], axis=0), axis=-1) for m, x in enumerate(vectors) for v in range(views)
     ]
-    norms = xp.stack([_norm(x, bk) for x in vectors])
+    norms = _no_infinity(xp.sqrt(xp.stack([xp.sum(x * x, axis=-1) for x in vectors])), bk)
     norms = bk.where(norms != 0, norms, 1.0)
     others = xp.take_along_axis(norms, xp.reshape(sources, (modalities, -1)), axis=-1)
     # Divided last: no unit vectors (B, D) are written and read again.

@@ -167,20 +167,20 @@ def differentiable_gradient(plan: Plan, logits: Tensor, weights: Weights, slopes
 
 
 def similarity(features: Sequence[Tensor], sources: Tensor, kind: str) -> Tensor:
-    """Return what `midas_core.similarity` does; for the cosine of two features by half the work."""
+    """Return what `midas_core.similarity` does, where all have partners; the cosine of two features by half the work."""
     features = [in_full_precision(x.detach().flatten(1), backend=BACKEND) for x in features]
     if kind != "cosine" or len(features) != 2:
         found: Array = specified(features, sources, kind, backend=BACKEND)
         return found
-    # Of two modalities each version replaces the other one.
-    own, cosines = sources[0, 0], []
-    for x, partner in ((features[1], sources[1, 0]), (features[0], sources[0, 1])):
-        norm = (x * x).sum(dim=-1).sqrt()
-        norm = torch.where(norm < torch.inf, norm, torch.nan)
-        norm = torch.where(norm != 0, norm, 1.0)
+    # Of two modalities each version replaces the other one, from the same partner.
+    partner, cosines = sources[0, 1], []
+    norms = torch.stack([(x * x).sum(dim=-1) for x in features]).sqrt()
+    norms = torch.where(norms < torch.inf, norms, torch.nan)
+    norms = torch.where(norms != 0, norms, 1.0)
+    for x, norm in zip(reversed(features), reversed(norms.unbind()), strict=True):
         product = (x * x.index_select(0, partner)).sum(dim=-1)
-        cosines.append(torch.where(own == partner, 1.0, product / norm / norm.index_select(0, partner)))
-    return torch.stack(cosines)
+        cosines.append(product / norm / norm.index_select(0, partner))
+    return torch.where(sources[0, 0] == partner, 1.0, torch.stack(cosines))
 
 
 def _at_labels(plan: Plan, times: int = 1) -> Tensor:

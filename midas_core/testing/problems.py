@@ -317,7 +317,7 @@ def structures(
         "class_weights": real and draw(st.booleans()),
         "label_smoothing": draw(st.sampled_from((None, 0.1, 0.5))) if real else None,
         "missing": draw(st.sampled_from((0.0, 0.3, 0.6))) if real and not official else 0.0,
-        "absent_share": draw(st.sampled_from((0.0, 0.0, 0.5, 1.0))) if real and not official else 0.0,
+        "absent_share": draw(st.sampled_from((0.0, 0.0, 0.0, 0.5))) if real and not official else 0.0,
     }
 
 

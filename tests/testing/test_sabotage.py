@@ -174,11 +174,11 @@ CORE = {
         ("pairs", "soft labels", "losses", "alpha"),
     ),
     "shares of one half": (
-        *("confidence", "normalized_confidence", lambda own: lambda x, **k: np.full_like(x, 1 / len(x))),
+        *("confidence", "normalized_confidence", lambda own: lambda x, *a, **k: np.full_like(x, 1 / len(x))),
         ("soft labels", "losses"),
     ),
     "shares of the squares": (
-        *("confidence", "normalized_confidence", lambda own: lambda x, **k: own(2 * x, **k)),
+        *("confidence", "normalized_confidence", lambda own: lambda x, *a, **k: own(2 * x, *a, **k)),
         ("soft labels", "losses", "half precision"),
     ),
     "confidence of the wrong class": (

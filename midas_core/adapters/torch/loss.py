@@ -42,7 +42,7 @@ from midas_core.adapters.torch.values import check_terms, check_values
 from midas_core.alpha import MidasState
 from midas_core.backends.torch import BACKEND
 from midas_core.ensemble import ensemble_logits
-from midas_core.kernels.eager import similarity
+from midas_core.kernels.eager import similarity as similarity_by_hand
 from midas_core.kernels.linear import additive_logits, stacked_logits
 from midas_core.kernels.plan import Linear, Plan
 from midas_core.kernels.step import linear_step, logits_step
@@ -51,6 +51,7 @@ from midas_core.missing import zero_missing
 from midas_core.objective import MidasTerms, midas_objective, reduce_terms
 from midas_core.options import MidasOptions, shows_options
 from midas_core.pairs import Pairs, label_ids
+from midas_core.similarity import similarity
 from midas_core.targets import Targets, as_targets
 from midas_core.validation import check_flag, check_number, check_shape
 
@@ -350,7 +351,8 @@ class MidasLoss(StatefulModule):
                 own_logits, fused = self._logits(head, additive, features, given, pairs)
             similarities = None
             if self.options.similarity is not None:
-                similarities = similarity(given, pairs.sources, self.options.similarity)
+                measure = similarity_by_hand if pairs.absent is None else similarity
+                similarities = measure(given, pairs.sources, self.options.similarity)
             aligned, mixed = by_kind(fused, len(labels))
             terms, state, _ = midas_objective(
                 aligned,
