@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from benchmarks.accuracy.checkpoint import Checkpoint
 from benchmarks.accuracy.datasets.base import DataError, Listing
 from benchmarks.accuracy.datasets.cache import Cache
 from benchmarks.accuracy.datasets.preparing import describe, prepare
@@ -23,7 +24,7 @@ from benchmarks.accuracy.methods.base import Method
 from benchmarks.accuracy.methods.midas import Midas
 from benchmarks.accuracy.methods.mixup import InputMixUp
 from benchmarks.accuracy.paper import BATCH_SIZE, ETA, EXPERIMENTS, Experiment
-from benchmarks.accuracy.paper_training import Plan, Trained, train
+from benchmarks.accuracy.paper_training import Plan, Trained, Training
 from benchmarks.results import machine
 from midas_core import __version__
 from midas_core.runs.files import package_versions, write_json
@@ -242,34 +243,28 @@ class Session:
                 report()
             kept: dict[str, Any] = found["run"]
             return kept
-        trained = train(
-            splits,
-            self.decoders,
-            len(self.listing.classes),
-            self.cache,
-            self.options.make(method),
-            plan,
-            self.accelerator,
-            report=lambda *_: report(),
-        )
-        run = _run(trained, plan, tuple(self.decoders))
+        given = (splits, self.decoders, len(self.listing.classes), self.cache, self.options.make(method), plan)
+        place = (self.folder.path / "checkpoints" / cell.file_name).with_suffix(".pt")
+        checkpoint = Checkpoint(place, cell.as_dict())
+        run = _run(Training(*given, self.accelerator).run(checkpoint, report), plan, tuple(self.decoders))
         if self.accelerator.is_main_process:
             self.folder.write(cell, {"run": run})
+            checkpoint.remove()
         return run
 
 
 def _run(trained: Trained, plan: Plan, modalities: tuple[str, ...]) -> dict[str, Any]:
     """Return what is kept of a run, as of the small tasks."""
-    method = trained.method
+    method, history = trained.method, trained.history
     found: dict[str, Any] = {
         "setting": [plan.seed, plan.learning_rate, plan.strength],
-        "validation_accuracy": max(trained.validation_accuracy),
-        "best_epoch": trained.best_epoch,
-        "last_quarter": last_quarter(trained.validation_accuracy),
-        "seconds": trained.seconds,
+        "validation_accuracy": max(history.validation_accuracy),
+        "best_epoch": history.best_epoch,
+        "last_quarter": last_quarter(history.validation_accuracy),
+        "seconds": history.seconds,
         "history": {
-            "validation_accuracy": trained.validation_accuracy,
-            "training_loss": trained.training_loss,
+            "validation_accuracy": history.validation_accuracy,
+            "training_loss": history.training_loss,
         },
     }
     for name, seen in trained.seen.items():

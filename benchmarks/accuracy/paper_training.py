@@ -6,12 +6,14 @@ import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 
+from benchmarks.accuracy.checkpoint import Checkpoint
 from benchmarks.accuracy.datasets.base import Sample
 from benchmarks.accuracy.datasets.cache import Cache
 from benchmarks.accuracy.datasets.decoding import Text
@@ -56,27 +58,42 @@ class Plan:
 
 
 @dataclass
+class History:
+    """What is noted after each epoch.
+
+    Attributes
+    ----------
+    validation_accuracy, training_loss : list of float
+    seconds : float
+        Of training alone.
+    """
+
+    validation_accuracy: list[float] = field(default_factory=list)
+    training_loss: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch with the best validation accuracy, the last of equal ones, from 1."""
+        best = max(self.validation_accuracy)
+        return max(epoch for epoch, each in enumerate(self.validation_accuracy, start=1) if each == best)
+
+
+@dataclass(frozen=True)
 class Trained:
     """A model after training.
 
     Attributes
     ----------
     method : Method
+    history : History
     seen : dict of Seen
         "best": at the best validation accuracy, the last of equal ones. "end": as training left the model.
-    best_epoch : int
-    validation_accuracy, training_loss : list of float
-        After each epoch; in each epoch.
-    seconds : float
-        Of training alone.
     """
 
     method: Method
-    seen: dict[str, Seen] = field(default_factory=dict)
-    best_epoch: int = 0
-    validation_accuracy: list[float] = field(default_factory=list)
-    training_loss: list[float] = field(default_factory=list)
-    seconds: float = 0.0
+    history: History
+    seen: dict[str, Seen]
 
 
 @dataclass(frozen=True)
@@ -111,10 +128,10 @@ class Order(Sampler[int]):
     """The samples of an epoch in a random order, the same in every process."""
 
     def __init__(self, count: int, seed: int) -> None:
-        self.places, self._draw = torch.arange(count), torch.Generator().manual_seed(seed)
+        self.places, self.random = torch.arange(count), torch.Generator().manual_seed(seed)
 
     def __iter__(self) -> Iterator[int]:
-        yield from self.places[torch.randperm(len(self.places), generator=self._draw)].tolist()
+        yield from self.places[torch.randperm(len(self.places), generator=self.random)].tolist()
 
     def __len__(self) -> int:
         return len(self.places)
@@ -142,18 +159,8 @@ def as_batch(given: tuple[list[Any], Tensor, Tensor], epoch: int) -> Batch:
     return Batch(stacked, labels[None], places[None], epoch)
 
 
-def train(
-    splits: Splits,
-    decoders: Mapping[str, Any],
-    num_classes: int,
-    cache: Cache,
-    make_method: Callable[[Setup], Method],
-    plan: Plan,
-    accelerator: Any,
-    *,
-    report: Callable[[int, float], None] = lambda epoch, accuracy: None,
-) -> Trained:
-    """Train one method with one seed.
+class Training:
+    """The training of one method with one seed, which can stop after any epoch and go on.
 
     Parameters
     ----------
@@ -166,63 +173,117 @@ def train(
     plan : Plan
     accelerator : accelerate.Accelerator
         With ``split_batches``; places the model, and averages the gradients where there are several processes.
-    report : callable
-        Told after each epoch its number and the validation accuracy.
     """
-    torch.manual_seed(plan.seed)
-    model, tokenizer = _model(splits, decoders, num_classes, plan)
-    random = Random([plan.seed], stream=1, device=accelerator.device)
-    strength = torch.tensor([plan.strength], device=accelerator.device)
-    method = make_method(Setup(num_classes, model.feature_dims, strength, random, plan.epochs))
-    loss: Any = Loss(model, method)
-    optimizer: Any = torch.optim.SGD(
-        loss.parameters(), lr=plan.learning_rate, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY
-    )
-    schedule = torch.optim.lr_scheduler.StepLR(optimizer, plan.step, DECAY)
-    loss, optimizer = accelerator.prepare(loss, optimizer)
 
-    order = Order(len(splits.training), plan.seed)
+    def __init__(
+        self,
+        splits: Splits,
+        decoders: Mapping[str, Any],
+        num_classes: int,
+        cache: Cache,
+        make_method: Callable[[Setup], Method],
+        plan: Plan,
+        accelerator: Any,
+    ) -> None:
+        torch.manual_seed(plan.seed)
+        self.plan, self.accelerator = plan, accelerator
+        self.model, tokenizer = _model(splits, decoders, num_classes, plan)
+        self.random = Random([plan.seed], stream=1, device=accelerator.device)
+        strength = torch.tensor([plan.strength], device=accelerator.device)
+        self.method = make_method(Setup(num_classes, self.model.feature_dims, strength, self.random, plan.epochs))
+        self.step = Loss(self.model, self.method)
+        self.sgd = torch.optim.SGD(
+            self.step.parameters(), plan.learning_rate, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY
+        )
+        self.schedule = torch.optim.lr_scheduler.StepLR(self.sgd, plan.step, DECAY)
+        self.loss, self.optimizer = accelerator.prepare(self.step, self.sgd)
+        self.history, self.best = History(), copy.deepcopy(self.model.state_dict())
 
-    def loader(samples: Sequence[Sample], sampler: Order | None = None) -> Any:
-        crop, collate = plan.size.crop, Collate(decoders, tokenizer)
-        data = Samples(samples, decoders, cache, crop=crop, training=sampler is not None)
-        return accelerator.prepare(
-            DataLoader(data, plan.batch_size, sampler=sampler, num_workers=plan.workers, collate_fn=collate)
+        self.order, self.count = Order(len(splits.training), plan.seed), len(splits.training)
+        self._data = partial(Samples, decoders=decoders, cache=cache, crop=plan.size.crop)
+        self._collate = Collate(decoders, tokenizer)
+        self._training = self._loader(splits.training, self.order)
+        self._validation, self._test = self._loader(splits.validation), self._loader(splits.test)
+        self._whole = TrainingSet(self._loader(splits.training), self.count)
+
+    def _loader(self, samples: Sequence[Sample], sampler: Order | None = None) -> Any:
+        data, plan = self._data(samples, training=sampler is not None), self.plan
+        return self.accelerator.prepare(
+            DataLoader(data, plan.batch_size, sampler=sampler, num_workers=plan.workers, collate_fn=self._collate)
         )
 
-    training, validation = loader(splits.training, order), loader(splits.validation)
-    whole = TrainingSet(loader(splits.training), len(splits.training))
-    run = Trained(method)
-    best: dict[str, Any] = {}
-    for epoch in range(plan.epochs):
+    def run(self, checkpoint: Checkpoint, report: Callable[[], None]) -> Trained:
+        """Train to the end, from the checkpoint where there is one; ``report`` is called for each epoch."""
+        kept = checkpoint.read(self.accelerator.device)
+        # Nobody may find what another has just written.
+        self.accelerator.wait_for_everyone()
+        if kept is not None:
+            self.load_state(kept)
+        for _ in self.history.training_loss:
+            report()
+        for epoch in range(len(self.history.training_loss), self.plan.epochs):
+            self._epoch(epoch)
+            if self.accelerator.is_main_process:
+                checkpoint.write(self.state())
+            report()
+        return self._trained()
+
+    def state(self) -> dict[str, Any]:
+        """Return tensors, numbers and text from which `load_state` goes on as if nothing had happened."""
+        return {
+            "step": self.step.state_dict(),
+            "best": self.best,
+            "sgd": self.sgd.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "method": self.method.state_dict(),
+            "history": vars(self.history),
+            "random": self.random.get_state(),
+            "order": self.order.random.get_state(),
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all(),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self.step.load_state_dict(state["step"])
+        self.best = state["best"]
+        self.sgd.load_state_dict(state["sgd"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.method.load_state_dict(state["method"])
+        self.history = History(**state["history"])
+        self.random.set_state(state["random"])
+        self.order.random.set_state(state["order"].cpu())
+        torch.set_rng_state(state["torch"].cpu())
+        torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])
+
+    def _epoch(self, epoch: int) -> None:
         start = time.perf_counter()
-        model.train()
-        chosen = method.start_epoch(model, whole, epoch)
-        order.places = torch.arange(len(splits.training)) if chosen is None else chosen[0].cpu()
-        total, steps = torch.zeros((), device=accelerator.device), 0
-        for given in training:
-            value = loss(as_batch(given, epoch))
-            optimizer.zero_grad()
-            accelerator.backward(value)
-            method.after_backward(model)
-            optimizer.step()
-            total += value.detach()
-            steps += 1
-        schedule.step()
-        method.end_epoch(model, whole, epoch)
-        run.training_loss.append(accelerator.reduce(total / steps, "mean").item())
-        run.seconds += time.perf_counter() - start
-        accuracy = _accuracy(method, model, validation, accelerator)
-        if accuracy >= max(run.validation_accuracy, default=0.0):
-            run.best_epoch = epoch + 1
-            best = copy.deepcopy(model.state_dict())
-        run.validation_accuracy.append(accuracy)
-        report(epoch + 1, accuracy)
-    test = loader(splits.test)
-    run.seen["end"] = _seen(model, validation, test, accelerator)
-    model.load_state_dict(best)
-    run.seen["best"] = _seen(model, validation, test, accelerator)
-    return run
+        self.model.train()
+        chosen = self.method.start_epoch(self.model, self._whole, epoch)
+        self.order.places = torch.arange(self.count) if chosen is None else chosen[0].cpu()
+        losses = [self._step(as_batch(given, epoch)) for given in self._training]
+        self.schedule.step()
+        self.method.end_epoch(self.model, self._whole, epoch)
+        self.history.training_loss.append(self.accelerator.reduce(torch.stack(losses).mean(), "mean").item())
+        self.history.seconds += time.perf_counter() - start
+        accuracy = _accuracy(self.method, self.model, self._validation, self.accelerator)
+        if accuracy >= max(self.history.validation_accuracy, default=0.0):
+            self.best = copy.deepcopy(self.model.state_dict())
+        self.history.validation_accuracy.append(accuracy)
+
+    def _step(self, batch: Batch) -> Tensor:
+        loss: Tensor = self.loss(batch)
+        self.optimizer.zero_grad()
+        self.accelerator.backward(loss)
+        self.method.after_backward(self.model)
+        self.optimizer.step()
+        return loss.detach()
+
+    def _trained(self) -> Trained:
+        seen = {"end": _seen(self.model, self._validation, self._test, self.accelerator)}
+        self.model.load_state_dict(self.best)
+        seen["best"] = _seen(self.model, self._validation, self._test, self.accelerator)
+        return Trained(self.method, self.history, seen)
 
 
 def _model(splits: Splits, decoders: Mapping[str, Any], num_classes: int, plan: Plan) -> tuple[Model, Any]:

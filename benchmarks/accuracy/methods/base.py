@@ -8,7 +8,7 @@ differentiated, and each model gets the gradient of its own. A real encoder is a
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -43,6 +43,15 @@ class Random:
         """Return what ``function`` draws from the generator of each model, shape (K, ...)."""
         drawn = torch.stack([torch.as_tensor(function(rng)) for rng in self._generators])
         return drawn[self._which].to(self.device)
+
+    def get_state(self) -> list[Any]:
+        """Return where the generators stand."""
+        return [generator.bit_generator.state for generator in self._generators]
+
+    def set_state(self, state: Sequence[Any]) -> None:
+        """Go on from where generators stood."""
+        for generator, each in zip(self._generators, state, strict=True):
+            generator.bit_generator.state = each
 
     def uniform(self, *shape: int) -> Tensor:
         """Return numbers in [0, 1), shape (K, *shape), float32."""
@@ -283,6 +292,13 @@ class Method:
     def parameters(self) -> list[nn.Parameter]:
         """Return what the method trains beside the model."""
         return []
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what one step hands on to the next, parameters and random numbers aside."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state_dict` returned."""
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

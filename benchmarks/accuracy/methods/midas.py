@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -42,6 +43,14 @@ class Midas(Method):
         self.state = MidasState(
             torch.ones(models, self.count, device=device), torch.zeros(models, dtype=torch.int64, device=device)
         )
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return alpha and the number of its steps."""
+        return self.state._asdict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on with the alpha that `state_dict` returned."""
+        self.state = MidasState(**state)
 
     def loss(self, model: Model, batch: Batch) -> Tensor:
         """Return the total of eq. 11."""

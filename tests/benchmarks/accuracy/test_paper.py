@@ -17,6 +17,7 @@ from benchmarks.accuracy.__main__ import accuracy
 from benchmarks.accuracy.datasets.base import DataError
 from benchmarks.accuracy.paper import EXPERIMENTS
 from benchmarks.accuracy.paper_run import PAPER_METHODS, PaperOptions, make_accelerator
+from benchmarks.accuracy.paper_training import Training
 from tests.benchmarks.accuracy.datasets import made
 
 ROOT = Path(__file__).parents[3]
@@ -86,6 +87,32 @@ def test_training_learns_by_the_optimizer_of_the_paper(tmp_path, monkeypatch):
     assert seen == [[1e-2, 0.9, 1e-4]] * 20 + [[pytest.approx(1e-3), 0.9, 1e-4]] * 8
     (run,) = results(tmp_path)["methods"]["joint"]["runs"]
     assert run["best"]["accuracy"] > 0.8
+
+
+@pytest.mark.parametrize("method", ["MIDAS", "MCR"])
+def test_a_training_that_was_killed_goes_on_where_it_was(made_once, tmp_path, monkeypatch, method):
+    given = ("crema-d", made_once / "crema-d")
+    assert call(*given, tmp_path / "whole", "--methods", method, epochs=3).exit_code == 0
+
+    epoch = Training._epoch
+
+    def killed(self, number):
+        if number == 2:
+            raise OSError("killed")
+        epoch(self, number)
+
+    monkeypatch.setattr(Training, "_epoch", killed)
+    result = call(*given, tmp_path / "parts", "--methods", method, epochs=3)
+    assert (result.exit_code, result.output.splitlines()[-1]) == (2, "Error: killed")
+    (checkpoint,) = (tmp_path / "parts").rglob("*.pt")
+
+    numbers = []
+    monkeypatch.setattr(Training, "_epoch", lambda self, number: (numbers.append(number), epoch(self, number)))
+    assert call(*given, tmp_path / "parts", "--methods", method, epochs=3).exit_code == 0
+    assert numbers == [2]
+    assert not checkpoint.exists()
+    whole, parts = (results(tmp_path / x)["methods"][method]["runs"][0] for x in ("whole", "parts"))
+    assert parts | {"seconds": 0} == whole | {"seconds": 0}
 
 
 def test_two_processes_train_as_one_does(tmp_path):
