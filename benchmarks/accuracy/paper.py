@@ -1,7 +1,8 @@
 """The paper's experiments: for each data set its reader, what its modalities are, and how the paper trains on it.
 
-Section 4 and appendix A of the paper (Hwang, Choi and Whang, NeurIPS 2025). What it does not say is marked "ours" in
-``docs/paper-experiments.md``.
+From the paper (Hwang, Choi and Whang, NeurIPS 2025), the warm-up from its authors' code. What neither says was chosen
+here:
+``docs/paper-experiments.md`` has the list.
 """
 
 from __future__ import annotations
