@@ -167,7 +167,7 @@ def differentiable_gradient(plan: Plan, logits: Tensor, weights: Weights, slopes
 
 
 def similarity(features: Sequence[Tensor], sources: Tensor, kind: str) -> Tensor:
-    """Return what `midas_core.similarity` does, where all have partners; the cosine of two features by half the work."""
+    """Give what `midas_core.similarity` does, where all have partners; the cosine of two features at half the work."""
     features = [in_full_precision(x.detach().flatten(1), backend=BACKEND) for x in features]
     if kind != "cosine" or len(features) != 2:
         found: Array = specified(features, sources, kind, backend=BACKEND)
