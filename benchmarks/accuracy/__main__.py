@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -77,13 +78,16 @@ def accuracy(
 
     A comparison that was stopped goes on where it was: what is finished is kept in --output, and never done again.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     with failing(ImportError):
+        from benchmarks.accuracy.paper import EXPERIMENTS
+
+        if not set(data) & set(EXPERIMENTS):
+            # Small models gain nothing by threads, real encoders do. PyTorch reads it when it is imported.
+            os.environ.setdefault("OMP_NUM_THREADS", "1")
         from benchmarks.accuracy.comparison import Options, run_comparison, write_results
         from benchmarks.accuracy.figures import write_figures
         from benchmarks.accuracy.folder import RunFolderError
         from benchmarks.accuracy.methods import KNOWN, METHODS
-        from benchmarks.accuracy.paper import EXPERIMENTS
         from benchmarks.accuracy.tables import printed
         from benchmarks.accuracy.tasks import NEEDS_ROOT, TASKS
         from midas_core.data import DataError
@@ -101,7 +105,8 @@ def accuracy(
     chosen = _known("--methods", methods.split(",") if methods else (), KNOWN)
     if found := check_kind(context, data, tuple(EXPERIMENTS)):
         given = {"root": root, "seeds": seeds, "epoch_factor": epoch_factor, "output": output, **experiment}
-        run_experiment(found, given, chosen, json_file)
+        with _stopping(context, output):
+            run_experiment(found, given, chosen, json_file)
         return
     options = Options(
         data=data or tuple(name for name in TASKS if root or name not in NEEDS_ROOT),
@@ -120,22 +125,29 @@ def accuracy(
         )
     console = make_console(160)
     try:
-        with failing(DataError, RunFolderError, OSError):
+        with _stopping(context, output), failing(DataError, RunFolderError, OSError):
             if json_file is not None:
                 check_writable(json_file)
             content = run_comparison(options, make_console(stderr=True))
             if json_file is not None:
                 write_results(json_file, content)
             write_figures(content, options.output)
-    except KeyboardInterrupt:
-        click.echo(f"Stopped. The same command goes on with what is finished in {output}.", err=True)
-        context.exit(130)
     except BrokenExecutor as error:
         raise Failure(
             "a worker process died, maybe for want of memory: try --jobs 1, which goes on with what is finished"
         ) from error
     for table in printed(content):
         console.print(table)
+
+
+@contextmanager
+def _stopping(context: click.Context, output: Path) -> Iterator[None]:
+    """Say how to go on when the command is stopped from the keyboard."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(f"Stopped. The same command goes on with what is finished in {output}.", err=True)
+        context.exit(130)
 
 
 def _known(option: str, given: Iterable[str], known: Mapping[str, object]) -> tuple[str, ...]:

@@ -1,8 +1,7 @@
 """The paper's experiments: for each data set its reader, what its modalities are, and how the paper trains on it.
 
 From the paper (Hwang, Choi and Whang, NeurIPS 2025), the warm-up from its authors' code. What neither says was chosen
-here:
-``docs/paper-experiments.md`` has the list.
+here: ``docs/paper-experiments.md`` has the list.
 """
 
 from __future__ import annotations

@@ -98,12 +98,15 @@ def run(data: str, given: dict[str, Any], methods: Sequence[str], json_file: Pat
         from benchmarks.accuracy.paper_run import PAPER_METHODS, PaperOptions, run_paper
         from benchmarks.accuracy.tables import printed
         from midas_core.data import DataError
+        from midas_core.runs.files import check_writable
     for name in methods:
         if name not in PAPER_METHODS:
             raise click.UsageError(f"--methods: {name} is for small tasks, got --data {data}")
     options = PaperOptions(data=data, methods=tuple(methods) or PAPER_METHODS, **given)
     first = os.environ.get("RANK", "0") == "0"
     with failing(DataError, RunFolderError, ImportError, OSError):
+        if json_file is not None:
+            check_writable(json_file)
         content = run_paper(options, make_console(stderr=True))
         if json_file is not None and first:
             write_results(json_file, content)

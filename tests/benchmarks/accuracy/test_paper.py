@@ -173,6 +173,16 @@ def test_options_of_the_other_kind_are_refused():
     assert "--data crema-d needs --root FOLDER" in result.output
 
 
+def test_a_run_that_is_stopped_says_how_to_go_on(made_once, tmp_path, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Training, "_epoch", stopped)
+    result = call("cmu-mosi", made_once / "cmu-mosi", tmp_path, "--methods", "joint")
+    assert result.exit_code == 130
+    assert "Stopped. The same command goes on with what is finished in" in result.output
+
+
 def test_another_layout_is_one_sentence(made_once, tmp_path):
     result = call("crema-d", made_once / "sarcasm", tmp_path)
     assert result.exit_code == 2
