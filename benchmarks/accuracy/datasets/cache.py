@@ -58,6 +58,11 @@ class Cache:
             ) from error
         return clip
 
+    def keep(self, decoder: Decoder, source: Any) -> None:
+        """Decode what is not there yet; what is there is not read. Raises as `get` does."""
+        if not self.path(decoder, source).is_file():
+            self.get(decoder, source)
+
     def path(self, decoder: Decoder, source: Any) -> Path:
         """Return where the array is, or will be."""
         try:

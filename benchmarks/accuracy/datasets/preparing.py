@@ -88,7 +88,7 @@ def describe(problems: list[Problem]) -> str:
 
 def _reason(cache: Cache, decoder: Any, source: Any) -> str | None:
     try:
-        cache.get(decoder, source)
+        cache.keep(decoder, source)
     except DamagedError as error:
         return str(error)
     return None

@@ -88,6 +88,12 @@ def test_what_is_damaged_is_skipped_and_named(listing, cache):
     assert done[-1] == (6, 6)
 
 
+def test_a_second_pass_reads_no_array(listing, cache, monkeypatch):
+    prepare(listing, DECODERS, cache)
+    monkeypatch.setattr(Cache, "get", lambda *_: pytest.fail("read"))
+    assert len(prepare(listing, DECODERS, cache).samples) == 6
+
+
 def test_what_is_damaged_is_refused(listing, cache):
     damage(listing, 0, 1, 2, 3)
     listing.problems.append(Problem("9.jpg", "missing"))
