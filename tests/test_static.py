@@ -42,7 +42,7 @@ ALLOWED = {
     "keras/training.py Trained.compute_loss": "reduction over replicas",
     "keras/state.py _read": "a copy of a variable",
     "recorder.py Recorder.keep": "a path",
-    "torch/loss.py MidasLoss._warmup_terms": "a gradient of zero for the head, which a distributed wrapper waits for",
+    "torch/step.py SteppingModule._warm_up": "a gradient of zero for the head, which a distributed wrapper waits for",
     "torch/distributed.py differ_between_ranks": "a bound for what is rounding",
     "torch/follower.py TermMeans.add": "averages for the log",
     "torch/follower.py TermMeans.take": "averages for the log",

@@ -13,7 +13,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from midas_core.adapters.torch import MidasLoss
-from midas_core.adapters.torch import loss as adapter
+from midas_core.adapters.torch import step as adapter
 from midas_core.kernels import ways
 from midas_core.kernels.ways import Way
 

@@ -145,6 +145,12 @@ def check_widths(heads: Iterable[nn.Module], features: list[Tensor], modalities:
         check_dtype(name, feature, first, "its head")
 
 
+def check_callable(head: Any) -> None:
+    """Raise ``TypeError`` unless a fused head can be called."""
+    if not callable(head):
+        raise TypeError(f"head: expected a callable, got {type(head).__name__}")
+
+
 def check_head(head: Any, features: list[Tensor], modalities: Modalities) -> None:
     """Raise ``TypeError`` unless a fused head that begins with a linear layer has the dtype of the features."""
     first = head[0] if isinstance(head, nn.Sequential) and len(head) else head

@@ -3,61 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from midas_core.adapters.torch.distributed import (
-    check_whole,
-    in_distributed_run,
-    sum_over_ranks,
-    waits_for_others,
-)
+from midas_core.adapters.torch.distributed import check_whole, in_distributed_run, waits_for_others
 from midas_core.adapters.torch.head_check import HeadCheck
-from midas_core.adapters.torch.heads import (
-    additive_parameters,
-    by_kind,
-    fused_logits,
-    fusible_heads,
-    may_stack,
-    unimodal_logits,
-)
+from midas_core.adapters.torch.heads import unimodal_logits
 from midas_core.adapters.torch.hooks import Step
-from midas_core.adapters.torch.inputs import (
-    check_batch,
-    check_beside,
-    check_features,
-    check_head,
-    check_logits,
-    check_sample_weight,
-    check_widths,
-    make_heads,
-    presence,
-)
+from midas_core.adapters.torch.inputs import check_callable, check_features, check_widths, make_heads, presence
 from midas_core.adapters.torch.random import is_recorded
-from midas_core.adapters.torch.state import StatefulModule
-from midas_core.adapters.torch.values import check_terms, check_values
-from midas_core.alpha import MidasState
+from midas_core.adapters.torch.step import SteppingModule
+from midas_core.adapters.torch.values import check_terms
 from midas_core.backends.torch import BACKEND
 from midas_core.ensemble import ensemble_logits
-from midas_core.kernels.eager import similarity as similarity_by_hand
-from midas_core.kernels.linear import additive_logits, stacked_logits
-from midas_core.kernels.plan import Linear, Plan
-from midas_core.kernels.step import linear_step, logits_step
-from midas_core.kernels.ways import Way, choose_way
 from midas_core.missing import zero_missing
-from midas_core.objective import MidasTerms, midas_objective, reduce_terms
+from midas_core.objective import MidasTerms, reduce_terms
 from midas_core.options import MidasOptions, shows_options
-from midas_core.pairs import Pairs, label_ids
-from midas_core.similarity import similarity
-from midas_core.targets import Targets, as_targets
 from midas_core.validation import check_flag, check_number, check_shape
 
 
 @shows_options
-class MidasLoss(StatefulModule):
+class MidasLoss(SteppingModule):
     """The MIDAS objective as a criterion: L = L_align + L_uni + weight * L_mis (eq. 11).
 
     Takes the features of the encoders, makes misaligned samples of them, and runs the fused head on the aligned and
@@ -150,8 +118,6 @@ class MidasLoss(StatefulModule):
     tensor(1)
     """
 
-    _way: Way | None = None
-
     def __init__(
         self,
         *,
@@ -200,17 +166,6 @@ class MidasLoss(StatefulModule):
         options.check_fits(self.modalities.count, self.num_classes)
         self.register_state(self.modalities.count)
         self._head_check = HeadCheck()
-
-    @property
-    def _raw(self) -> bool:
-        """Whether only the user's own modules look at the features: they may be raw inputs, such as token ids."""
-        return self.options.similarity is None and self.options.head_input == "separate"
-
-    @property
-    def _asks_more(self) -> bool:
-        """Whether the cross-entropy is another than the plain one."""
-        options = self.options
-        return options.multi_label or options.label_smoothing > 0 or options.class_weights is not None
 
     def extra_repr(self) -> str:
         """Return the options that differ between uses, and the way that the last step took."""
@@ -286,101 +241,38 @@ class MidasLoss(StatefulModule):
             If structure, names, shapes or dtypes do not fit.
         """
         self._warn_without_epoch(stacklevel=6)
-        if not callable(head):
-            raise TypeError(f"head: expected a callable, got {type(head).__name__}")
+        check_callable(head)
         if in_distributed_run():
             check_whole("unimodal_heads", self.unimodal_heads)
             check_whole("head", head)
-        given = self.modalities.unpack(features, "features")
-        kind = (self.options.multi_label, self._raw, self.check)
-        labels = check_batch(given, labels, self.modalities, self.num_classes, *kind)
-        targets: Tensor | Targets = labels
-        num_classes = self.num_classes
-        asks_more = self._asks_more or sample_weight is not None or present is not None
-        if asks_more:
-            check_sample_weight(sample_weight, labels)
-            targets = Targets(labels, sample_weight, self.class_weights, self.options.label_smoothing or None)
-            if present is not None:
-                present = presence(present, labels, self.modalities)
-                given = zero_missing(given, present, backend=BACKEND)
-            if self.options.multi_label:
-                labels, num_classes = label_ids(labels, backend=BACKEND), labels.shape[0]
-        if permutation is not None:
-            check_beside(permutation, "permutation", labels)
-            check_shape("permutation", permutation, labels.shape, "(B,)")
-        looks = self.check and not torch.compiler.is_compiling()
-        if looks:
-            own = targets.labels if isinstance(targets, Targets) else targets
-            beside = {"permutation": permutation, "sample_weight": sample_weight, "similarity": self.options.similarity}
-            check_values(given, own, self.modalities, self.num_classes, **beside)
+        given = self._read(features, labels, sample_weight, present, permutation)
         pairs = self.draw_pairs(
-            labels,
-            num_classes,
+            given.classes,
+            given.num_classes,
             self.modalities.count,
             variant=self.options.variant,
             permutation=permutation,
             generator=generator,
             absent_share=self.options.absent_share,
         )
-        check_widths(self.unimodal_heads, given, self.modalities)
-        if self.options.head_input == "concatenated":
-            check_head(head, given, self.modalities)
-        additive, linear = self._linear_heads(head, given)
+        self._check_heads(head, given)
         # True, False, or a tensor where the step is recorded.
         warming_up = self._warming_up()
-        recorded = isinstance(warming_up, Tensor)
-        way = choose_way(
-            warming_up=warming_up is True,
-            linear=linear is not None,
-            by_hand=not (looks or recorded) and self._served_by_hand(present),
-            num_modalities=len(given),
-            batch=len(labels),
-            num_classes=self.num_classes,
-            device=labels.device,
-        )
-        if torch.compiler.is_compiling() or self._way is not way:
-            self._way = way
-        if way is Way.WARM_UP:
-            terms, state = self._warmup_terms(head, features, given, targets, pairs, present)
-        elif way.by_hand:
-            terms, state = self._by_hand(way, head, additive, linear, features, given, targets, pairs, present)
-        else:
-            if additive and linear and way is Way.STACKED:
-                own_logits, *fused = stacked_logits(additive, linear, given, pairs.sources, pairs.absent)
-            else:
-                own_logits, fused = self._logits(head, additive, features, given, pairs)
-            similarities = None
-            if self.options.similarity is not None:
-                measure = similarity_by_hand if pairs.absent is None else similarity
-                similarities = measure(given, pairs.sources, self.options.similarity)
-            aligned, mixed = by_kind(fused, len(labels))
-            terms, state, _ = midas_objective(
-                aligned,
-                own_logits,
-                mixed,
-                targets,
-                pairs,
-                similarities,
-                MidasState(self.alpha, self.step),
-                present=present,
-                weight=self.options.weight,
-                warmup=warming_up if recorded else None,
-                backend=BACKEND,
-                **self._options,
-            )
+        terms, state = self._compute(head, given, pairs, warming_up)
         if terms.unimodal.ndim == 2:
-            if looks:
+            if self._looks:
                 check_terms(terms, self.modalities)
             terms = reduce_terms(terms, self.options.reduction, backend=BACKEND)
         if self._moves and warming_up is not True:
             with torch.no_grad():
                 self.alpha.copy_(state.alpha)
                 self.step.copy_(state.step)
-        if self._moves and not is_recorded(labels.device):
+        if self._moves and not is_recorded(given.classes.device):
             common = warming_up is not True and waits_for_others()
             self._head_check.see(self.unimodal_heads, common=common, stacklevel=6)
         if self._terms_hooks:
-            self._tell(Step(self, self.modalities.pack(given, features), labels, head, terms, present))
+            shown = self.modalities.pack(given.features, features)
+            self._tell(Step(self, shown, given.classes, head, terms, given.present))
         return terms
 
     def ensemble_logits(
@@ -420,8 +312,7 @@ class MidasLoss(StatefulModule):
         ...     criterion.ensemble_logits(features, head=torch.nn.Linear(9, 3)).shape
         torch.Size([8, 3])
         """
-        if not callable(head):
-            raise TypeError(f"head: expected a callable, got {type(head).__name__}")
+        check_callable(head)
         given = self.modalities.unpack(features, "features")
         first, whose = given[0], f"features of {self.modalities.title(0)}"
         if isinstance(first, Tensor):
@@ -435,93 +326,3 @@ class MidasLoss(StatefulModule):
         fused = self._run_head(head, features, given)
         options = {"present": present, "multi_label": self.options.multi_label, "backend": BACKEND}
         return ensemble_logits(fused, own, weight=weight, **options)
-
-    @property
-    def _options(self) -> dict[str, Any]:
-        return {
-            **self.options.alpha_rule,
-            # Ranks may evaluate different numbers of batches: only training waits for the others.
-            "reduce": sum_over_ranks if self._moves and waits_for_others() else None,
-        }
-
-    def _linear_heads(
-        self, head: Callable[..., Tensor], given: list[Tensor]
-    ) -> tuple[Linear | None, list[Linear] | None]:
-        """Return the head as a linear one where it is additive, and the unimodal ones where all may be fused."""
-        additive = additive_parameters(head) if self.options.head_input == "concatenated" else None
-        if additive is None:
-            return None, None
-        width = sum(x.shape[1] for x in given)
-        check_shape("weight of the head", additive.weight, (self.num_classes, width), "(C, D)")
-        return additive, fusible_heads(additive, self.unimodal_heads, given, self.modalities, self.num_classes)
-
-    def _served_by_hand(self, present: Tensor | None) -> bool:
-        """Whether the kernels serve the options: the core takes over where losses of single samples are asked for."""
-        options = self.options
-        refused = options.variant == "official" and present is not None
-        return not (options.reduction == "none" or options.multi_label or options.absent_share > 0 or refused)
-
-    def _logits(
-        self, head: Callable[..., Tensor], additive: Linear | None, features: Any, given: list[Tensor], pairs: Pairs
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Run every head; return the logits of the unimodal ones, and of the fused one: aligned, then mixed."""
-        own_logits = unimodal_logits(self.unimodal_heads, given, self.modalities, self.num_classes)
-        if additive:
-            return own_logits, list(additive_logits(additive, given, pairs.sources, pairs.absent))
-        run = partial(self._run_head, head, features)
-        return own_logits, fused_logits(run, given, pairs.sources, pairs.absent, stack=may_stack(head))
-
-    def _by_hand(
-        self,
-        way: Way,
-        head: Callable[..., Tensor],
-        additive: Linear | None,
-        linear: list[Linear] | None,
-        features: Any,
-        given: list[Tensor],
-        targets: Tensor | Targets,
-        pairs: Pairs,
-        present: Tensor | None,
-    ) -> tuple[MidasTerms, MidasState]:
-        plan = Plan(
-            as_targets(targets),
-            pairs,
-            MidasState(self.alpha, self.step),
-            self._options,
-            self.options.similarity,
-            self.options.weight,
-            self.options.reduction == "mean",
-            present,
-        )
-        if additive and linear:
-            losses, weights = linear_step(plan, additive, linear, given, way.kernel)
-        else:
-            own_logits, fused = self._logits(head, additive, features, given, pairs)
-            losses, weights = logits_step(plan, own_logits, fused, given, way.kernel)
-        means = (weights.alpha, weights.confidence, weights.fused_confidence)
-        return MidasTerms(*losses, *means), weights.state
-
-    def _warmup_terms(
-        self,
-        head: Callable[..., Tensor],
-        features: Any,
-        given: list[Tensor],
-        targets: Tensor | Targets,
-        pairs: Pairs,
-        present: Tensor | None,
-    ) -> tuple[MidasTerms, MidasState]:
-        own_logits = unimodal_logits(self.unimodal_heads, given, self.modalities, self.num_classes)
-        fused = self._run_head(head, features, given)
-        known = (fused, own_logits, None, targets, pairs, None, MidasState(self.alpha, self.step))
-        terms, state, _ = midas_objective(*known, present=present, variant=self.options.variant, backend=BACKEND)
-        # The head takes part with a gradient of zero: a distributed wrapper waits for every parameter.
-        silent = (0.0 * torch.nan_to_num(fused, posinf=0.0, neginf=0.0)).sum(dim=-1)
-        return terms._replace(total=terms.total + silent), state
-
-    def _run_head(self, head: Callable[..., Tensor], like: Any, given: list[Tensor]) -> Tensor:
-        if self.options.head_input == "concatenated":
-            logits = head(torch.cat(given, dim=1))
-        else:
-            logits = head(self.modalities.pack(given, like))
-        check_logits("head", logits, given[0].shape[0], self.num_classes)
-        return logits

@@ -27,7 +27,7 @@ def test_torch_compile(compiler, backend, modalities, variant, kind, monkeypatch
     import torch
 
     from midas_core.adapters.torch import MidasLoss
-    from midas_core.adapters.torch import loss as adapter
+    from midas_core.adapters.torch import step as adapter
     from midas_core.kernels import ways
 
     # Each kind goes its own way through the heads.

@@ -1,0 +1,260 @@
+"""A step of the criterion: what it is given, checked, and the way from there to its terms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from midas_core.adapters.torch.distributed import sum_over_ranks, waits_for_others
+from midas_core.adapters.torch.heads import (
+    additive_parameters,
+    by_kind,
+    fused_logits,
+    fusible_heads,
+    may_stack,
+    unimodal_logits,
+)
+from midas_core.adapters.torch.inputs import (
+    check_batch,
+    check_beside,
+    check_head,
+    check_logits,
+    check_sample_weight,
+    check_widths,
+    presence,
+)
+from midas_core.adapters.torch.state import StatefulModule
+from midas_core.adapters.torch.values import check_values
+from midas_core.alpha import MidasState
+from midas_core.backends.torch import BACKEND
+from midas_core.kernels.eager import similarity as similarity_by_hand
+from midas_core.kernels.linear import additive_logits, stacked_logits
+from midas_core.kernels.plan import Linear, Plan
+from midas_core.kernels.step import linear_step, logits_step
+from midas_core.kernels.ways import Way, choose_way
+from midas_core.missing import zero_missing
+from midas_core.modalities import Modalities
+from midas_core.objective import MidasTerms, midas_objective
+from midas_core.pairs import Pairs, label_ids
+from midas_core.similarity import similarity
+from midas_core.targets import Targets, as_targets
+from midas_core.validation import check_shape
+
+
+class Given(NamedTuple):
+    """What a step is given, checked.
+
+    Attributes
+    ----------
+    features : list of M tensors, shapes (B, ...)
+        In the order of the modalities, zeros for what is missing.
+    like : list, tuple or dict
+        The structure in which they came.
+    classes : Tensor, shape (B,), int64
+        By which partners differ: of samples with several labels what `label_ids` calls them.
+    num_classes : int
+        They are below it.
+    targets : Tensor, shape (B,), int64; or Targets
+    present : Tensor, shape (B, M), bool, or None
+    """
+
+    features: list[Tensor]
+    like: Any
+    classes: Tensor
+    num_classes: int
+    targets: Tensor | Targets
+    present: Tensor | None
+
+
+class SteppingModule(StatefulModule):
+    """A criterion's step. The criterion itself has the options and the heads."""
+
+    modalities: Modalities
+    num_classes: int
+    unimodal_heads: nn.ModuleList
+    check: bool
+    _way: Way | None = None
+
+    @property
+    def _raw(self) -> bool:
+        """Whether only the user's own modules look at the features: they may be raw inputs, such as token ids."""
+        return self.options.similarity is None and self.options.head_input == "separate"
+
+    @property
+    def _looks(self) -> bool:
+        """Whether to look at the values."""
+        return self.check and not torch.compiler.is_compiling()
+
+    @property
+    def _asks_more(self) -> bool:
+        """Whether the cross-entropy is another than the plain one."""
+        options = self.options
+        return options.multi_label or options.label_smoothing > 0 or options.class_weights is not None
+
+    def _read(self, features: Any, labels: Any, sample_weight: Any, present: Any, permutation: Any) -> Given:
+        """Check what a step is given."""
+        given = self.modalities.unpack(features, "features")
+        options = (self.options.multi_label, self._raw, self.check)
+        labels = check_batch(given, labels, self.modalities, self.num_classes, *options)
+        targets: Tensor | Targets = labels
+        classes, num_classes = labels, self.num_classes
+        if self._asks_more or sample_weight is not None or present is not None:
+            check_sample_weight(sample_weight, labels)
+            targets = Targets(labels, sample_weight, self.class_weights, self.options.label_smoothing or None)
+            if present is not None:
+                present = presence(present, labels, self.modalities)
+                given = zero_missing(given, present, backend=BACKEND)
+            if self.options.multi_label:
+                classes, num_classes = label_ids(labels, backend=BACKEND), labels.shape[0]
+        if permutation is not None:
+            check_beside(permutation, "permutation", classes)
+            check_shape("permutation", permutation, classes.shape, "(B,)")
+        if self._looks:
+            kind, beside = self.options.similarity, {"permutation": permutation, "sample_weight": sample_weight}
+            check_values(given, labels, self.modalities, self.num_classes, similarity=kind, **beside)
+        return Given(given, features, classes, num_classes, targets, present)
+
+    def _check_heads(self, head: Any, given: Given) -> None:
+        """Raise unless linear heads have the width and the dtype of the features."""
+        check_widths(self.unimodal_heads, given.features, self.modalities)
+        if self.options.head_input == "concatenated":
+            check_head(head, given.features, self.modalities)
+
+    def _compute(
+        self, head: Callable[..., Tensor], given: Given, pairs: Pairs, warming_up: bool | Tensor
+    ) -> tuple[MidasTerms, MidasState]:
+        """Choose a way and go it: the terms, of each sample or reduced, and the next state."""
+        additive, linear = self._linear_heads(head, given.features)
+        recorded = isinstance(warming_up, Tensor)
+        way = choose_way(
+            warming_up=warming_up is True,
+            linear=linear is not None,
+            by_hand=not (self._looks or recorded) and self._served_by_hand(given.present),
+            num_modalities=len(given.features),
+            batch=len(given.classes),
+            num_classes=self.num_classes,
+            device=given.classes.device,
+        )
+        if torch.compiler.is_compiling() or self._way is not way:
+            self._way = way
+        if way is Way.WARM_UP:
+            return self._warm_up(head, given, pairs)
+        if way.by_hand:
+            return self._by_hand(way, head, additive, linear, given, pairs)
+        if additive and linear and way is Way.STACKED:
+            own_logits, *fused = stacked_logits(additive, linear, given.features, pairs.sources, pairs.absent)
+        else:
+            own_logits, fused = self._logits(head, additive, given, pairs)
+        similarities = None
+        if self.options.similarity is not None:
+            measure = similarity_by_hand if pairs.absent is None else similarity
+            similarities = measure(given.features, pairs.sources, self.options.similarity)
+        terms, state, _ = midas_objective(
+            *self._known(own_logits, *by_kind(fused, len(given.classes)), given, pairs, similarities),
+            present=given.present,
+            weight=self.options.weight,
+            warmup=warming_up if recorded else None,
+            backend=BACKEND,
+            **self._options,
+        )
+        return terms, state
+
+    def _known(
+        self,
+        own_logits: list[Tensor],
+        aligned: Tensor,
+        mixed: Tensor | None,
+        given: Given,
+        pairs: Pairs,
+        similarities: Tensor | None,
+    ) -> tuple[Any, ...]:
+        """Return the arrays that `midas_objective` takes, in its order."""
+        state = MidasState(self.alpha, self.step)
+        return aligned, own_logits, mixed, given.targets, pairs, similarities, state
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {
+            **self.options.alpha_rule,
+            # Ranks may evaluate different numbers of batches: only training waits for the others.
+            "reduce": sum_over_ranks if self._moves and waits_for_others() else None,
+        }
+
+    def _linear_heads(
+        self, head: Callable[..., Tensor], given: list[Tensor]
+    ) -> tuple[Linear | None, list[Linear] | None]:
+        """Return the head as a linear one where it is additive, and the unimodal ones where all may be fused."""
+        additive = additive_parameters(head) if self.options.head_input == "concatenated" else None
+        if additive is None:
+            return None, None
+        width = sum(x.shape[1] for x in given)
+        check_shape("weight of the head", additive.weight, (self.num_classes, width), "(C, D)")
+        return additive, fusible_heads(additive, self.unimodal_heads, given, self.modalities, self.num_classes)
+
+    def _served_by_hand(self, present: Tensor | None) -> bool:
+        """Whether the kernels serve the options: the core takes over where losses of single samples are asked for."""
+        options = self.options
+        refused = options.variant == "official" and present is not None
+        return not (options.reduction == "none" or options.multi_label or options.absent_share > 0 or refused)
+
+    def _logits(
+        self, head: Callable[..., Tensor], additive: Linear | None, given: Given, pairs: Pairs
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Run every head; return the logits of the unimodal ones, and of the fused one: aligned, then mixed."""
+        own_logits = unimodal_logits(self.unimodal_heads, given.features, self.modalities, self.num_classes)
+        if additive:
+            return own_logits, list(additive_logits(additive, given.features, pairs.sources, pairs.absent))
+        run = partial(self._run_head, head, given.like)
+        return own_logits, fused_logits(run, given.features, pairs.sources, pairs.absent, stack=may_stack(head))
+
+    def _by_hand(
+        self,
+        way: Way,
+        head: Callable[..., Tensor],
+        additive: Linear | None,
+        linear: list[Linear] | None,
+        given: Given,
+        pairs: Pairs,
+    ) -> tuple[MidasTerms, MidasState]:
+        plan = Plan(
+            as_targets(given.targets),
+            pairs,
+            MidasState(self.alpha, self.step),
+            self._options,
+            self.options.similarity,
+            self.options.weight,
+            self.options.reduction == "mean",
+            given.present,
+        )
+        if additive and linear:
+            losses, weights = linear_step(plan, additive, linear, given.features, way.kernel)
+        else:
+            own_logits, fused = self._logits(head, additive, given, pairs)
+            losses, weights = logits_step(plan, own_logits, fused, given.features, way.kernel)
+        means = (weights.alpha, weights.confidence, weights.fused_confidence)
+        return MidasTerms(*losses, *means), weights.state
+
+    def _warm_up(self, head: Callable[..., Tensor], given: Given, pairs: Pairs) -> tuple[MidasTerms, MidasState]:
+        own_logits = unimodal_logits(self.unimodal_heads, given.features, self.modalities, self.num_classes)
+        fused = self._run_head(head, given.like, given.features)
+        terms, state, _ = midas_objective(
+            *self._known(own_logits, fused, None, given, pairs, None),
+            present=given.present,
+            variant=self.options.variant,
+            backend=BACKEND,
+        )
+        # The head takes part with a gradient of zero: a distributed wrapper waits for every parameter.
+        silent = (0.0 * torch.nan_to_num(fused, posinf=0.0, neginf=0.0)).sum(dim=-1)
+        return terms._replace(total=terms.total + silent), state
+
+    def _run_head(self, head: Callable[..., Tensor], like: Any, given: list[Tensor]) -> Tensor:
+        if self.options.head_input == "concatenated":
+            logits = head(torch.cat(given, dim=1))
+        else:
+            logits = head(self.modalities.pack(given, like))
+        check_logits("head", logits, given[0].shape[0], self.num_classes)
+        return logits
