@@ -119,9 +119,10 @@ def test_two_processes_train_as_one_does(tmp_path):
     made.cmu_mosi(tmp_path / "set", each=30)
     given = ("cmu-mosi", tmp_path / "set")
     assert call(*given, tmp_path / "one", "--methods", "joint").exit_code == 0
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "benchmarks.accuracy"]
+    # --standalone takes a port that is free.
+    torchrun = "-m torch.distributed.run --standalone --nproc-per-node 2 -m benchmarks.accuracy".split()
     subprocess.run(
-        [*torchrun, *map(str, arguments(*given, tmp_path / "two", "--methods", "joint"))],
+        [sys.executable, *torchrun, *map(str, arguments(*given, tmp_path / "two", "--methods", "joint"))],
         check=True,
         capture_output=True,
         cwd=ROOT,
