@@ -120,7 +120,7 @@ def test_two_processes_train_as_one_does(tmp_path):
     given = ("cmu-mosi", tmp_path / "set")
     assert call(*given, tmp_path / "one", "--methods", "joint").exit_code == 0
     # --standalone takes a port that is free.
-    torchrun = "-m torch.distributed.run --standalone --nproc-per-node 2 -m benchmarks.accuracy".split()
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "benchmarks.accuracy"]
     subprocess.run(
         [sys.executable, *torchrun, *map(str, arguments(*given, tmp_path / "two", "--methods", "joint"))],
         check=True,
