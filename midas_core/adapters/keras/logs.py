@@ -55,11 +55,11 @@ class TermLogs(keras.metrics.Metric):  # type: ignore[misc]
         return self.means() if self.shown else {}
 
     def means(self) -> dict[str, Array]:
-        """Return the mean of each number since the last reset."""
-        means = ops.divide_no_nan(self.sums, self.weights)
+        """Return the mean of each number since the last reset; NaN for shares where no batch offered a pair."""
+        means = ops.where(self.weights > 0, ops.divide_no_nan(self.sums, self.weights), float("nan"))
         return {name: means[i] for i, name in enumerate(self.names)}
 
     def read(self) -> dict[str, float]:
         """Return the means as numbers, of what was seen."""
-        means = ops.convert_to_numpy(ops.divide_no_nan(self.sums, self.weights))
-        return dict(zip(self.names, map(float, means), strict=True)) if ops.convert_to_numpy(self.weights).any() else {}
+        sums, weights = (ops.convert_to_numpy(x) for x in (self.sums, self.weights))
+        return {name: float(x / n) for name, x, n in zip(self.names, sums, weights, strict=True) if n > 0}

@@ -310,6 +310,12 @@ def test_a_batch_without_a_pair_says_nothing_of_confidences():
     found = compiled().evaluate(x, y, batch_size=12, verbose=0, return_dict=True)
     for kind in ("confidence", "fused_confidence"):
         assert found[f"{kind}_audio"] + found[f"{kind}_video"] == pytest.approx(1, abs=1e-5), kind
+    # Nothing but such batches: no share of 0, which would be a number.
+    model = compiled()
+    found = model.evaluate({name: v[12:] for name, v in x.items()}, y[12:], verbose=0, return_dict=True)
+    assert np.isnan([v for name, v in found.items() if "confidence" in name]).all()
+    assert not [name for name in model.terms.read() if "confidence" in name]
+    assert model.terms.read()["aligned_loss"] == pytest.approx(found["aligned_loss"])
 
 
 def test_metrics_may_be_a_dict():
