@@ -13,7 +13,7 @@ from midas_core.adapters.keras.heads import (
     check_no_activation,
     head_precision,
 )
-from midas_core.adapters.keras.inputs import presence, read_labels
+from midas_core.adapters.keras.inputs import check_label_values, presence, read_labels
 from midas_core.adapters.keras.masks import with_masks_of
 from midas_core.adapters.keras.state import StateLayer
 from midas_core.adapters.keras.step import check_features, step_terms
@@ -197,6 +197,10 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         """
         self._own_state().set_epoch(epoch)
 
+    def __call__(self, features: Any, labels: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Look at labels that are on the host, before Keras makes tensors of them."""
+        return super().__call__(features, self._seen(labels), *args, **kwargs)
+
     def call(
         self,
         features: Any,
@@ -264,7 +268,7 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
             state.warn_without_epoch(self.options.warmup_epochs, "criterion")
         modalities, num_classes = self.modalities, self.num_classes
         given = modalities.unpack(features, "features")
-        labels = read_labels(labels, num_classes, self.options.multi_label)
+        labels = read_labels(self._seen(labels), num_classes, self.options.multi_label)
         raw = self.options.similarity is None and self.options.head_input == "separate"
         given = check_features(given, labels, modalities, raw)
         for m, width in enumerate(self._widths()):
@@ -350,6 +354,11 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
             dtype=self.dtype_policy,
             name="state",
         )
+
+    def _seen(self, labels: Any) -> Any:
+        if labels is None or self.num_classes is None:
+            return labels
+        return check_label_values(labels, self.num_classes, self.options.multi_label)
 
     def _widths(self) -> list[int]:
         dims = self._feature_dims

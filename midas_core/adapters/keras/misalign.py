@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from midas_core.adapters.keras.backend import BACKEND, keras
-from midas_core.adapters.keras.inputs import PRESENT, presence, read_labels
+from midas_core.adapters.keras.inputs import PRESENT, check_label_values, presence, read_labels
 from midas_core.adapters.keras.masks import mixed_masks, with_masks_of
 from midas_core.adapters.keras.state import RandomLayer
 from midas_core.augmentation import misalign
@@ -102,13 +102,16 @@ class Misalign(RandomLayer):
         self.built = True
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """Refuse what another framework than that of Keras would have to compute."""
+        """Look at labels on the host, and refuse what another framework than that of Keras would have to compute."""
         if BACKEND.name != "tensorflow" and any(_is_symbol_of_tensorflow(x) for x in tree.flatten(inputs)):
             raise TypeError(
                 f"inputs: expected tensors of {BACKEND.name}, the backend of Keras, got a symbolic tensor of "
                 "TensorFlow; in tf.data.Dataset.map Misalign runs with KERAS_BACKEND=tensorflow alone: mix the batches "
                 "that the dataset yields, or those of a PyDataset"
             )
+        if isinstance(inputs, Mapping) and LABELS in inputs:
+            seen = check_label_values(inputs[LABELS], self.num_classes, self.multi_label)
+            inputs = {**inputs, LABELS: seen}
         return super().__call__(inputs, *args, **kwargs)
 
     def call(self, inputs: Any, unimodal_logits: Any = None, training: bool = True) -> Any:
