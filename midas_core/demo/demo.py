@@ -87,10 +87,10 @@ def run_demo(options: DemoOptions, out: Console, err: Console) -> None:
             write_json(file, as_json(results, _as_text(options)))  # type: ignore[arg-type]
         summary = summarize(result.runs, result.modalities)
         out.print()
-        shown = {"width": out.width, "ascii_only": out.options.ascii_only}
-        for table in (*results_tables(_title(result, options), summary, **shown), HINTS):
+        width, plain = out.width, out.options.ascii_only
+        for table in (*results_tables(_title(result, options), summary, width, ascii_only=plain), HINTS):
             out.print(table, highlight=False)
-        for table in difference_tables(summary, result.modalities, **shown):
+        for table in difference_tables(summary, result.modalities, width, ascii_only=plain):
             out.print(table)
         for line in lines:
             out.print(line, markup=False, highlight=False, soft_wrap=True)
