@@ -58,7 +58,7 @@ def misalign(
         From `source_matrix` or `draw_pairs`. A mixed sample without a partner comes out with zeros for what is absent,
         under its own label.
     num_classes : int
-        C.
+        Number of classes, C.
     unimodal_logits : sequence of M arrays, shape (B, C), optional
         How sure each unimodal classifier is decides the soft labels (eq. 2). Without them each modality has the share
         1 / M.

@@ -109,7 +109,7 @@ def soft_labels(shares: Array, classes: Array, num_classes: int, *, backend: Bac
     classes : array, shape (M, ...), integer; or (M, ..., C), of 0 and 1
         Y.
     num_classes : int
-        C.
+        Number of classes, C.
     backend : Backend, optional
         That of the arrays; their type tells where it is not given.
 

@@ -16,7 +16,7 @@ class Network(nn.Module):
     widths : sequence of int
         Of the views, one for each modality.
     num_classes : int
-        C.
+        Number of classes, C.
     hidden, features : int
         Widths of the hidden layer and of the feature of each encoder.
     """

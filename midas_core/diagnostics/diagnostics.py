@@ -39,7 +39,7 @@ class Diagnostics:
         The fused head, or a whole model, from the features (or inputs) to logits, shape (B, C), of any supported
         framework. A PyTorch module is called in evaluation mode; for a function around one that is yours to do.
     num_classes : int
-        C.
+        Number of classes, C.
     modalities : sequence of M names, optional
         Their order is the one in which ``head`` takes them. Without them: the names of the criterion or of the
         unimodal heads, or the keys where `update` gets dicts, or "0", "1" ...

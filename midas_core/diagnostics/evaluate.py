@@ -23,7 +23,7 @@ class Model:
         From the modalities, concatenated or apart, to logits (B, C).
     unimodal_heads : sequence of M callables, optional
     num_classes : int
-        C.
+        Number of classes, C.
     concatenated : bool
     structure : Modalities
     like : list, tuple or dict of M arrays

@@ -31,7 +31,7 @@ def probe_probabilities(
     features : array, shape (N, ...), floating
     labels : array, shape (N,), integer
     num_classes : int
-        C.
+        Number of classes, C.
     training : features and labels, optional
         What it learns from. Without them it is cross-validated on the samples themselves, in three folds.
     samples : int

@@ -34,7 +34,7 @@ class FusedHead:
     head_input : {"concatenated", "separate"}
     modalities : Modalities
     num_classes : int
-        C.
+        Number of classes, C.
     training : bool
     like : list, tuple or dict, optional
         Structure of the features, for "separate"; without it, a list, or a dict where the modalities have names.

@@ -39,7 +39,7 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
     Parameters
     ----------
     num_classes : int, optional
-        C.
+        Number of classes, C.
     feature_dims : sequence of int, or dict of int by modality name, optional
         Feature widths D_m, for linear unimodal heads that the loss owns.
     unimodal_heads : sequence of layers, or dict of layers by modality name, optional

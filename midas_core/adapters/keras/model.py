@@ -49,7 +49,7 @@ class MidasModel(Trained):
         Each from its input to a feature (B, D_m). Or one functional model, from all inputs to a list or dict of
         features.
     num_classes : int
-        C.
+        Number of classes, C.
     head : layer, optional
         The fused head, from the features to (B, C) logits. Without one: concatenation and one Dense layer.
     head_input : {"concatenated", "separate"}

@@ -35,7 +35,7 @@ class MidasLoss(SteppingModule):
     Parameters
     ----------
     num_classes : int
-        C.
+        Number of classes, C.
     feature_dims : sequence of int, or dict of int by modality name, optional
         Feature widths D_m, for linear unimodal heads that the criterion owns.
     unimodal_heads : sequence of modules, or dict of modules by modality name, optional

@@ -46,7 +46,7 @@ class Misalign(RandomModule):
     Parameters
     ----------
     num_classes : int
-        C.
+        Number of classes, C.
     variant : {"paper", "official"}
         Partners of another class, or a plain permutation.
     similarity : {"cosine", "l2", None}
