@@ -36,6 +36,8 @@ ALLOWED = {
     "keras/inputs.py _shown": "looks at the values",
     "keras/inputs.py check_label_values": "looks at the values",
     "keras/inputs.py zero_missing_inputs.zero": "zeros in the place of what is missing",
+    "keras/logs.py TermLogs.means": "averages for the log",
+    "keras/logs.py TermLogs.read": "averages for the log",
     "keras/logs.py TermLogs.update_state": "averages for the log",
     "keras/misalign.py Misalign.call": "the user's sample weights times those of the core",
     "keras/misalign.py Misalign.compute_output_shape.doubled": "a shape",
