@@ -373,6 +373,14 @@ def test_the_probe_finds_what_a_feature_knows():
     assert probe_accuracy(noise, np.zeros(300, int)) is None
 
 
+def test_the_probe_of_a_seed_learns_from_the_same_samples():
+    rng = np.random.default_rng(0)
+    labels, features = np.arange(90) % 3, rng.normal(size=(90, 4))
+    one, two, other = (probe_probabilities(features, labels, 3, samples=40, seed=seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one, two)
+    assert (np.isnan(one) != np.isnan(other)).any()
+
+
 def test_the_probe_learns_from_training_samples_where_there_are_any():
     features, labels, weights = problem(size=120)
     options = {"num_classes": CLASSES, "rounds": 1}
@@ -412,10 +420,16 @@ def test_frames(monkeypatch):
         found.to_frame("all")
 
 
+LEAST = {"num_classes": 2, "keep": 1, "rounds": 1, "batch_size": 1, "seed": 0}
+
+
 @pytest.mark.parametrize(
     ("options", "features", "labels", "said"),
     [
-        ({"keep": 0}, None, None, "keep: expected a whole number >= 1"),
+        *(
+            ({name: least - 1}, None, None, f"^{name}: expected a whole number >= {least}")
+            for name, least in LEAST.items()
+        ),
         ({"absent": "one"}, None, None, "absent: expected one of"),
         ({"class_names": ["a"]}, None, None, "class_names: expected 3 names"),
         ({"modalities": ["a", "a"]}, None, None, "modalities: expected different names"),

@@ -304,6 +304,47 @@ def test_damaged_diagnostics_are_left_out(tmp_path):
     run = read_run(tmp_path)
     assert run.diagnostics == {}
     assert "diagnostics.json could not be read" in run.problems[0]
+    for odd in ('{"test": {}, "validation": 5}', "[1]"):
+        (tmp_path / "diagnostics.json").write_text(odd)
+        run = read_run(tmp_path)
+        assert (run.diagnostics, run.problems) == (
+            {},
+            ("diagnostics.json: expected an object for each split, left out",),
+        )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "kind"), [("class_names", {"a": 1}, "list"), ("config", [1], "dict"), ("versions", 5, "dict")]
+)
+def test_what_is_odd_in_the_description_is_told_and_left_out(tmp_path, key, value, kind):
+    write_epochs(tmp_path, range(1), class_names=["cat", "dog"], config={"lr": 1})
+    content = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps({**content, key: value}))
+    run = read_run(tmp_path)
+    assert run.problems == (f"{key} in run.json could not be read: expected a {kind}, left out",)
+    assert getattr(run, key) == (None if key == "class_names" else {})
+
+
+def test_empty_lines_end_nothing(tmp_path):
+    write_epochs(tmp_path, range(3))
+    file = tmp_path / "metrics.jsonl"
+    file.write_text(file.read_text().replace("\n", "\n\n \n"))
+    run = read_run(tmp_path)
+    assert [row["epoch"] for row in run.metrics] == [0, 1, 2]
+    assert run.problems == ()
+
+
+def test_a_run_that_logged_nothing_is_resumed(tmp_path):
+    RunLogger(tmp_path, modalities=NAMES).close()
+    write_epochs(tmp_path, range(2), resume=True)
+    assert [row["epoch"] for row in read_run(tmp_path).metrics] == [0, 1]
+
+
+def test_what_is_none_is_left_out_and_nothing_else(tmp_path):
+    with RunLogger(tmp_path, modalities=NAMES) as log:
+        log.log({"before": 1, "gone": None, "after": 2, "alpha": [1, 2]}, epoch=0)
+    (row,) = read_run(tmp_path).metrics
+    assert row == {"epoch": 0, "before": 1, "after": 2, "alpha_audio": 1, "alpha_video": 2}
 
 
 def test_tensorboard_gets_the_same(tmp_path, monkeypatch):
