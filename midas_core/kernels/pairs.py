@@ -54,11 +54,10 @@ def draw_pairs(
         drawn = split_draw(numbers, labels, num_modalities, absent_share > 0, backend=TORCH)
         return core.draw_pairs(drawn, labels, num_modalities, permutation=permutation, backend=TORCH, **options)
     y = labels.numpy()
-    drawn = split_draw(numbers.numpy(), y, num_modalities, absent_share > 0, backend=NUMPY)
     plain = permutation is None and num_modalities == 2 and variant == "paper" and absent_share == 0
     loops = small_kernel() if plain else None
     if loops is not None:
-        found, wrong = loops.pairs_of_two(y, drawn.partners[0], num_classes)
+        found, wrong = loops.pairs_of_two(y, numbers.numpy(), num_classes)
     else:
         found, wrong = None, _first_outside(y, num_classes)
     # NumPy counts a negative index from the end, without a word.
@@ -67,6 +66,7 @@ def draw_pairs(
         order = None if permutation is None else permutation.numpy()
         if order is not None:
             _refuse("permutation", order, len(y), _first_outside(order, len(y)))
+        drawn = split_draw(numbers.numpy(), y, num_modalities, absent_share > 0, backend=NUMPY)
         found = core.draw_pairs(drawn, y, num_modalities, permutation=order, backend=NUMPY, **options)
     return Pairs(*[None if x is None else torch.from_numpy(x) for x in found])
 

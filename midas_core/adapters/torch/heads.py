@@ -26,9 +26,11 @@ def additive_parameters(head: Any) -> Linear | None:
         head = head[0]
     # A subclass may compute something else, and a hook wants to be called.
     if type(head) is nn.Linear or (isinstance(head, nn.Module) and getattr(head, "additive", False)):
+        if _has_hooks(head):
+            return None
         weight: Any = head.weight
         bias: Any = head.bias
-        return None if _has_hooks(head) else Linear(weight, bias)
+        return Linear(weight, bias)
     return None
 
 
@@ -103,11 +105,7 @@ def by_kind(logits: Sequence[Tensor], batch: int) -> tuple[Tensor, Tensor]:
 
 
 def _has_hooks(module: nn.Module) -> bool:
-    kinds = (
-        module._forward_hooks,
-        module._forward_pre_hooks,
-        module._backward_hooks,
-        module._backward_pre_hooks,
-    )
+    own = vars(module)
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     # Some tools replace the forward method of an instance, to the same end.
-    return any(kinds) or "forward" in vars(module)
+    return any(own.get(kind) for kind in kinds) or "forward" in own

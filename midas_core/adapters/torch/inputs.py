@@ -85,6 +85,9 @@ def check_batch(
 def check_features(features: list[Any], like: Tensor, whose: str, modalities: Modalities, raw: bool = False) -> None:
     """Raise unless the features are tensors of as many samples as ``like``, which ``whose`` names, on its device."""
     for m, feature in enumerate(features):
+        fits = isinstance(feature, Tensor) and feature.ndim >= 2 and feature.shape[0] == like.shape[0]
+        if fits and feature.device == like.device and (raw or feature.is_floating_point()):
+            continue
         name = f"features of {modalities.title(m)}"
         if not isinstance(feature, Tensor):
             raise TypeError(f"{name}: expected a tensor, got {type(feature).__name__}{_way_out(feature)}")
@@ -134,15 +137,14 @@ def check_widths(heads: Iterable[nn.Module], features: list[Tensor], modalities:
     """Raise unless the unimodal heads that begin with a linear layer take features of these widths and dtypes."""
     # Before the fused head's: where a feature is wrong, both are.
     for m, (head, feature) in enumerate(zip(heads, features, strict=True)):
-        first = head[0] if isinstance(head, nn.Sequential) and len(head) else head
-        # A lazy one has no width before its first call.
-        if not isinstance(first, nn.Linear) or first.in_features == 0:
+        first = _first_linear(head)
+        if first is None:
             continue
-        name = f"features of {modalities.title(m)}"
         if head is first and (feature.ndim != 2 or feature.shape[1] != first.in_features):
+            name = f"features of {modalities.title(m)}"
             expected = f"expected shape (B, D) = ({feature.shape[0]}, {first.in_features}), got {shape_text(feature)}"
             raise ValueError(f"{name}: {expected}{_one_row(feature, first.in_features)}")
-        check_dtype(name, feature, first, "its head")
+        _check_dtype(feature, first, modalities, m, "its head")
 
 
 def check_callable(head: Any) -> None:
@@ -153,18 +155,25 @@ def check_callable(head: Any) -> None:
 
 def check_head(head: Any, features: list[Tensor], modalities: Modalities) -> None:
     """Raise ``TypeError`` unless a fused head that begins with a linear layer has the dtype of the features."""
-    first = head[0] if isinstance(head, nn.Sequential) and len(head) else head
-    if isinstance(first, nn.Linear) and first.in_features > 0:
+    first = _first_linear(head)
+    if first is not None:
         for m, x in enumerate(features):
-            check_dtype(f"features of {modalities.title(m)}", x, first, "the head")
+            _check_dtype(x, first, modalities, m, "the head")
 
 
-def check_dtype(name: str, x: Tensor, head: Any, whose: str) -> None:
+def _first_linear(head: Any) -> nn.Linear | None:
+    """Return the linear layer that a head begins with; a lazy one has no width before its first call."""
+    first = head[0] if isinstance(head, nn.Sequential) and len(head) else head
+    return first if isinstance(first, nn.Linear) and first.in_features > 0 else None
+
+
+def _check_dtype(x: Tensor, head: nn.Linear, modalities: Modalities, m: int, whose: str) -> None:
     """Raise ``TypeError`` unless a linear head has the dtype of its input, or autocast converts it."""
-    weight = getattr(head, "weight", None)
+    weight: Any = getattr(head, "weight", None)
     # A hook may change the one or the other.
     if not isinstance(weight, Tensor) or weight.dtype == x.dtype or getattr(head, "_forward_pre_hooks", None):
         return
+    name = f"features of {modalities.title(m)}"
     if not under_autocast(x) and x.is_floating_point():
         half = x.dtype in (torch.float16, torch.bfloat16)
         way_out = (

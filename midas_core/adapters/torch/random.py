@@ -66,18 +66,17 @@ class RandomModule(nn.Module):
         if generator is None and not is_recorded(labels.device):
             generator = self._next_generator(labels.device)
 
-        with torch.no_grad():
-            count = random_count(labels.shape[0], num_modalities, absent_share > 0)
-            numbers = BACKEND.uniform((count,), labels, generator)
-            return draw_pairs(
-                numbers,
-                labels,
-                num_modalities,
-                num_classes=num_classes,
-                variant=variant,
-                permutation=permutation,
-                absent_share=absent_share,
-            )
+        # Nothing here has a gradient.
+        count = random_count(labels.shape[0], num_modalities, absent_share > 0)
+        return draw_pairs(
+            BACKEND.uniform((count,), labels, generator),
+            labels,
+            num_modalities,
+            num_classes=num_classes,
+            variant=variant,
+            permutation=permutation,
+            absent_share=absent_share,
+        )
 
     @property
     def _moves(self) -> bool:
