@@ -35,8 +35,6 @@ exclude_patterns = ["generated/*.md", "gallery/*.py", "gallery/*.ipynb"]
 templates_path = ["templates"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
-# Links to the code of the repository become downloads; they are not documents.
-suppress_warnings = ["myst.xref_missing"]
 autosummary_generate = True
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
