@@ -6,8 +6,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from midas_core.adapters.torch import MidasTerms  # noqa: E402
-from midas_core.adapters.torch.follower import TermMeans  # noqa: E402
+pytest.importorskip("sklearn")
+
+from torch import nn  # noqa: E402
+
+from midas_core.adapters.torch import MidasLoss, MidasTerms, follower  # noqa: E402
+from midas_core.adapters.torch.follower import Follower, TermMeans  # noqa: E402
+from midas_core.diagnostics import Diagnostics  # noqa: E402
 
 NAMES = ("audio", "video")
 
@@ -55,3 +60,49 @@ def test_losses_that_are_not_reduced_and_losses_of_another_criterion():
     assert means.take(NAMES)["unimodal_loss_audio"] == 1.5
     means.add(MidasTerms(torch.tensor(2.0), *[None] * 6), 4)
     assert means.take(NAMES) == {"loss": 2.0}
+
+
+FEATURES, LABELS = [torch.ones(4, 2), torch.zeros(4, 3)], torch.tensor([0, 1, 0, 1])
+
+
+@pytest.mark.parametrize("sharded", [True, False])
+def test_a_sharded_model_is_said_once_and_not_diagnosed(monkeypatch, recwarn, sharded):
+    monkeypatch.setattr(follower, "_is_sharded", lambda model: sharded)
+    criterion, head = MidasLoss(num_classes=2, feature_dims=(2, 3), seed=0), nn.Linear(5, 2)
+    found = Follower(nn.ModuleList([criterion, head]).eval(), None, Diagnostics)
+    for _ in range(2):
+        criterion(FEATURES, LABELS, head=head)
+    assert len([x for x in recwarn if "the model is sharded" in str(x.message)]) == sharded
+    assert (found.take_diagnostics() is None) == sharded
+    assert set(found.take_validation_losses()) == {"loss", "aligned_loss"}
+
+
+class Joint(nn.Module):
+    def forward(self, features, labels, head):
+        return nn.functional.cross_entropy(head(torch.cat(features, dim=1)), labels)
+
+
+def test_another_criterion_is_followed_by_its_call():
+    criterion, head = Joint(), nn.Linear(5, 2)
+    found = Follower(criterion, criterion, Diagnostics)
+    assert (found.names, found.config) == (None, {"method": "Joint"})
+    losses = [criterion(FEATURES, LABELS, head), criterion(FEATURES, LABELS, head=head)]
+    assert found.take_means() == {"loss": pytest.approx(losses[0].item())}
+    assert found.names == ("0", "1")
+    criterion.eval()(features=FEATURES, labels=LABELS, head=head)
+    assert found.take_validation_losses() == {"loss": pytest.approx(losses[0].item())}
+    assert found.take_diagnostics().compute().accuracy == 0.5
+    found.remove()
+    criterion.train()(FEATURES, LABELS, head)
+    assert found.take_means() == {}
+
+
+def test_a_criterion_that_is_called_otherwise_is_refused():
+    class Other(nn.Module):
+        def forward(self, logits, labels):
+            return nn.functional.cross_entropy(logits, labels)
+
+    criterion = Other()
+    Follower(criterion, criterion, Diagnostics)
+    with pytest.raises(TypeError, match=r"expected Other to be called as criterion.*but head is missing"):
+        criterion(torch.ones(4, 2), LABELS)
