@@ -110,6 +110,10 @@ if __name__ == "__main__":
             text = insert(text, task["name"], render_task(task))
     elif "comparison" in content:
         text = insert_comparison(text, results)
+        if results.stem == "results" and (document.parent / "figures").is_dir():
+            from benchmarks.accuracy.figures import write_figures
+
+            write_figures(content, document.parent / "figures")
     else:
         text = insert(text, results.name, render(content))
     document.write_text(text, encoding="utf-8")
