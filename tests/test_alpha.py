@@ -11,7 +11,7 @@ from hypothesis import given, settings
 import midas_core as mc
 from midas_core.alpha import current_alpha, finite_pairs, imbalance, next_state, official_gap
 from midas_core.confidence import normalized_confidence
-from midas_core.objective import weigh_pairs
+from midas_core.pair_weights import weigh_pairs
 from midas_core.pairs import pair_mask
 from midas_core.testing.checks import results_of
 from midas_core.testing.problems import make_problem

@@ -14,7 +14,7 @@ from midas_core import absent, alpha, confidence, misalignment, pairs
 from midas_core.confidence import soft_labels
 from midas_core.misalignment import draw_partners, mix
 from midas_core.missing import complete_pairs, zero_missing
-from midas_core.objective import weigh_pairs
+from midas_core.pair_weights import weigh_pairs
 from midas_core.pairs import label_ids
 from midas_core.testing.problems import FEW_STRUCTURES, make_problem
 from tests.errors import must_be_clear

@@ -19,7 +19,7 @@ from midas_core.cross_entropy import label_weights
 from midas_core.kernels.plan import Losses, Plan, Slopes
 from midas_core.misalignment import VIEWS
 from midas_core.missing import complete_pairs, unimodal_scale
-from midas_core.objective import PairWeights, weigh_pairs
+from midas_core.pair_weights import PairWeights, weigh_pairs
 from midas_core.similarity import similarity as specified
 
 BLOCK, DEVICE_BLOCK = 2**18, 2**24

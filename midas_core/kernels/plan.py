@@ -28,7 +28,7 @@ class Plan(NamedTuple):
     pairs : Pairs
     state : MidasState
     options : dict
-        eta, variant, alpha_update, max_alpha and reduce, as `midas_core.objective.weigh_pairs` takes them.
+        eta, variant, alpha_update, max_alpha and reduce, as `midas_core.pair_weights.weigh_pairs` takes them.
     similarity : {"cosine", "l2", None}
     weight : float
         lambda.

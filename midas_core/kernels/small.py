@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from midas_core import objective
+from midas_core import pair_weights
 from midas_core.alpha import MidasState
 from midas_core.backends.numpy import BACKEND as NUMPY
 from midas_core.backends.torch import BACKEND as TORCH
@@ -24,7 +24,7 @@ from midas_core.kernels import numba as loops
 from midas_core.kernels.plan import Losses, Plan, Slopes
 from midas_core.misalignment import VIEWS
 from midas_core.missing import complete_pairs, unimodal_scale
-from midas_core.objective import PairWeights
+from midas_core.pair_weights import PairWeights
 from midas_core.pairs import Pairs
 from midas_core.targets import Targets
 
@@ -113,7 +113,7 @@ def losses_of(plan: Plan, logs: Logs, features: Sequence[Tensor]) -> tuple[Losse
         pairs = PairWeights(torch.from_numpy(soft_weights), used, own_share, fused_share, next_state)
     else:
         own, mixed, counts, similar = map(torch.from_numpy, (*given[:2], mask, similarities))
-        pairs = objective.weigh_pairs(
+        pairs = pair_weights.weigh_pairs(
             own[:-1], mixed, counts, plan.pairs.sources, similar, plan.state, **plan.options, backend=TORCH
         )
         soft_weights = pairs.soft_weights.contiguous().numpy()

@@ -24,7 +24,7 @@ from midas_core.kernels import eager
 from midas_core.kernels.linear import columns_of
 from midas_core.kernels.plan import Linear, Losses, Plan, Slopes
 from midas_core.misalignment import VIEWS
-from midas_core.objective import PairWeights
+from midas_core.pair_weights import PairWeights
 
 
 def linear_step(
