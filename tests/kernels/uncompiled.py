@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numba
-
 
 def _njit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     if function is None:
@@ -15,4 +13,8 @@ def _njit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     return function
 
 
-numba.njit = _njit
+def pytest_load_initial_conftests() -> None:
+    """Only as a plugin: an import alone, as by the collection of doctests, must change nothing."""
+    import numba
+
+    numba.njit = _njit
