@@ -64,8 +64,9 @@ def draw(labels: Array, num_modalities: int, rng: Any, *, absent: bool = False, 
     Examples
     --------
     >>> import numpy as np
-    >>> [x.shape for x in draw(np.array([0, 1, 1]), 3, np.random.default_rng(0))]
-    [(2, 3), (3, 3)]
+    >>> numbers = draw(np.array([0, 1, 1]), 3, np.random.default_rng(0))
+    >>> numbers.partners.shape, numbers.modalities.shape, numbers.absent
+    ((2, 3), (3, 3), None)
     """
     bk = backend or get_backend(labels)
     count = random_count(bk.length(labels), num_modalities, absent)
