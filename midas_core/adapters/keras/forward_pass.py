@@ -12,7 +12,7 @@ from midas_core.backends import Array
 
 
 class Pass(NamedTuple):
-    """What a model computed on the way to its predictions; unimodal logits where they have a vote."""
+    """What a model computed on the way to its predictions; unimodal logits where a loss follows or they have a vote."""
 
     model: Any
     features: list[Array]

@@ -279,7 +279,10 @@ class MidasModel(Trained):
         return features, present
 
     def _forward(self, inputs: Any, training: bool, for_loss: bool) -> Pass:
-        """Run encoders and head; the unimodal heads too where they have a vote."""
+        """Run encoders and head; the unimodal heads too where the loss needs them or they have a vote.
+
+        Not in the loss itself: on JAX, Keras collects the losses of layers in the forward pass alone.
+        """
         features, present = self._features(inputs, training)
         head, given = self._fused(training), features
         share = getattr(getattr(self, "loss", None), "dropout", 0.0)
@@ -287,8 +290,9 @@ class MidasModel(Trained):
             given = with_masks_of(features, drop_modalities(features, share, self.midas_state.seed_generator))
         run = head.run(given) if for_loss else HeadRun(head(given), None)
         logits, unimodal_logits = run.logits, None
-        if self.ensemble_weight > 0:
+        if for_loss or self.ensemble_weight > 0:
             unimodal_logits = self._unimodal_logits(features, training)
+        if unimodal_logits is not None and self.ensemble_weight > 0:
             logits = ensemble_logits(
                 logits,
                 unimodal_logits,

@@ -155,7 +155,7 @@ class Trained(keras.Model):  # type: ignore[misc]
         found = kept_pass(self, y_pred) or self._forward(x, training, for_loss=True)
         labels = read_labels(y, self.num_classes, loss.options.multi_label)
         features = check_features(found.features, labels, self.modalities)
-        unimodal_logits = found.unimodal_logits or self._unimodal_logits(features, training)
+        assert found.unimodal_logits is not None  # A loss follows.
         # Regularizers and add_loss of the layers, before the head runs on the mixed samples and forgets what it added.
         rest = super().compute_loss(x, y, y_pred, sample_weight) if self.losses else None
         terms = step_terms(
@@ -163,7 +163,7 @@ class Trained(keras.Model):  # type: ignore[misc]
             self.midas_state,
             features,
             labels,
-            unimodal_logits,
+            found.unimodal_logits,
             found.head,
             found.head_run,
             training=training,

@@ -88,9 +88,10 @@ def test_training_is_the_same_with_a_vote(loss):
     found = []
     for weight in (0.0, 0.5):
         keras.utils.set_random_seed(1)
-        # What a head adds to the loss counts once; on JAX Keras hands on what the forward pass added, and no more.
-        head = {"activity_regularizer": keras.regularizers.L2(0.1)} if BACKEND != "jax" else {}
-        heads = {name: keras.layers.Dense(3, **head) for name in ("audio", "video")}
+        # What a head adds to the loss counts once.
+        heads = {
+            name: keras.layers.Dense(3, activity_regularizer=keras.regularizers.L2(0.1)) for name in ("audio", "video")
+        }
         model, x = make(ensemble_weight=weight, unimodal_heads=heads)
         own = type(loss).from_config(loss.get_config())
         model.compile(optimizer=keras.optimizers.SGD(0.1), loss=own, run_eagerly=EAGER)

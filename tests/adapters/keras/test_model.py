@@ -48,6 +48,7 @@ def test_every_term_is_in_the_logs():
 
 def test_alpha_in_the_logs_is_the_last_one():
     x, y = make_data(24)
+    keras.utils.set_random_seed(1)
     # Far from 1, so that every step moves it.
     model = compiled(loss=MidasLoss(eta=0.5, initial_alpha=4.0, seed=1))
     before = []
@@ -58,9 +59,9 @@ def test_alpha_in_the_logs_is_the_last_one():
                 self.model.jax_state_sync()
             before.append(array(self.model.alpha))
 
-    history = model.fit(x, y, batch_size=8, epochs=2, verbose=0, callbacks=[Watch()]).history
+    history = model.fit(x, y, batch_size=6, epochs=2, verbose=0, callbacks=[Watch()]).history
     assert [history["alpha_audio"][-1], history["alpha_video"][-1]] == pytest.approx(before[-1].tolist())
-    assert np.abs(np.mean(before[3:], axis=0) - before[-1]).max() > 0.1
+    assert np.abs(np.mean(before[4:], axis=0) - before[-1]).max() > 0.1
 
 
 def test_evaluate_and_predict_see_the_fused_logits():
@@ -352,8 +353,7 @@ def test_activity_regularizers_cost_what_the_aligned_batch_says():
     # What plain Keras says of each layer.
     features = model.encode(x)
     runs = [*zip(model.encoders, x.values(), strict=True), (model.head, keras.ops.concatenate(features, axis=1))]
-    if BACKEND != "jax":  # There Keras collects the losses of the forward pass alone.
-        runs += zip(model.unimodal_heads, features, strict=True)
+    runs += zip(model.unimodal_heads, features, strict=True)
     activity = 0.0
     for layer, given in runs:
         layer(given)
