@@ -13,6 +13,7 @@ def test_what_is_not_finite_becomes_null(tmp_path):
     write_json(path, {"loss": float("nan"), "values": (1.0, float("inf")), 3: [-float("inf")], "name": "é\udc80"})
     assert json.loads(path.read_text()) == {"loss": None, "values": [1.0, None], "3": [None], "name": "é\udc80"}
     assert "NaN" not in path.read_text()
+    assert path.read_text().startswith('{\n "loss": null,\n'), "a person reads it too"
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):

@@ -1,9 +1,12 @@
 """The run folder: what is logged comes back, also after a cut and a resume."""
 
 import csv
+import io
 import json
 import os
+import re
 import sys
+from datetime import datetime, timedelta
 from types import ModuleType
 
 import numpy as np
@@ -37,7 +40,8 @@ def test_what_is_logged_comes_back(tmp_path):
         {"epoch": 0, "val_accuracy": 0.5, "val_confidence_audio": 0.75, "val_confidence_video": 0.25},
     )
     assert run.diagnostics == {"test": {"accuracy": 0.5, "n": 3}}
-    assert run.finished is not None
+    for when in (run.created, run.finished):
+        assert datetime.fromisoformat(when).utcoffset() == timedelta(0), "times of several machines compare"
     assert run.problems == ()
     assert "numpy" in run.versions
 
@@ -48,10 +52,12 @@ def test_terms_of_a_step_have_the_public_names(tmp_path):
     terms = criterion.terms(features, torch.arange(8) % 3, head=torch.nn.Linear(9, 3))
     with RunLogger(tmp_path, modalities=NAMES) as log:
         log.log(terms, step=0)
-    (row,) = read_run(tmp_path).metrics
+        log.log(terms, step=0, prefix="val_")
+    row, validation = read_run(tmp_path).metrics
     assert list(row) == ["step", *metric_names(NAMES)]
     assert row["loss"] == pytest.approx(terms.total.item())
     assert row["alpha_video"] == terms.alpha[1].item()
+    assert validation == {key if key == "step" else f"val_{key}": value for key, value in row.items()}
 
 
 def test_a_batch_without_a_pair_logs_no_confidences(tmp_path):
@@ -91,6 +97,20 @@ def test_the_table_holds_the_same(tmp_path):
     assert found == [dict(row) for row in read_run(tmp_path).metrics]
 
 
+def test_names_of_any_script_on_a_system_of_another_encoding(tmp_path, monkeypatch):
+    monkeypatch.setattr(io, "text_encoding", lambda encoding, *level: encoding or "ascii")
+    with RunLogger(
+        tmp_path, modalities=["vidéo", "音"], class_names=["žába", "猫"], config={"œ": "ß"}, tensorboard=False
+    ) as log:
+        for epoch in range(2):
+            log.log(epoch=epoch, größe=[1.0, 2.0])
+    run = read_run(tmp_path)
+    assert (run.modalities, run.class_names, run.config) == (("vidéo", "音"), ("žába", "猫"), {"œ": "ß"})
+    assert run.series("größe_音") == ([0, 1], [2.0, 2.0])
+    table = (tmp_path / "metrics.csv").read_bytes().decode()
+    assert table.splitlines()[0] == "epoch,step,größe_vidéo,größe_音"
+
+
 def test_every_line_is_there_before_the_end(tmp_path):
     log = RunLogger(tmp_path, modalities=NAMES)
     log.log(epoch=0, loss=1.0)
@@ -128,7 +148,7 @@ def test_a_line_cut_off_is_skipped_and_said(tmp_path):
 
 
 def test_resume_appends_and_forgets_what_is_done_again(tmp_path):
-    write_epochs(tmp_path, range(5), config={"lr": 0.1})
+    write_epochs(tmp_path, range(5), config={"lr": 0.1}, class_names=["cat", "dog"])
     file = tmp_path / "metrics.jsonl"
     file.write_bytes(file.read_bytes()[:-5])  # the process was killed
     with RunLogger(tmp_path, modalities=NAMES, resume=True) as log:  # from the checkpoint after epoch 1
@@ -137,7 +157,7 @@ def test_resume_appends_and_forgets_what_is_done_again(tmp_path):
     run = read_run(tmp_path)
     assert [row["epoch"] for row in run.metrics] == [0, 1, 2, 2]
     assert run.series("loss") == ([0, 1, 2], [10.0, 9.0, 0.5])
-    assert run.config == {"lr": 0.1}
+    assert (run.config, run.class_names) == ({"lr": 0.1}, ("cat", "dog"))
     assert len(run.problems) == 1
     assert (tmp_path / "metrics.csv").read_text().count("\n") == 5
 
@@ -166,7 +186,7 @@ def test_overwrite_begins_another_run(tmp_path):
     assert (tmp_path / "metrics.csv").read_text().count("\n") == 2
     assert not list((tmp_path / "tensorboard").iterdir())
     assert (tmp_path / "weights.pt").read_text() == "mine"
-    with pytest.raises(ValueError, match="overwrite: expected False with resume=True"):
+    with pytest.raises(ValueError, match=r"^overwrite: expected False with resume=True.*got True$"):
         RunLogger(tmp_path, modalities=NAMES, overwrite=True, resume=True)
     with pytest.raises(TypeError, match="overwrite: expected True or False"):
         RunLogger(tmp_path, modalities=NAMES, overwrite="yes")
@@ -266,6 +286,7 @@ def test_a_second_run_in_a_folder_is_refused(tmp_path):
         ({"epoch": 0, "loss": "low"}, TypeError, "loss: expected a number"),
         ({"epoch": 0, "alpha": [1.0]}, ValueError, "alpha: expected 2 values"),
         ({"epoch": 0, "alpha": {"audio": 1.0}}, ValueError, "alpha: expected one value for each"),
+        ({"epoch": 0, "alpha": {"audio": 1.0, "video": "low"}}, TypeError, "^alpha: expected a number"),
         ({"epoch": 0, "loss": np.zeros((2, 2))}, TypeError, "loss: expected a number"),
         ({"metrics": {"epoch": 3}, "epoch": 0}, ValueError, "arguments of log"),
     ],
@@ -275,11 +296,11 @@ def test_bad_metrics(tmp_path, arguments, error, said):
         log.log(**arguments)
 
 
-def test_bad_names(tmp_path):
-    with pytest.raises(TypeError, match="modalities: expected a sequence"):
-        RunLogger(tmp_path, modalities="audio")
-    with pytest.raises(ValueError, match="modalities: expected different names"):
-        RunLogger(tmp_path, modalities=["a", "a"])
+@pytest.mark.parametrize("argument", ["modalities", "class_names"])
+def test_bad_names(tmp_path, argument):
+    for given, error, said in (("audio", TypeError, "a sequence"), (["a", "a"], ValueError, "different names")):
+        with pytest.raises(error, match=f"^{argument}: expected {said}"):
+            RunLogger(tmp_path, **{"modalities": NAMES, argument: given})
 
 
 def test_folders_without_a_run(tmp_path):
@@ -290,9 +311,10 @@ def test_folders_without_a_run(tmp_path):
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(RunError, match="expected a JSON file"):
         read_run(tmp_path)
-    (tmp_path / "run.json").write_text("[]")
-    with pytest.raises(RunError, match="expected an object of format"):
-        read_run(tmp_path)
+    for other in ([], {"format": "another"}, "x" * 200):
+        (tmp_path / "run.json").write_text(json.dumps(other))
+        with pytest.raises(RunError, match=re.escape(f"an object of format 'midas-run', got {str(other)[:80]}") + "$"):
+            read_run(tmp_path)
     (tmp_path / "run.json").write_text(json.dumps({"format": "midas-run", "version": 99}))
     with pytest.raises(RunError, match="version 99"):
         read_run(tmp_path)
@@ -376,6 +398,6 @@ def test_tensorboard_gets_the_same(tmp_path, monkeypatch):
 
 def test_missing_tensorboard_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(ImportError, match="tensorboard=True needs"):
+    with pytest.raises(ImportError, match=r"^tensorboard=True needs .*: pip install torch tensorboard$"):
         RunLogger(tmp_path, modalities=NAMES, tensorboard=True)
     RunLogger(tmp_path / "quiet", modalities=NAMES, tensorboard=False).close()
