@@ -278,9 +278,9 @@ class Diagnosis:
 
     def with_reference(self, accuracy: Mapping[str, float] | Sequence[float]) -> Diagnosis:
         """Return the same with the accuracies of models that were trained on one modality alone."""
-        given = accuracy if isinstance(accuracy, Mapping) else dict(zip(self.names, accuracy, strict=True))
-        if set(given) != set(self.names):
-            raise ValueError(f"accuracy: expected one for each of {list(self.names)}, got {list(given)}")
+        given = accuracy if isinstance(accuracy, Mapping) else dict(zip(self.names, accuracy, strict=False))
+        if len(accuracy) != len(self.names) or set(given) != set(self.names):
+            raise ValueError(f"accuracy: expected one for each of {list(self.names)}, got {list(accuracy)}")
         return replace(
             self, modalities=tuple(replace(x, reference_accuracy=float(given[x.name])) for x in self.modalities)
         )

@@ -400,10 +400,17 @@ def test_to_dict_and_back():
     assert Diagnosis.from_dict(content) == found
     assert "sample_shapley" not in content
     assert [x["name"] for x in content["classes"]] == list("wxyz")
-    with pytest.raises(ValueError, match="expected what"):
-        Diagnosis.from_dict({**content, "modalities": None})
-    with pytest.raises(ValueError, match="one for each of"):
-        found.with_reference({"a": 1.0})
+    for change, said in (
+        ({"modalities": None}, "expected what"),
+        ({"samples": -7}, "-7 is no count"),
+        ({"modalities": [], "classes": []}, "expected values for 0 modalities"),
+        ({"modalities": content["modalities"][:2]}, r"expected values for 2 modalities, got \[3\]"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            Diagnosis.from_dict({**content, **change})
+    for accuracy in ({"a": 1.0}, [0.5, 0.6], [0.5, 0.6, 0.7, 0.8]):
+        with pytest.raises(ValueError, match=r"accuracy: expected one for each of \['0', '1', '2'\], got"):
+            found.with_reference(accuracy)
 
 
 def test_frames(monkeypatch):
@@ -446,6 +453,31 @@ def test_bad_input(options, features, labels, said):
     with pytest.raises(ValueError, match=said):  # noqa: PT012
         diagnostics = Diagnostics(lambda x: x[:, :3], **{"num_classes": 3, **options})
         diagnostics.update(features, np.array(labels))
+
+
+class Held:
+    """A head as PyTorch has it, whose parameters are parts (DTensor), or whose modules gather them (unshard)."""
+
+    def __init__(self, parameter, module):
+        self.parameters, self.modules = lambda: [parameter], lambda: [module]
+
+    def __call__(self, x):
+        return [x]  # no logits
+
+
+@pytest.mark.parametrize(
+    ("parameter", "module", "said"),
+    [
+        ({"device_mesh": 1}, {}, "head: expected whole parameters, got parts of them"),
+        ({"device_mesh": 1}, {"unshard": 1}, "head: expected logits .*, got list"),
+        ({}, {}, "head: expected logits .*, got list"),
+    ],
+)
+def test_heads_that_give_no_logits(parameter, module, said):
+    head = Held(SimpleNamespace(**parameter), SimpleNamespace(training=False, **module))
+    diagnostics = Diagnostics(head, num_classes=3)
+    with pytest.raises(ValueError, match=said):
+        diagnostics.update([np.zeros((2, 3))] * 2, np.array([0, 1]))
 
 
 def test_missing_modalities():

@@ -68,6 +68,7 @@ def test_an_underused_modality():
     assert (harmed.status, harmed.repair, harmed.accuracy) == ("underused", "likely", "likely")
     assert "combining the modalities costs accuracy" in str(harmed)
     assert "and is likely to raise the accuracy" in harmed.headline
+    assert "MidasLoss(weight=1)" in str(harmed)
     open_ = verdict(diagnosis([0.72, 0.75], [0.85, 0.8], accuracy=0.96))
     assert (open_.status, open_.repair, open_.accuracy) == ("underused", "likely", "open")
     assert "use audio; whether the accuracy rises with it is open" in str(open_)
@@ -192,6 +193,12 @@ def test_few_samples_say_nothing():
     assert "two standard errors are up to 6 %" in str(some)
 
 
+@pytest.mark.parametrize(("alone", "said"), [(0.79, ": 1 point lost"), (0.78, ": 2 points lost")])
+def test_points_are_counted(alone, said):
+    found = verdict(diagnosis([alone, 0.9], [0.8, 0.9]))
+    assert said in str(found)
+
+
 def test_a_difference_within_noise_does_not_count():
     assert verdict(diagnosis([0.45, 0.9], [0.56, 0.9], kept=110)).uses["audio"] == "used"
     assert verdict(diagnosis([0.45, 0.9], [0.56, 0.9], kept=5000)).uses["audio"] == "underused"
@@ -239,7 +246,7 @@ def test_did_it_repair(alone, accuracy, status):
     found = compare(before, diagnosis(alone, [0.8, 0.9], accuracy=accuracy), names=("joint", "MIDAS"))
     assert (found.status, found.repairs) == (status, {"audio": status})
     assert found.headline.startswith("MIDAS")
-    assert "Misaligned accuracy: 20 % to 70 % (+50.0 points" in found.findings[1]
+    assert found.findings[1] == "Misaligned accuracy: 20 % to 70 % (+50.0 points ± 2.7)."
 
 
 def test_a_repair_within_noise_is_none():

@@ -14,6 +14,7 @@ from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
 
 from midas_core.adapters.torch import MidasLoss
+from midas_core.kernels.step import _linear_gradients
 from tests.kernels.problems import (
     HEADS,
     LINEAR,
@@ -92,6 +93,16 @@ def test_frozen_unimodal_heads_get_no_gradient():
     for criterion in p.criteria:
         criterion.unimodal_heads.requires_grad_(False)
     check_equal(p, p.linear)
+
+
+def test_only_the_gradients_that_are_asked_for_are_computed():
+    p = make_problem()
+    heads = [p.linear, *p.criteria[0].unimodal_heads]
+    tensors = [*(x.detach() for head in heads for x in (head.weight, head.bias)), *p.features]
+    rows, sums = torch.ones(2, 6, 4, dtype=p.dtype), torch.ones(3, 4, dtype=p.dtype)
+    for asked in range(len(tensors)):
+        wanted = [k == asked for k in range(len(tensors))]
+        assert [x is not None for x in _linear_gradients(rows, rows, sums, tensors, wanted)] == wanted
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,17 @@ def test_numba_serves_small_batches_alone():
     assert p.criteria[0]._way is Way.LINEAR
 
 
+@pytest.mark.parametrize(("batch", "way"), [(2**11, Way.LINEAR_NUMBA), (2**11 + 1, Way.LINEAR)])
+def test_what_counts_as_small(batch, way):
+    # 5 unimodal and 3 fused logits for each of 128 classes: 2**21.
+    size = {"num_modalities": 5, "batch": batch, "num_classes": 2**7, "device": torch.device("cpu")}
+    with (
+        mock.patch.object(ways, "small_kernel", return_value=ways.eager),
+        mock.patch.object(torch, "get_num_threads", return_value=1),
+    ):
+        assert choose_way(warming_up=False, linear=True, by_hand=True, **size) is way
+
+
 def test_numba_that_cannot_be_imported_is_said_and_done_without():
     ways.small_kernel.cache_clear()
     with (

@@ -54,9 +54,9 @@ def check_batch(
     labels: Any,
     modalities: Modalities,
     num_classes: int,
-    multi_label: bool = False,
-    raw: bool = False,
-    look: bool = False,
+    multi_label: bool,
+    raw: bool,
+    look: bool,
 ) -> Tensor:
     """Return the labels as class indices, or as they are where each sample has several.
 

@@ -84,6 +84,8 @@ def test_identity_in_evaluation():
     assert torch.equal(soft_labels, torch.nn.functional.one_hot(labels, CLASSES).double())
     assert (weights == 1).all()
     assert torch.equal(layer.state_dict()["_extra_state"], before)
+    elsewhere = layer([x.to("meta") for x in features], labels.to("meta"))
+    assert {elsewhere.soft_labels.device.type, elsewhere.weights.device.type} == {"meta"}
 
 
 def test_structures_come_back_as_they_went_in():
