@@ -51,7 +51,8 @@ def check_flag(name: str, value: Any) -> bool:
 
 def _plain(value: Any) -> Any:
     """Return a number of NumPy as one of Python."""
-    return value.item() if hasattr(value, "item") else value
+    # The compiler of PyTorch knows the type of a number that it takes for a variable, and not what attributes it has.
+    return value if type(value) in (int, float) else value.item() if hasattr(value, "item") else value
 
 
 def check_floating(name: str, x: Array, backend: Backend) -> None:

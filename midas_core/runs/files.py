@@ -66,11 +66,11 @@ def write_whole(path: Path, content: bytes) -> None:
 def check_writable(path: Path) -> None:
     """Raise ``OSError`` unless a file can be written at ``path``, before the work that is to fill it.
 
-    Its folder is made. Nothing is left behind.
+    Nothing is left behind: where its folder is missing, the nearest one that is there has to take files.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     _refuse_other_than_files(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    folder = next(each for each in path.absolute().parents if each.exists())
+    beside = folder / f".{path.name}.{os.getpid()}"
     beside.touch()
     beside.unlink()
 
