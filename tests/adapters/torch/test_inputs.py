@@ -96,7 +96,8 @@ CALLS = [
     (
         {"labels": torch.eye(3)[LABELS]},
         TypeError,
-        r"labels: expected class indices \(B,\) or one-hot rows .*, got torch\.float32; soft labels are not supported",
+        r"labels: expected class indices \(B,\) or one-hot rows .*, got torch\.float32; soft labels are not supported: "
+        r".* takes one class of each row, multi_label=True takes rows of 0 and 1$",
     ),
     (
         {"labels": torch.tensor([[1, 0, 0], [0, 1, 0], [1, 0, 1], [0, 0, 0]])},
