@@ -325,7 +325,13 @@ def test_a_closed_pipe_ends_quietly_after_everything_is_written(tmp_path):
 
 
 def test_interrupted_workers_say_nothing(tmp_path):
-    code = "from midas_core.cli.main import main\nif __name__ == '__main__': main(prog_name='midas')"
+    # What a shell starts in the background ignores interrupts, and so does all below it; at a terminal they are heard.
+    code = """if __name__ == "__main__":
+    import signal
+    from midas_core.cli.main import main
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    main(prog_name="midas")
+"""
     (tmp_path / "run.py").write_text(code)
     arguments = ["--data", "halves", "--seeds", "3", "--workers", "2", "--output", str(tmp_path / "out")]
     process = subprocess.Popen(
