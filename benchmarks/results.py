@@ -102,3 +102,12 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def rounded(value: Any, digits: int) -> Any:
+    """Return JSON content with its floats rounded, so that a kept file has no more of them than say anything."""
+    if isinstance(value, dict):
+        return {key: rounded(x, digits) for key, x in value.items()}
+    if isinstance(value, list):
+        return [rounded(x, digits) for x in value]
+    return round(value, digits) if isinstance(value, float) else value

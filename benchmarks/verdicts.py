@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.results import rounded
 from midas_core import __version__
 from midas_core.data import Split, Task
 from midas_core.demo.evaluation import diagnose_model
@@ -174,20 +175,12 @@ def _slim(found: Diagnosis) -> dict[str, Any]:
     """Return a diagnosis without what takes the room: classes, bins, histograms; four digits are enough."""
     modalities = tuple(replace(each, similarity=()) for each in found.modalities)
     content: dict[str, Any] = replace(found, reliability=(), classes=(), modalities=modalities).to_dict()
-    return _rounded(content)
+    return rounded(content, 4)
 
 
 def _scores(found: Diagnosis) -> dict[str, Any]:
     metrics = found.metrics()
     return {key: round(x, 4) for key, x in metrics.items() if "confidence" not in key and "shapley" not in key}
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(x) for key, x in value.items()}
-    if isinstance(value, list):
-        return [_rounded(x) for x in value]
-    return round(value, 4) if isinstance(value, float) else value
 
 
 def rows(names: tuple[str, ...], seeds: int) -> Iterator[dict[str, Any]]:

@@ -363,7 +363,7 @@ def mix(
 
 
 def fill_rows(x: Array, where: Array, value: Array, bk: Backend) -> Array:
-    """Return ``x`` with another value for the samples that a mask names, of as many axes as these have."""
+    """Return ``x`` with another value for the samples that a mask names; its axes are the first of ``x``."""
     for _ in x.shape[len(where.shape) :]:
         where = where[..., None]
     return bk.xp.where(where, value, x)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from midas_core.backends import Array, Backend, get_backend
-from midas_core.misalignment import take_rows
+from midas_core.misalignment import fill_rows, take_rows
 from midas_core.validation import check_modalities, check_shape
 
 
@@ -40,13 +40,7 @@ def zero_missing(features: Sequence[Array], present: Array, *, backend: Backend 
     bk = backend or get_backend(present)
     check_modalities("features", features)
     check_present(present, features[0].shape[0], len(features), bk)
-    found = []
-    for m, feature in enumerate(features):
-        here = present[:, m]
-        for _ in feature.shape[1:]:
-            here = here[..., None]
-        found.append(bk.xp.where(here, feature, bk.xp.zeros_like(feature)))
-    return found
+    return [fill_rows(bk.xp.zeros_like(feature), present[:, m], feature, bk) for m, feature in enumerate(features)]
 
 
 def complete_pairs(

@@ -16,7 +16,7 @@ from benchmarks.accuracy.folder import RunFolder
 from benchmarks.accuracy.methods import KNOWN
 from benchmarks.accuracy.runner import Job, execute
 from benchmarks.accuracy.tasks import TASKS
-from benchmarks.results import machine
+from benchmarks.results import machine, rounded
 from midas_core import __version__
 from midas_core.demo.runner import run_jobs
 from midas_core.runs.files import finite, package_versions, write_whole
@@ -112,7 +112,8 @@ def collect(options: Options, folder: RunFolder, jobs: Sequence[Job]) -> dict[st
         task["methods"][job.method] = {
             "learning_rate": rate,
             "strength": {method.strength_name: strength} if method.strengths else None,
-            "runs": [_rounded({name: value for name, value in run.items() if name != "history"}) for run in runs],
+            # Test sets have a thousand samples at most.
+            "runs": [rounded({name: x for name, x in run.items() if name != "history"}, 5) for run in runs],
         }
     return {
         "options": {**options.made_by, "seeds": options.seeds},
@@ -120,12 +121,3 @@ def collect(options: Options, folder: RunFolder, jobs: Sequence[Job]) -> dict[st
         "machine": machine("cpu"),
         "comparison": tasks,
     }
-
-
-def _rounded(value: Any) -> Any:
-    # Test sets have a thousand samples at most.
-    if isinstance(value, dict):
-        return {key: _rounded(x) for key, x in value.items()}
-    if isinstance(value, list):
-        return [_rounded(x) for x in value]
-    return round(value, 5) if isinstance(value, float) else value

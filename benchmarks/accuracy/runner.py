@@ -12,9 +12,10 @@ from benchmarks.accuracy.cells import Cell, best_setting, report_cells, tuning_c
 from benchmarks.accuracy.evaluation import evaluate, evaluate_vote, last_quarter
 from benchmarks.accuracy.folder import RunFolder
 from benchmarks.accuracy.methods import KNOWN
-from benchmarks.accuracy.tasks import Make, load
+from benchmarks.accuracy.tasks import load
 from benchmarks.accuracy.training import Trained, train
 from midas_core.data import Task
+from midas_core.demo.tasks import Make
 
 
 @dataclass(frozen=True)

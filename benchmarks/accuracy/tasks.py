@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,9 +12,7 @@ from benchmarks.verdicts import make as make_toy
 from midas_core.data import Split, Task
 from midas_core.data.digits import halves, two_sensors, wide_left
 from midas_core.demo import tasks as demo
-
-Make = Callable[[int], Task]
-"""From a seed to a task."""
+from midas_core.demo.tasks import Make
 
 
 @dataclass(frozen=True)

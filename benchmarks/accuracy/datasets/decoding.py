@@ -39,8 +39,16 @@ class Decoder(Protocol):
         """Return the array, or raise `DamagedError`."""
 
 
+class OneFile:
+    """A decoder whose source is the path of a file."""
+
+    def files(self, source: Path) -> list[Path]:
+        """Return the file."""
+        return [source]
+
+
 @dataclass(frozen=True)
-class Frames:
+class Frames(OneFile):
     """Colour frames of a video, evenly spaced, each the middle of its share of the time.
 
     Attributes
@@ -53,10 +61,6 @@ class Frames:
 
     count: int
     size: int
-
-    def files(self, source: Path) -> list[Path]:
-        """Return the video."""
-        return [source]
 
     def decode(self, source: Path) -> Clip:
         """Return the frames, uint8, shape (T, 3, size, size)."""
@@ -101,7 +105,7 @@ class Flow:
 
 
 @dataclass(frozen=True)
-class Photo:
+class Photo(OneFile):
     """A photo.
 
     Attributes
@@ -112,17 +116,13 @@ class Photo:
 
     size: int
 
-    def files(self, source: Path) -> list[Path]:
-        """Return the image file."""
-        return [source]
-
     def decode(self, source: Path) -> Clip:
         """Return the photo, uint8, shape (1, 3, size, size)."""
         return _channels(_read_image(source, "RGB", self.size))[None]
 
 
 @dataclass(frozen=True)
-class Spectrogram:
+class Spectrogram(OneFile):
     """Logarithm of the magnitudes of the short-time Fourier transform of a sound, scaled to mean 0 and spread 1.
 
     Attributes
@@ -139,10 +139,6 @@ class Spectrogram:
     rate: int
     window: int
     hop: int
-
-    def files(self, source: Path) -> list[Path]:
-        """Return the file with the sound."""
-        return [source]
 
     def decode(self, source: Path) -> Clip:
         """Return the spectrogram, float32, shape (1, 1, window // 2 + 1, frames)."""
