@@ -24,7 +24,7 @@ VOTE_WEIGHTS = tuple(i / 10 for i in range(11))
 def features_of(model: Model, split: Split) -> list[Tensor]:
     """Return the features of a split, M of (1, N, D_m), of a stack of one."""
     with torch.no_grad():
-        return model.features([torch.from_numpy(view)[None] for view in split.views])
+        return model.features([torch.from_numpy(view)[None] for view in split.inputs])
 
 
 def scores(logits: Tensor, labels: Tensor) -> dict[str, float]:

@@ -24,7 +24,7 @@ class StackedSplit:
 
     def __init__(self, splits: Sequence[Split], which: Sequence[int]) -> None:
         self._views = [
-            torch.stack([torch.from_numpy(x) for x in views]) for views in zip(*(s.views for s in splits), strict=True)
+            torch.stack([torch.from_numpy(x) for x in views]) for views in zip(*(s.inputs for s in splits), strict=True)
         ]
         self._labels = torch.stack([torch.from_numpy(split.labels) for split in splits])
         self._which = torch.tensor(list(which))

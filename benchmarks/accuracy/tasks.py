@@ -43,7 +43,7 @@ def fewer_classes(make: Make, count: int, seed: int) -> Task:
         most = len(split) * count // task.num_classes - count
         kept = (split.labels < count).nonzero()[0][:most]
         origin = {kind: values[kept] for kind, values in split.origin.items()}
-        return Split(tuple(view[kept] for view in split.views), split.labels[kept], origin)
+        return Split(tuple(view[kept] for view in split.inputs), split.labels[kept], origin)
 
     return Task(task.modalities, count, restrict(task.training), restrict(task.validation), restrict(task.test))
 

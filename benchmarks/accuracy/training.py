@@ -93,7 +93,7 @@ def train(
     validation = StackedSplit([tasks[seed].validation for seed in distinct], which)
 
     # Streams apart: what a method draws changes neither the first weights nor the order of the batches.
-    widths = [view.shape[1] for view in first.training.views]
+    widths = [view.shape[1] for view in first.training.inputs]
     model = dense_model(widths, first.num_classes, Random(seeds, stream=0))
     strength = torch.tensor([setting.strength for setting in settings])
     method = make_method(Setup(first.num_classes, model.feature_dims, strength, Random(seeds, stream=1), epochs))

@@ -103,7 +103,7 @@ def train(task: Task, name: str, seed: int, place: Place, *, half: bool = False,
 
 
 def _tensors(split: Split, device: str) -> tuple[list[Tensor], Tensor]:
-    return [torch.from_numpy(x).to(device) for x in split.views], torch.from_numpy(split.labels).to(device)
+    return [torch.from_numpy(x).to(device) for x in split.inputs], torch.from_numpy(split.labels).to(device)
 
 
 def _compiler(place: Place) -> Callable[[Any], Any]:

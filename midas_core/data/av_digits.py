@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from midas_core.data.base import DataError, Floats, Labels, Split, Task, scale, some_names, split_indices
+from midas_core.data.base import DataError, Floats, Labels, Split, Task, some_names, split_indices, standardize
 from midas_core.data.digits import load_images
 
 RATE = 8000
@@ -159,7 +159,7 @@ def av_digits(recordings: Recordings, seed: int, *, pairs: int = 500, noise: flo
             "image": image,
         }
         splits.append(Split((recordings.features[sound], seen), image_labels[image], origin))
-    return Task(("audio", "image"), CLASSES, *scale(*splits))
+    return Task(("audio", "image"), CLASSES, *standardize(*splits))
 
 
 def _pair(

@@ -1,4 +1,4 @@
-"""What every data set comes down to: modalities, labels, three splits."""
+"""A classification task: modalities, labels, three splits."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
+
+ROUNDING = 1e-6
+"""Standard deviation, relative to the largest value, up to which a column counts as constant."""
 
 
 class DataError(ValueError):
@@ -43,7 +46,7 @@ class Split:
         Where each sample comes from, by kind ("image", "speaker", ...): what must not occur in two splits.
     """
 
-    views: tuple[Floats, ...]
+    inputs: tuple[Floats, ...]
     labels: Labels
     origin: dict[str, NDArray[Any]] = field(default_factory=dict)
 
@@ -68,41 +71,56 @@ class Task:
     validation: Split
     test: Split
 
+    @property
+    def constant_columns(self) -> dict[str, NDArray[np.int64]]:
+        """By modality, the columns that do not vary in the standardised training data, where there are any."""
+        constant = {
+            name: np.flatnonzero(~x.any(axis=0)) for name, x in zip(self.modalities, self.training.inputs, strict=True)
+        }
+        return {name: columns for name, columns in constant.items() if len(columns)}
 
-def scale(training: Split, *others: Split, axis: int | None = None) -> tuple[Split, ...]:
-    """Shift and scale each modality by the mean and the spread of the training data.
+
+def standardize(training: Split, *others: Split, axis: int | None = None) -> tuple[Split, ...]:
+    """Subtract the mean and divide by the standard deviation of the training data, for each modality.
+
+    A column without spread in the training data becomes zero in every split: divided by next to nothing, it would
+    explode in the others.
 
     Parameters
     ----------
     training : Split
     *others : Split
-        Scaled by the numbers of ``training``.
+        Standardised by the numbers of ``training``.
     axis : int, optional
-        None takes one mean and one spread for the whole modality, 0 one for each column.
+        None takes one mean and one standard deviation for the whole modality, 0 one for each column.
 
     Returns
     -------
     tuple of Split
-        In the order given.
+        In the order of the arguments.
 
     Examples
     --------
     >>> split = Split((np.array([[1.0, 3.0]], dtype=np.float32),), np.array([0]))
-    >>> scale(split)[0].views[0].tolist()
+    >>> standardize(split)[0].inputs[0].tolist()
     [[-1.0, 1.0]]
     """
-    numbers = [(view.mean(axis), np.maximum(view.std(axis), 1e-12)) for view in training.views]
+    moments = [_moments(x, axis) for x in training.inputs]
     return tuple(
         Split(
-            tuple(
-                ((view - mean) / spread).astype(np.float32)
-                for view, (mean, spread) in zip(split.views, numbers, strict=True)
-            ),
+            tuple((x - mean) / deviation for x, (mean, deviation) in zip(split.inputs, moments, strict=True)),
             split.labels,
             split.origin,
         )
         for split in (training, *others)
     )
+
+
+def _moments(x: Floats, axis: int | None) -> tuple[Floats, Floats]:
+    """Return mean and standard deviation, infinite where there is no spread beyond the rounding of float32."""
+    deviation = x.std(axis, dtype=np.float64)
+    varies = deviation > ROUNDING * np.abs(x).max(axis)
+    return np.float32(x.mean(axis, dtype=np.float64)), np.float32(np.where(varies, deviation, np.inf))
 
 
 def split_indices(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from midas_core.data.base import Split, Task, scale, split_indices
+from midas_core.data.base import Split, Task, split_indices, standardize
 
 
 def breast_cancer(seed: int, *, training: int = 250) -> Task:
@@ -30,4 +30,4 @@ def breast_cancer(seed: int, *, training: int = 250) -> Task:
         for chosen in split_indices(labels, (training, 119, 200), seed)
     ]
     # Areas and smoothness differ by a factor of thousands: one scale for each column.
-    return Task(("mean", "error", "worst"), 2, *scale(*splits, axis=0))
+    return Task(("mean", "error", "worst"), 2, *standardize(*splits, axis=0))

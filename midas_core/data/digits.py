@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from midas_core.data.base import Floats, Labels, Split, Task, scale, split_indices
+from midas_core.data.base import Floats, Labels, Split, Task, split_indices, standardize
 
 VALIDATION, TEST = 400, 600
 
@@ -33,7 +33,7 @@ def halves(seed: int, *, training: int = 400) -> Task:
     -------
     Task
     """
-    return _two_views(seed, training, ("left", "right"), lambda x, rng: (x[:, :, :4], x[:, :, 4:]))
+    return _two_modalities(seed, training, ("left", "right"), lambda x, rng: (x[:, :, :4], x[:, :, 4:]))
 
 
 def wide_left(seed: int, *, training: int = 300) -> Task:
@@ -55,10 +55,10 @@ def wide_left(seed: int, *, training: int = 300) -> Task:
     Task
     """
 
-    def view(images: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    def observe(images: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
         return _enlarge_and_disturb(images[:, :, :4], rng), images[:, :, 4:]
 
-    return _two_views(seed, training, ("left", "right"), view)
+    return _two_modalities(seed, training, ("left", "right"), observe)
 
 
 def two_sensors(seed: int, *, training: int = 300, noisy_scale: float = 1.0) -> Task:
@@ -85,11 +85,11 @@ def two_sensors(seed: int, *, training: int = 300, noisy_scale: float = 1.0) -> 
     def sense(images: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
         return images.reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4)), _enlarge_and_disturb(images, rng)
 
-    task = _two_views(seed, training, ("coarse", "noisy"), sense)
+    task = _two_modalities(seed, training, ("coarse", "noisy"), sense)
     if noisy_scale == 1:
         return task
     splits = [
-        Split((s.views[0], s.views[1] * np.float32(noisy_scale)), s.labels, s.origin)
+        Split((s.inputs[0], s.inputs[1] * np.float32(noisy_scale)), s.labels, s.origin)
         for s in (task.training, task.validation, task.test)
     ]
     return Task(task.modalities, task.num_classes, *splits)
@@ -115,7 +115,7 @@ def noisy_views(seed: int, *, training: int = 300) -> Task:
     def sense(images: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
         return _enlarge_and_disturb(images, rng), _enlarge_and_disturb(images, rng)
 
-    return _two_views(seed, training, ("first", "second"), sense)
+    return _two_modalities(seed, training, ("first", "second"), sense)
 
 
 def _enlarge_and_disturb(images: Floats, rng: np.random.Generator) -> Floats:
@@ -123,17 +123,17 @@ def _enlarge_and_disturb(images: Floats, rng: np.random.Generator) -> Floats:
     return (large + rng.normal(0, 1, large.shape)).astype(np.float32)
 
 
-def _two_views(
+def _two_modalities(
     seed: int,
     training: int,
     modalities: tuple[str, str],
-    view: Callable[[Floats, np.random.Generator], tuple[Floats, Floats]],
+    observe: Callable[[Floats, np.random.Generator], tuple[Floats, Floats]],
 ) -> Task:
     images, labels = load_images()
     splits = []
     for number, chosen in enumerate(split_indices(labels, (training, VALIDATION, TEST), seed)):
         # The noise of the test images does not depend on the seed either.
         rng = np.random.default_rng([number, 0 if number == 2 else seed])
-        views = tuple(x.reshape(len(chosen), -1) for x in view(images[chosen], rng))
-        splits.append(Split(views, labels[chosen], {"image": chosen}))
-    return Task(modalities, 10, *scale(*splits))
+        inputs = tuple(x.reshape(len(chosen), -1) for x in observe(images[chosen], rng))
+        splits.append(Split(inputs, labels[chosen], {"image": chosen}))
+    return Task(modalities, 10, *standardize(*splits))

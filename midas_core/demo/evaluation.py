@@ -44,7 +44,7 @@ class Scores(NamedTuple):
 def encode(model: Any, split: Split) -> tuple[list[Tensor], Tensor]:
     """Return the features of a split, without gradients, and its labels."""
     with torch.no_grad():
-        return model.encode([torch.from_numpy(view) for view in split.views]), torch.from_numpy(split.labels)
+        return model.encode([torch.from_numpy(view) for view in split.inputs]), torch.from_numpy(split.labels)
 
 
 def predict(model: Any, features: Sequence[Tensor]) -> Tensor:

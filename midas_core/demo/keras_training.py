@@ -72,14 +72,14 @@ def train(
     """Train one method with one seed by ``fit``; arguments and results as `midas_core.demo.training.train`."""
     keras.utils.set_random_seed(seed)
     training, validation = restrict(task.training, method.only), restrict(task.validation, method.only)
-    model, network = _build([x.shape[1] for x in training.views], task.num_classes, method, hyperparameters)
+    model, network = _build([x.shape[1] for x in training.inputs], task.num_classes, method, hyperparameters)
     run = MethodRun(method.key, seed, hyperparameters, seconds=0.0)
     criterion = SimpleNamespace(unimodal_heads=network.unimodal_heads)
     measure = Measure(network, criterion, training, validation, task.num_classes)
     follow = _Follow(run, measure, criterion, hyperparameters.epochs, report)
     outputs = 1 if isinstance(model, MidasModel) else len(model.outputs)
     model.fit(
-        list(training.views) if len(training.views) > 1 else training.views[0],
+        list(training.inputs) if len(training.inputs) > 1 else training.inputs[0],
         training.labels if outputs == 1 else [training.labels] * outputs,
         epochs=hyperparameters.epochs,
         batch_size=hyperparameters.batch_size,

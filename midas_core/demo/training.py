@@ -131,7 +131,7 @@ class MethodRun:
 
 def restrict(split: Split, only: int | None) -> Split:
     """Return the split with one of its modalities, or as it is."""
-    return split if only is None else Split((split.views[only],), split.labels, split.origin)
+    return split if only is None else Split((split.inputs[only],), split.labels, split.origin)
 
 
 def train(
@@ -166,7 +166,7 @@ def train(
         Without test scores.
     """
     training, validation = restrict(task.training, method.only), restrict(task.validation, method.only)
-    views, labels = [torch.from_numpy(x) for x in training.views], torch.from_numpy(training.labels)
+    views, labels = [torch.from_numpy(x) for x in training.inputs], torch.from_numpy(training.labels)
     epochs, batch_size = hyperparameters.epochs, hyperparameters.batch_size
 
     torch.manual_seed(seed)
@@ -233,9 +233,9 @@ class Measure:
         num_classes: int,
     ) -> None:
         self.network, self.criterion = network, criterion
-        self.training = [torch.from_numpy(x) for x in training.views]
+        self.training = [torch.from_numpy(x) for x in training.inputs]
         self.training_labels = torch.from_numpy(training.labels)
-        self.validation = [torch.from_numpy(x) for x in validation.views]
+        self.validation = [torch.from_numpy(x) for x in validation.inputs]
         self.labels = torch.from_numpy(validation.labels)
         self.num_classes = num_classes
 

@@ -70,8 +70,8 @@ def test_pairs_and_noise(recordings):
     clean, noisy = av_digits(recordings, 0, pairs=200), av_digits(recordings, 0, pairs=200, noise=0.5)
     assert len(clean.training) == len(noisy.training) == 200
     # A blank pixel looks the same in every clean image.
-    assert np.ptp(clean.training.views[1][:, 0]) == 0
-    assert np.ptp(noisy.training.views[1][:, 0]) > 1
+    assert np.ptp(clean.training.inputs[1][:, 0]) == 0
+    assert np.ptp(noisy.training.inputs[1][:, 0]) > 1
 
 
 def test_split_speakers_takes_turns_in_validation():

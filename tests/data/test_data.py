@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from midas_core.data import Split
-from midas_core.data.base import scale, split_indices
+from midas_core.data import Split, Task
+from midas_core.data.base import split_indices, standardize
 from midas_core.data.breast_cancer import breast_cancer
 from midas_core.data.digits import halves, noisy_views, two_sensors, wide_left
 
@@ -23,8 +23,8 @@ def test_task_is_well_formed(make, widths, training):
     assert len(task.modalities) == len(widths)
     assert len(task.training) == training
     for split in (task.training, task.validation, task.test):
-        assert tuple(view.shape for view in split.views) == tuple((len(split), width) for width in widths)
-        assert all(view.dtype == np.float32 for view in split.views)
+        assert tuple(view.shape for view in split.inputs) == tuple((len(split), width) for width in widths)
+        assert all(view.dtype == np.float32 for view in split.inputs)
         assert set(split.labels) == set(range(task.num_classes))
 
 
@@ -45,31 +45,45 @@ def test_seed_changes_all_but_the_test_samples(make, widths, training):
 
 
 def test_same_seed_same_data():
-    for a, b in zip(two_sensors(5).training.views, two_sensors(5).training.views, strict=True):
+    for a, b in zip(two_sensors(5).training.inputs, two_sensors(5).training.inputs, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_two_sensors_have_one_scale_each():
-    for view in two_sensors(0).training.views:
+    for view in two_sensors(0).training.inputs:
         assert abs(view.mean()) < 1e-5
         assert view.std() == pytest.approx(1, abs=1e-5)
 
 
 def test_scaling_by_hand_touches_the_noisy_sensor_only():
     plain, scaled = two_sensors(0), two_sensors(0, noisy_scale=0.1)
-    np.testing.assert_array_equal(plain.test.views[0], scaled.test.views[0])
-    np.testing.assert_allclose(plain.test.views[1] * 0.1, scaled.test.views[1], rtol=1e-6)
+    np.testing.assert_array_equal(plain.test.inputs[0], scaled.test.inputs[0])
+    np.testing.assert_allclose(plain.test.inputs[1] * 0.1, scaled.test.inputs[1], rtol=1e-6)
 
 
-def test_scale_takes_the_numbers_of_the_training_data():
+def test_standardize_takes_the_numbers_of_the_training_data():
     training = Split((np.array([[0.0, 0.0], [2.0, 4.0]], dtype=np.float32),), np.array([0, 1]))
     other = Split((np.array([[1.0, 6.0]], dtype=np.float32),), np.array([0]))
-    assert scale(training, other, axis=0)[1].views[0].tolist() == [[0.0, 2.0]]
+    assert standardize(training, other, axis=0)[1].inputs[0].tolist() == [[0.0, 2.0]]
 
 
-def test_scale_leaves_a_constant_view_finite():
-    training = Split((np.ones((3, 2), dtype=np.float32),), np.zeros(3, dtype=np.int64))
-    assert scale(training)[0].views[0].tolist() == [[0.0, 0.0]] * 3
+@pytest.mark.parametrize("axis", [None, 0])
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e6, 1e-30])
+def test_what_is_constant_in_training_becomes_zero_everywhere(axis, value):
+    """Divided by its standard deviation, rounding alone made 5e9 of it in the other splits."""
+    constant = np.full((300, 1), value, dtype=np.float32)
+    training = Split((constant, np.linspace(-1, 1, 300, dtype=np.float32)[:, None]), np.zeros(300, dtype=np.int64))
+    other = Split((constant + 3, np.ones((300, 1), dtype=np.float32)), training.labels)
+    splits = standardize(training, other, axis=axis)
+    assert [np.abs(split.inputs[0]).max() for split in splits] == [0, 0]
+    assert splits[1].inputs[1][0] == pytest.approx(1 / training.inputs[1].std(), rel=1e-5)
+    task = Task(("a", "b"), 1, *splits, splits[1])
+    assert {name: columns.tolist() for name, columns in task.constant_columns.items()} == {"a": [0]}
+
+
+def test_the_smallest_numbers_keep_their_spread():
+    training = Split((np.array([[1e-40], [3e-40]], dtype=np.float32),), np.array([0, 1]))
+    assert standardize(training, axis=0)[0].inputs[0].ravel().tolist() == pytest.approx([-1, 1], rel=1e-3)
 
 
 def test_split_indices_keep_the_shares_of_the_classes():

@@ -26,7 +26,7 @@ class Fixed:
 def scores(model, *views, classes=3, labels=None):
     labels = np.arange(6) % 3 if labels is None else labels
     split = Split(views or (np.eye(3, dtype=np.float32)[labels],) * 2, labels)
-    names = tuple("abc"[: len(split.views)])
+    names = tuple("abc"[: len(split.inputs)])
     return Scores.of(diagnose_model(model, Task(names, classes, split, split, split)))
 
 

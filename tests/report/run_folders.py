@@ -38,7 +38,7 @@ def digits():
     task = halves(0, training=200)
     splits = (task.training, task.validation)
     return [
-        ({name: np.array(x[:200]) for name, x in zip(task.modalities, split.views, strict=True)}, split.labels[:200])
+        ({name: np.array(x[:200]) for name, x in zip(task.modalities, split.inputs, strict=True)}, split.labels[:200])
         for split in splits
     ]
 

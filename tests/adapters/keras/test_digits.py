@@ -24,8 +24,8 @@ def with_keras(seed):
     ]
     model = MidasModel(encoders, task.num_classes)
     model.compile(keras.optimizers.Adam(RATE), loss=MidasLoss(), metrics=["accuracy"])
-    model.fit(task.training.views, task.training.labels, batch_size=BATCH, epochs=EPOCHS, verbose=0)
-    found = model.predict(list(task.test.views), verbose=0, batch_size=300)
+    model.fit(task.training.inputs, task.training.labels, batch_size=BATCH, epochs=EPOCHS, verbose=0)
+    found = model.predict(list(task.test.inputs), verbose=0, batch_size=300)
     return (found.argmax(axis=1) == task.test.labels).mean()
 
 
@@ -35,7 +35,7 @@ def with_torch(seed):
     network = Network([32, 32], task.num_classes)
     criterion = torch_adapter.MidasLoss(num_classes=task.num_classes, feature_dims=network.feature_dims)
     optimizer = torch.optim.Adam([*network.parameters(), *criterion.parameters()], lr=RATE)
-    views, labels = [torch.from_numpy(x) for x in task.training.views], torch.from_numpy(task.training.labels)
+    views, labels = [torch.from_numpy(x) for x in task.training.inputs], torch.from_numpy(task.training.labels)
     for _ in range(EPOCHS):
         for rows in torch.randperm(len(labels)).split(BATCH):
             loss = criterion(network.encode([x[rows] for x in views]), labels[rows], head=network.head)
@@ -43,7 +43,7 @@ def with_torch(seed):
             loss.backward()
             optimizer.step()
     with torch.no_grad():
-        found = network.head(torch.cat(network.encode([torch.from_numpy(x) for x in task.test.views]), dim=1))
+        found = network.head(torch.cat(network.encode([torch.from_numpy(x) for x in task.test.inputs]), dim=1))
     return (found.argmax(dim=1).numpy() == task.test.labels).mean()
 
 

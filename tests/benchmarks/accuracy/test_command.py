@@ -207,7 +207,7 @@ def test_fewer_classes_keeps_the_first():
     assert isinstance(task, Task)
     assert isinstance(task.test, Split)
     assert set(task.test.labels) == {0, 1, 2}
-    assert len(task.test.views[0]) == len(task.test) == len(task.test.origin["image"])
+    assert len(task.test.inputs[0]) == len(task.test) == len(task.test.origin["image"])
 
 
 def test_the_best_setting_is_chosen_by_its_mean_and_of_equal_ones_the_first():

@@ -88,7 +88,7 @@ def test_every_model_gets_the_samples_of_its_seed():
         splits[1].labels[2:4].tolist(),
         *[splits[s].labels[i : i + 2].tolist() for s, i in ((0, 4), (1, 6))],
     ]
-    np.testing.assert_array_equal(batch.inputs[1][2], splits[1].views[1][6:8])
+    np.testing.assert_array_equal(batch.inputs[1][2], splits[1].inputs[1][6:8])
     assert batch.epoch == 9
 
 
