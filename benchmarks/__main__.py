@@ -55,7 +55,7 @@ def bench(device: str, threads: int, only: tuple[str, ...], quick: bool, json_fi
     import torch
 
     from benchmarks.run import run_bench
-    from midas_core.runs.files import check_writable, write_json
+    from midas_core.files import check_writable, write_json
 
     if device == "cuda" and not torch.cuda.is_available():
         raise Failure("--device cuda: PyTorch finds no CUDA device here")

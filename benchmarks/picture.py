@@ -16,9 +16,9 @@ import click
 from PIL import Image
 
 from midas_core.cli._common import Failure, failing
+from midas_core.files import check_writable, write_whole
 from midas_core.report import write_report
 from midas_core.runs import RunError
-from midas_core.runs.files import check_writable, write_whole
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WIDTH, HEIGHT = 1040, 1400

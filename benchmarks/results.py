@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.timing import Times
 from midas_core import __version__
-from midas_core.runs.files import package_versions
+from midas_core.files import package_versions
 
 PACKAGES = ("numpy", "array-api-compat", "torch", "jax", "tensorflow", "tensorflow-cpu", "cupy-cuda12x", "transformers")
 

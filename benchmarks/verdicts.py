@@ -24,7 +24,7 @@ from midas_core.demo.evaluation import diagnose_model
 from midas_core.demo.methods import FUSED
 from midas_core.demo.training import Hyperparameters, train
 from midas_core.diagnostics import Diagnosis
-from midas_core.runs.files import package_versions, write_json
+from midas_core.files import package_versions, write_json
 
 WEIGHTS = (1.0, 5.0)
 """Of MIDAS: the one with the better validation accuracy counts, as the advice of the verdict says."""

@@ -91,7 +91,7 @@ def accuracy(
         from benchmarks.accuracy.tables import printed
         from benchmarks.accuracy.tasks import NEEDS_ROOT, TASKS
         from midas_core.data import DataError
-        from midas_core.runs.files import check_writable
+        from midas_core.files import check_writable
 
     if listed:
         for name, info in TASKS.items():

@@ -19,7 +19,7 @@ from benchmarks.accuracy.tasks import TASKS
 from benchmarks.results import machine, rounded
 from midas_core import __version__
 from midas_core.demo.runner import run_jobs
-from midas_core.runs.files import finite, package_versions, write_whole
+from midas_core.files import finite, package_versions, write_whole
 
 
 @dataclass(frozen=True)

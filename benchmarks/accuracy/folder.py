@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from midas_core.runs.files import parse_json, read_text, write_json
+from midas_core.files import parse_json, read_text, write_json
 
 FORMAT = 1
 MOST = 64 * 2**20

@@ -98,7 +98,7 @@ def run(data: str, given: dict[str, Any], methods: Sequence[str], json_file: Pat
         from benchmarks.accuracy.paper_run import PAPER_METHODS, PaperOptions, run_paper
         from benchmarks.accuracy.tables import printed
         from midas_core.data import DataError
-        from midas_core.runs.files import check_writable
+        from midas_core.files import check_writable
     for name in methods:
         if name not in PAPER_METHODS:
             raise click.UsageError(f"--methods: {name} is for small tasks, got --data {data}")

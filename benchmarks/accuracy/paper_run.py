@@ -27,7 +27,7 @@ from benchmarks.accuracy.paper import BATCH_SIZE, ETA, EXPERIMENTS, Experiment
 from benchmarks.accuracy.paper_training import Plan, Trained, Training
 from benchmarks.results import machine
 from midas_core import __version__
-from midas_core.runs.files import package_versions, write_json
+from midas_core.files import package_versions, write_json
 
 PAPER_METHODS = tuple(name for name in METHODS if name != InputMixUp.title)
 """All but the one that mixes inputs: files and texts are no numbers."""

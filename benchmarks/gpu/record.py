@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from midas_core.runs.files import write_json
+from midas_core.files import write_json
 
 
 class Record:

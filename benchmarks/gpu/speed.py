@@ -14,7 +14,7 @@ from benchmarks.results import PACKAGES
 from benchmarks.settings import Settings
 from benchmarks.timing import SHORT
 from midas_core.backends import require
-from midas_core.runs.files import package_versions
+from midas_core.files import package_versions
 
 ORDER = ("step", "graph", "gpu", "memory", "mixing", "compile", "block", "options", "cupy", "jax")
 """What matters most comes first."""

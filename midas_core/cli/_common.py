@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from midas_core.runs.names import printable
+from midas_core.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from midas_core.cli._common import failing
-from midas_core.runs.names import printable
+from midas_core.text import printable
 
 
 @click.command()

@@ -78,7 +78,7 @@ def verify(
         require("hypothesis", "Hypothesis", "verify")
         require("rich", "Rich", "verify")
 
-    from midas_core.runs.files import check_writable
+    from midas_core.files import check_writable
     from midas_core.testing import PROPERTIES
 
     unknown = [name for name in properties if name not in PROPERTIES]
@@ -204,7 +204,7 @@ def _table_of(results: Sequence[PropertyResult], width: int) -> Table:
 def _write_results(results: Sequence[PropertyResult], path: Path, options: dict[str, Any]) -> None:
     """Write the results, and with what they were found."""
     import midas_core
-    from midas_core.runs.files import package_versions, write_json
+    from midas_core.files import package_versions, write_json
 
     content = {
         "midas_core": midas_core.__version__,

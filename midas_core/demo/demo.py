@@ -21,7 +21,7 @@ from midas_core.demo.table import HINTS, difference_tables, results_tables
 from midas_core.demo.tasks import TASKS, Make, load
 from midas_core.demo.training import Hyperparameters, MethodRun
 from midas_core.demo.tune import best, tune, tuning_table
-from midas_core.runs.files import check_writable, write_json
+from midas_core.files import check_writable, write_json
 
 KEPT = "finished.json"
 """In the folder of a task: every run that is finished."""

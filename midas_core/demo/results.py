@@ -11,7 +11,7 @@ from typing import Any
 from midas_core import __version__
 from midas_core.demo.summary import summarize
 from midas_core.demo.training import MethodRun
-from midas_core.runs.files import package_versions, write_json
+from midas_core.files import package_versions, write_json
 
 
 @dataclass

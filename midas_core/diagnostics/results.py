@@ -10,7 +10,7 @@ import numpy as np
 
 from midas_core.diagnostics.arrays import Floats, Ints
 from midas_core.diagnostics.calibration import Bin
-from midas_core.runs.names import printable
+from midas_core.text import printable
 
 ARRAYS = ("sample_shapley", "sample_indices")
 

@@ -12,7 +12,7 @@ from midas_core.diagnostics import Comparison, Diagnosis, Verdict, compare, verd
 from midas_core.diagnostics.average import average
 from midas_core.diagnostics.judgement import WORST_FIRST
 from midas_core.runs import Run, RunError
-from midas_core.runs.names import printable
+from midas_core.text import printable
 
 SPLITS = ("test", "validation")
 """What is shown where a run has diagnostics of several splits: the first of these, or else any."""

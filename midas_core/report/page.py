@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from midas_core import __version__
 from midas_core.backends import require
+from midas_core.files import check_writable, write_whole
 from midas_core.runs import Run, read_run
-from midas_core.runs.files import check_writable, write_whole
 from midas_core.runs.find import find_runs
 
 if TYPE_CHECKING:

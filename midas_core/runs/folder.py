@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from midas_core.runs.files import parse_json, read_text
-from midas_core.runs.names import printable
+from midas_core.files import parse_json, read_text
+from midas_core.text import printable
 
 FORMAT, VERSION = "midas-run", 1
 INFO, METRICS, TABLE, DIAGNOSTICS, TENSORBOARD = (

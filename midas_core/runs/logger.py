@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+from midas_core.files import finite, package_versions, write_json
 from midas_core.objective import MidasTerms
-from midas_core.runs.files import finite, package_versions, write_json
 from midas_core.runs.folder import (
     DIAGNOSTICS,
     FORMAT,
@@ -27,8 +27,9 @@ from midas_core.runs.folder import (
     read_metrics,
     read_run,
 )
-from midas_core.runs.names import as_python, flatten, printable, term_metrics
+from midas_core.runs.names import as_python, flatten, term_metrics
 from midas_core.runs.tensorboard import open_tensorboard
+from midas_core.text import printable
 from midas_core.validation import check_flag, check_number
 
 PACKAGES = ("midas-multimodal", "numpy", "torch", "jax", "tensorflow", "keras", "scikit-learn")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from unicodedata import category
 
 import numpy as np
 
@@ -115,18 +114,6 @@ def flatten(metrics: Mapping[str, Any], modalities: Sequence[str]) -> dict[str, 
             raise ValueError(f"{name}: expected {len(modalities)} values, one for each modality, got {len(value)}")
         flat |= {f"{name}_{each}": _number(name, as_python(x)) for each, x in zip(modalities, value, strict=True)}
     return flat
-
-
-def printable(text: str, most: int = 200) -> str:
-    """Return text of at most so many characters, none of them one that moves a cursor or breaks a figure.
-
-    Examples
-    --------
-    >>> printable("red" + chr(27) + "[31m") == "red" + chr(92) + "x1b[31m"
-    True
-    """
-    text = text if len(text) <= most else f"{text[: most - 1]}…"
-    return "".join(f"\\x{ord(c):02x}" if category(c)[0] == "C" else c for c in text)
 
 
 def as_python(value: Any) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.accuracy.datasets.base import DataError
 from benchmarks.accuracy.datasets.decoding import Clip, DamagedError, Decoder
-from midas_core.runs.files import write_whole
+from midas_core.files import write_whole
 
 VERSION = 1
 """Part of every key: higher with every change of what a decoder makes of a file."""

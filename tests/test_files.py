@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from midas_core.runs.files import check_writable, package_versions, parse_json, read_text, write_json, write_whole
+from midas_core.files import check_writable, package_versions, parse_json, read_text, write_json, write_whole
 
 
 def test_what_is_not_finite_becomes_null(tmp_path):
