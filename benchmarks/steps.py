@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from benchmarks.problem import Problem
 from benchmarks.textbook import TextbookMidas
-from midas_core.misalignment import VIEWS
+from midas_core.partners import VIEWS
 
 Loss = Callable[[], Tensor]
 

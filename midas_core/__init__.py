@@ -4,17 +4,16 @@ The functions here are pure and take arrays of NumPy, PyTorch, JAX, CuPy or Tens
 ``midas_core.adapters.torch``.
 """
 
-from midas_core.alpha import MidasState
 from midas_core.augmentation import MixedBatch, misalign
-from midas_core.confidence import log_confidence, normalized_confidence, soft_labels
+from midas_core.cross_entropy import Targets
 from midas_core.ensemble import ensemble_logits
 from midas_core.gradients import Gradients, midas_gradients
-from midas_core.misalignment import draw, mix, source_matrix
 from midas_core.missing import zero_missing
 from midas_core.objective import MidasTerms, Objective, midas_objective, reduce_terms
-from midas_core.pairs import Pairs, draw_pairs, make_pairs
+from midas_core.pairing import Pairs, draw_pairs, make_pairs, mix, source_matrix
+from midas_core.partners import draw
 from midas_core.similarity import similarity
-from midas_core.targets import Targets
+from midas_core.weighting import MidasState, log_confidence, normalized_confidence, soft_labels
 
 __version__ = "0.1.0"
 

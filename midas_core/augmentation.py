@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from midas_core.absent import alone
 from midas_core.backends import Array, Backend, get_backend
-from midas_core.confidence import log_confidence, normalized_confidence, soft_labels
-from midas_core.misalignment import mix, take_rows
 from midas_core.missing import complete_pairs, zero_missing
 from midas_core.options import SIMILARITIES, VARIANTS
-from midas_core.pairs import Pairs, as_pairs, source_matrix_of
+from midas_core.pairing import Pairs, alone, as_pairs, mix, source_matrix_of, take_rows
 from midas_core.similarity import hard_sample_weight
 from midas_core.similarity import similarity as measure
 from midas_core.validation import check_choice, check_labels, check_modalities, check_shape
+from midas_core.weighting import log_confidence, normalized_confidence, soft_labels
 
 
 class MixedBatch(NamedTuple):
@@ -69,7 +67,7 @@ def misalign(
     variant : {"paper", "official"}
         Whether a sample whose partner is of the same class weighs nothing; `Pairs` know it already.
     backend : Backend, optional
-        That of the arrays; their type tells where it is not given.
+        Backend of the arrays; inferred if omitted.
 
     Returns
     -------

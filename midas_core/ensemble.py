@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 from midas_core.backends import Array, Backend, get_backend
-from midas_core.confidence import in_full_precision
 from midas_core.missing import zero_missing
 from midas_core.validation import check_flag, check_fraction, check_logits, check_modalities
 
@@ -36,7 +35,7 @@ def ensemble_logits(
     multi_label : bool
         Whether each class has a probability of its own, sigmoid(z), instead of softmax(z).
     backend : Backend, optional
-        That of the arrays; their type tells where it is not given.
+        Backend of the arrays; inferred if omitted.
 
     Returns
     -------
@@ -71,7 +70,7 @@ def ensemble_logits(
     if present is not None:
         # Whatever the logits of a missing modality are.
         unimodal_logits = zero_missing(unimodal_logits, present, backend=bk)
-    every = [in_full_precision(z, backend=bk) for z in (fused_logits, *unimodal_logits)]
+    every = [bk.in_full_precision(z) for z in (fused_logits, *unimodal_logits)]
     shares = _log_shares(weight, len(unimodal_logits), present, every[0], bk)
     if not multi_label:
         return _mixture([z - bk.logsumexp(z)[..., None] for z in every], shares, bk)

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from midas_core.backends import Array, Backend, get_backend
-from midas_core.confidence import in_full_precision
-from midas_core.cross_entropy import label_weights, probabilities, target_rows
-from midas_core.misalignment import VIEWS, take_rows
+from midas_core.cross_entropy import Targets, as_targets, check_batch, label_weights, probabilities, target_rows
 from midas_core.missing import complete_pairs, unimodal_scale, zero_missing
 from midas_core.options import VARIANTS
-from midas_core.pairs import Pairs, absent_of, source_matrix_of
-from midas_core.targets import Targets, as_targets, check_batch
+from midas_core.pairing import Pairs, absent_of, source_matrix_of, take_rows
+from midas_core.partners import VIEWS
 from midas_core.validation import check_choice
 
 
@@ -61,7 +59,7 @@ def midas_gradients(
     weight : float
     variant : {"paper", "official"}
     backend : Backend, optional
-        That of the arrays; their type tells where it is not given.
+        Backend of the arrays; inferred if omitted.
 
     Returns
     -------
@@ -89,7 +87,7 @@ def midas_gradients(
     sources, absent = source_matrix_of(sources), absent_of(sources)
     check_batch(fused_logits, unimodal_logits, mixed_logits, labels, sources, present, bk)
     targets = as_targets(labels)
-    rows = target_rows(targets, in_full_precision(fused_logits, backend=bk), bk)
+    rows = target_rows(targets, bk.in_full_precision(fused_logits), bk)
     weights = label_weights(targets, rows.dtype, bk)
 
     def error(logits: Array) -> Array:

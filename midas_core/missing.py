@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from midas_core.backends import Array, Backend, get_backend
-from midas_core.misalignment import fill_rows, take_rows
+from midas_core.pairing import fill_rows, take_rows
 from midas_core.validation import check_modalities, check_shape
 
 
@@ -18,7 +18,7 @@ def zero_missing(features: Sequence[Array], present: Array, *, backend: Backend 
     present : array, shape (B, M), bool
         Whether a sample has a modality.
     backend : Backend, optional
-        That of the arrays; their type tells where it is not given.
+        Backend of the arrays; inferred if omitted.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def complete_pairs(
     absent : array, shape (M, V, B), bool, optional
         What mixed samples lack, of `midas_core.Pairs`: nobody supplies it.
     backend : Backend, optional
-        That of the arrays; their type tells where it is not given.
+        Backend of the arrays; inferred if omitted.
 
     Returns
     -------

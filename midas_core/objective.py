@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from midas_core.absent import alone
-from midas_core.alpha import MidasState, Reduce, finite_pairs, imbalance
 from midas_core.backends import Array, Backend, get_backend
-from midas_core.confidence import normalized_confidence
-from midas_core.cross_entropy import label_weights, log_likelihoods
-from midas_core.misalignment import VIEWS, mix
+from midas_core.cross_entropy import Targets, as_targets, check_batch, label_weights, log_likelihoods
 from midas_core.missing import complete_pairs, unimodal_scale, zero_missing
 from midas_core.options import REDUCTIONS, VARIANTS
-from midas_core.pair_weights import take_sources, weigh_pairs
-from midas_core.pairs import Pairs, absent_of, as_pairs, source_matrix_of
-from midas_core.targets import Targets, as_targets, check_batch
+from midas_core.pairing import Pairs, absent_of, alone, as_pairs, mix, source_matrix_of
+from midas_core.partners import VIEWS
 from midas_core.validation import check_choice
+from midas_core.weighting import (
+    MidasState,
+    Reduce,
+    finite_pairs,
+    imbalance,
+    normalized_confidence,
+    take_sources,
+    weigh_pairs,
+)
 
 
 class MidasTerms(NamedTuple):
@@ -60,7 +64,7 @@ def reduce_terms(terms: MidasTerms, reduction: str, *, backend: Backend | None =
         Of each sample.
     reduction : {"mean", "sum", "none"}
     backend : Backend, optional
-        That of the arrays; their type tells where it is not given.
+        Backend of the arrays; inferred if omitted.
 
     Returns
     -------
@@ -181,7 +185,7 @@ def midas_objective(
         Where a batch is spread over several processes: takes a vector of sums over the batch to sums over all of them,
         so that all hold one alpha. Called once, for "official" twice.
     backend : Backend, optional
-        That of the arrays; their type tells where it is not given.
+        Backend of the arrays; inferred if omitted.
 
     Returns
     -------

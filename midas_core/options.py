@@ -118,7 +118,7 @@ class MidasOptions:
 
     @property
     def alpha_rule(self) -> dict[str, Any]:
-        """How alpha moves, as `midas_core.pair_weights.weigh_pairs` takes it."""
+        """How alpha moves, as `midas_core.weighting.weigh_pairs` takes it."""
         return {
             "eta": self.eta,
             "variant": self.variant,

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 from midas_core.backends import Array, Backend, get_backend
-from midas_core.confidence import in_full_precision
 from midas_core.options import SIMILARITIES
 from midas_core.validation import check_choice, check_modalities
 
@@ -31,7 +30,7 @@ def similarity(
         second stands for the L2 distance of the paper's Table 4, brought to the same range by our choice. NaN where a
         norm overflows: above 1.8e19 in float32.
     backend : Backend, optional
-        That of the arrays; their type tells where it is not given.
+        Backend of the arrays; inferred if omitted.
 
     Returns
     -------
@@ -87,7 +86,7 @@ def hard_sample_weight(similarities: Array) -> Array:
 
 def _vectors(feature: Array, bk: Backend) -> Array:
     """Return a feature (B, ...) as constant vectors, shape (B, D)."""
-    full = in_full_precision(bk.stop_gradient(feature), backend=bk)
+    full = bk.in_full_precision(bk.stop_gradient(feature))
     if len(full.shape) == 2:
         return full
     return bk.xp.reshape(full, (bk.length(full), math.prod(full.shape[1:])))

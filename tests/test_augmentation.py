@@ -9,8 +9,7 @@ import pytest
 
 import midas_core as mc
 from midas_core.augmentation import misalign
-from midas_core.misalignment import source_matrix
-from midas_core.pairs import make_pairs
+from midas_core.pairing import make_pairs, source_matrix
 from midas_core.testing import oracle
 from midas_core.testing.problems import make_problem
 from tests.steps import problem

@@ -1,4 +1,4 @@
-"""The losses at the label, in all their options (eq. 9), and their precision."""
+"""The losses at the label, in all their options (eq. 9), their targets, and their precision."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from midas_core.testing.checks import check_values, results_of
+import midas_core as mc
+from midas_core.testing.checks import check_autograd, check_values, results_of, run_core
 from midas_core.testing.problems import make_problem
 from tests.frameworks import get_framework
 from tests.steps import DOUBLE, assert_finite, clear_decision, close, problem, run
@@ -115,3 +116,202 @@ def test_the_terms_are_those_of_pytorch():
     np.testing.assert_allclose(
         found, binary(*map(torch.tensor, (p.fused, p.labels * 1.0)), w, reduction="none").mean(dim=1)
     )
+
+
+EVERYTHING = {"sample_weight": True, "class_weights": True, "label_smoothing": 0.1, "missing": 0.3}
+KINDS = [
+    {},
+    {"label_smoothing": 0.2},
+    {"sample_weight": True, "class_weights": True},
+    {"missing": 0.3},
+    EVERYTHING,
+]
+
+
+def describe(options):
+    return " ".join(options) or "none"
+
+
+@pytest.mark.parametrize("modalities", [2, 3])
+@pytest.mark.parametrize("multi_label", [False, True], ids=["one label", "several"])
+@pytest.mark.parametrize("options", KINDS, ids=describe)
+def test_numpy(options, multi_label, modalities):
+    found = check_values(get_framework("numpy"), problem(options, multi_label, modalities))
+    # The problems say something: pairs are left, and alpha moves.
+    assert (found["misaligned"] > 0).any()
+    assert found["next_step"] == 4
+
+
+@pytest.mark.parametrize("modalities", [2, 3])
+@pytest.mark.parametrize("multi_label", [False, True], ids=["one label", "several"])
+def test_everything_on_every_backend(framework, multi_label, modalities):
+    check_values(framework, problem(EVERYTHING, multi_label, modalities, dtype="float32"))
+
+
+@pytest.mark.parametrize("modalities", [2, 3])
+@pytest.mark.parametrize("multi_label", [False, True], ids=["one label", "several"])
+def test_gradients_of_everything(autograd, multi_label, modalities):
+    check_autograd(autograd, problem(EVERYTHING, multi_label, modalities))
+
+
+@pytest.mark.parametrize("variant", ["paper", "official"])
+def test_what_changes_nothing(variant):
+    framework, plain = get_framework("numpy"), problem(variant=variant)
+    none = replace(plain, sample_weight=np.ones(8), class_weights=np.ones(3), label_smoothing=0.0)
+    if variant == "paper":
+        none = replace(none, present=np.ones((8, 2), dtype=bool))
+    expected = results_of(framework, plain)
+    for name, found in results_of(framework, none).items():
+        np.testing.assert_allclose(found, expected[name], rtol=1e-12, atol=1e-12, err_msg=name)
+
+
+def test_the_loss_is_linear_in_the_weights_and_nothing_else_looks_at_them():
+    run, p, w = partial(results_of, get_framework("numpy")), problem(), np.arange(8.0)
+    found = [run(replace(p, sample_weight=x)) for x in (w, 3 * w, 2 * w + 1, np.ones(8))]
+    for name in ("total", "aligned", "unimodal", "misaligned", "gradient 0", "gradient 1", "gradient 3"):
+        one, three, mixed, ones = (x[name] for x in found)
+        np.testing.assert_allclose(three, 3 * one)
+        np.testing.assert_allclose(mixed, 2 * one + ones)
+    for name in ("alpha", "next_alpha", "confidence", "fused_confidence"):
+        np.testing.assert_array_equal(found[0][name], found[3][name])
+
+
+def test_a_weight_goes_with_the_label_into_the_mixed_samples():
+    # Only sample 2 weighs anything: a mixed sample counts by what it has of sample 2.
+    p = replace(problem(), sample_weight=np.eye(8)[2])
+    found = results_of(get_framework("numpy"), p)
+    np.testing.assert_array_equal(found["soft_weights"] != 0, (found["sources"] == 2) & _pairs(p)[None])
+    takes_part = ((found["sources"] == 2) & _pairs(p)[None]).any(axis=(0, 1))
+    np.testing.assert_array_equal(found["misaligned"] > 0, takes_part)
+    assert takes_part[2]
+
+
+def _pairs(p):
+    return mc.pairing.pair_mask(mc.pairing.pair_classes(p.labels, mc.source_matrix(p.partners, 2)))
+
+
+def test_class_weights_are_sample_weights_by_class():
+    run, p, by_class = partial(results_of, get_framework("numpy")), problem(), np.array([0.5, 2.0, 3.0])
+    a, b = run(replace(p, class_weights=by_class)), run(replace(p, sample_weight=by_class[p.labels]))
+    for name, x in a.items():
+        np.testing.assert_array_equal(x, b[name])
+
+
+def test_confidence_of_label_vectors():
+    # The geometric mean of the probabilities that the labels have, and the soft label is what stands in their place.
+    z, y = np.log(np.array([[9.0, 1 / 3], [4.0, 1.0]])), np.array([[1, 0], [1, 1]])
+    sources = mc.source_matrix(np.array([1, 0]), 2)
+    state, targets = mc.MidasState(np.ones(2), np.array(0)), mc.Targets(y)
+    found = mc.midas_objective(z, [z, z], np.zeros((2, 2, 2)), targets, sources, None, state)
+    c = np.sqrt([0.9 * 0.75, 0.8 * 0.5])
+    share = c / c.sum()
+    np.testing.assert_allclose(found.soft_weights[:, 0, 0], share)
+    np.testing.assert_allclose(found.soft_weights[:, 0, 1], share[::-1])
+    np.testing.assert_allclose(found.terms.misaligned, np.log(2))
+    # The gradient of the mixed logits is sigmoid - soft label, over C.
+    closed = mc.midas_gradients(z, [z, z], np.zeros((2, 2, 2)), targets, sources, found.soft_weights)
+    np.testing.assert_allclose(closed.mixed[0, 0], (0.5 - share @ y) / 2 / 2)
+
+
+def test_label_ids(framework):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, (40, 4))
+    same = (labels[:, None] == labels[None]).all(axis=-1)
+    for kind in ("int64", "float32", "bool"):
+        ids = framework.numpy(mc.pairing.label_ids(framework.array(labels.astype(kind))))
+        np.testing.assert_array_equal(ids[:, None] == ids[None], same)
+        assert ids.min() >= 0
+        assert ids.max() < 40
+
+
+def test_pairs_of_label_vectors_differ():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, (32, 3))
+    ids = mc.pairing.label_ids(labels)
+    sources = mc.pairing.draw_sources(mc.draw(ids, 2, rng), ids, 2)
+    assert (labels[sources[0]] != labels[sources[1]]).any(axis=-1).all()
+
+
+def all_of_a_step(p, arrays):
+    out = run_core(mc.backends.get_backend(arrays["fused"]), p, arrays | {"assignment": None, "absent": None})
+    return [*out.terms, out.soft_weights, out.gradients.mixed]
+
+
+def open_spec(batch, x):
+    import tensorflow as tf
+
+    return tf.TensorSpec([None if n == batch else n for n in x.shape], x.dtype)
+
+
+def test_tf_function_with_unknown_batch_size():
+    framework = get_framework("tensorflow")
+    import tensorflow as tf
+
+    for multi_label in (False, True):
+        traced = None
+        for batch in (8, 5):
+            p = make_problem(1, batch, 2, 3, multi_label=multi_label, dtype="float32", **EVERYTHING)
+            names = ("labels", "features", "fused", "unimodal", "mixed", "partners", "alpha", "step")
+            names += ("sample_weight", "class_weights", "present")
+            arrays = tf.nest.map_structure(framework.array, {name: getattr(p, name) for name in names})
+
+            if traced is None:
+                specs = tf.nest.map_structure(partial(open_spec, batch), arrays)
+                traced = tf.function(partial(all_of_a_step, p), input_signature=[specs])
+            for a, b in zip(traced(arrays), all_of_a_step(p, arrays), strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_jax_takes_targets_through_jit():
+    framework = get_framework("jax")
+    import jax
+
+    p = problem(EVERYTHING, multi_label=True, dtype="float32")
+    targets = mc.Targets(*map(framework.array, (p.labels, p.sample_weight, p.class_weights)), label_smoothing=0.1)
+    rest = [framework.array(x) for x in (p.fused, *p.unimodal, p.mixed, mc.source_matrix(p.partners, 2), p.present)]
+
+    def total(targets, fused, one, two, mixed, sources, present):
+        state = mc.MidasState(jax.numpy.ones(2), jax.numpy.array(0))
+        return mc.midas_objective(fused, [one, two], mixed, targets, sources, None, state, present=present).terms.total
+
+    expected = results_of(get_framework("numpy"), replace(p, similarity=None, alpha=np.ones(2, "float32"), step=0))
+    np.testing.assert_allclose(jax.jit(total)(targets, *rest), expected["total"], rtol=1e-5)
+
+
+P = make_problem(0, 4, 2, 3)
+LABELS, ROWS = P.labels, np.eye(3)[P.labels]
+ERRORS = [
+    (ROWS, {}, TypeError, "labels: expected class indices of an integer dtype, got float64"),
+    (ROWS.astype(int), {}, ValueError, r"labels: expected shape \(B,\), got \(4, 3\)"),
+    (mc.Targets(ROWS[:, :2]), {}, ValueError, r"labels: expected shape \(B, C\) = \(4, 3\), got \(4, 2\)"),
+    (
+        mc.Targets(LABELS, np.ones((4, 1))),
+        {},
+        ValueError,
+        r"sample_weight: .*\(B,\) = \(4,\), got \(4, 1\)",
+    ),
+    (
+        mc.Targets(LABELS, None, np.ones(2)),
+        {},
+        ValueError,
+        r"class_weights: expected shape \(C,\) = \(3,\), got \(2,\)",
+    ),
+    (mc.Targets(LABELS, label_smoothing=1.5), {}, ValueError, r"label_smoothing: .* in \[0, 1\], got 1\.5"),
+    (mc.Targets(LABELS, label_smoothing="a"), {}, TypeError, r"label_smoothing: .* in \[0, 1\], got 'a'"),
+    (LABELS, {"present": np.ones((4, 2))}, TypeError, "present: expected dtype bool, got float64"),
+    (
+        LABELS,
+        {"present": np.ones((2, 4), bool)},
+        ValueError,
+        r"present: .*\(B, M\) = \(4, 2\), got \(2, 4\)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("labels", "more", "kind", "message"), ERRORS, ids=map(str, range(len(ERRORS))))
+def test_bad_input(labels, more, kind, message):
+    sources, state = mc.source_matrix(P.partners, 2), mc.MidasState(P.alpha, np.array(0))
+    with pytest.raises(kind, match=message):
+        mc.midas_objective(P.fused, P.unimodal, P.mixed, labels, sources, None, state, **more)
+    with pytest.raises(kind, match=message):
+        mc.midas_gradients(P.fused, P.unimodal, P.mixed, labels, sources, np.zeros((2, 2, 4)), **more)

@@ -167,7 +167,7 @@ def test_a_nan_stays_with_the_samples_that_it_takes_part_in(framework, variant, 
     found = results_of(framework, spoiled)
     untouched = ~touched.any(axis=0)
     assert untouched.any()
-    mask = mc.pairs.pair_mask(mc.pairs.pair_classes(p.labels, sources)).any(axis=0)
+    mask = mc.pairing.pair_mask(mc.pairing.pair_classes(p.labels, sources)).any(axis=0)
     assert np.isnan(found["misaligned"][touched.any(axis=0) & mask]).all()
     assert np.isfinite(found["next_alpha"]).all()
     assert np.isfinite(found["alpha"]).all()

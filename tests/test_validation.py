@@ -10,13 +10,12 @@ import pytest
 from hypothesis import given, settings
 
 import midas_core as mc
-from midas_core import absent, alpha, confidence, misalignment, pairs
-from midas_core.confidence import soft_labels
-from midas_core.misalignment import draw_partners, mix
+from midas_core import pairing, partners, weighting
 from midas_core.missing import complete_pairs, zero_missing
-from midas_core.pair_weights import weigh_pairs
-from midas_core.pairs import label_ids
+from midas_core.pairing import label_ids, mix
+from midas_core.partners import draw_partners
 from midas_core.testing.problems import FEW_STRUCTURES, make_problem
+from midas_core.weighting import soft_labels, weigh_pairs
 from tests.errors import must_be_clear
 from tests.steps import run
 
@@ -82,9 +81,9 @@ def test_parts():
         mc.similarity(P.features[:1], SOURCES)
     numbers = mc.draw(P.labels, 2, 0)
     with pytest.raises(ValueError, match=r"permutation: expected shape \(B,\) = \(4,\), got \(3,\)"):
-        mc.misalignment.draw_sources(numbers, P.labels, 2, permutation=P.partners[0, :3])
+        mc.pairing.draw_sources(numbers, P.labels, 2, permutation=P.partners[0, :3])
     with pytest.raises(TypeError, match="permutation: expected an integer dtype, got float64"):
-        mc.misalignment.draw_sources(numbers, P.labels, 2, permutation=P.partners[0].astype(float))
+        mc.pairing.draw_sources(numbers, P.labels, 2, permutation=P.partners[0].astype(float))
 
 
 B = 4
@@ -147,10 +146,10 @@ WORDS = {
         THREE.partners, 3, np.zeros((2, 4), int)
     ),
     "num_modalities: expected a whole number >= 2, got 1": lambda: mc.source_matrix(P.partners[0], 1),
-    "permutation: expected shape (B,) = (4,), got (3,)": lambda: mc.misalignment.draw_sources(
+    "permutation: expected shape (B,) = (4,), got (3,)": lambda: mc.pairing.draw_sources(
         mc.draw(P.labels, 2, 0), P.labels, 2, permutation=np.arange(3)
     ),
-    "permutation: expected an integer dtype, got float64": lambda: mc.misalignment.draw_sources(
+    "permutation: expected an integer dtype, got float64": lambda: mc.pairing.draw_sources(
         mc.draw(P.labels, 2, 0), P.labels, 2, permutation=np.ones(4)
     ),
     "classes: expected shape logits.shape[:-1] = (4,), got (3,)": lambda: mc.log_confidence(P.fused, P.labels[:3]),
@@ -214,7 +213,7 @@ def test_a_given_backend_is_the_only_one_that_is_asked(monkeypatch):
         assert numbers.partners.shape == (count - 1, len(ids))
         for variant, permutation in (("paper", None), ("official", None), ("paper", np.argsort(ids))):
             given = {"variant": variant, "permutation": permutation, "backend": bk}
-            sources = mc.misalignment.draw_sources(numbers, ids, count, **given)
+            sources = mc.pairing.draw_sources(numbers, ids, count, **given)
             mixed = mc.misalign(
                 p.features,
                 p.labels,
@@ -231,32 +230,32 @@ def test_a_given_backend_is_the_only_one_that_is_asked(monkeypatch):
 def test_the_backend_is_that_of_the_arrays():
     sources, labels, present = SOURCES, P.labels, np.ones((4, 2), bool)
     numbers, log_c = mc.draw(labels, 2, 0), np.stack([mc.log_confidence(z, labels) for z in P.unimodal])
-    shares = confidence.normalized_confidence(log_c)
+    shares = weighting.normalized_confidence(log_c)
     picked = np.stack([row[s] for row, s in zip(log_c, sources, strict=True)])
     mask, state = np.ones((2, 4), bool), mc.MidasState(np.ones(2), np.array(0))
-    found = alpha.imbalance(np.stack([confidence.normalized_confidence(picked)] * 2, axis=1), mask)
+    found = weighting.imbalance(np.stack([weighting.normalized_confidence(picked)] * 2, axis=1), mask)
     objective = mc.midas_objective(*GOOD.values(), None, state)
     for result in (
         *numbers[:1],
-        misalignment.plain_permutation(numbers.partners[0]),
-        misalignment.draw_partners(labels, numbers.partners),
-        misalignment.draw_sources(numbers, labels, 2),
+        partners.plain_permutation(numbers.partners[0]),
+        partners.draw_partners(labels, numbers.partners),
+        pairing.draw_sources(numbers, labels, 2),
         *mix(P.features, sources),
-        *pairs.make_pairs(labels, sources)[:3],
-        *pairs.draw_pairs(mc.draw(labels, 2, 0, absent=True), labels, 2, absent_share=0.5),
-        absent.absent_modalities(np.zeros((2, 4)), 2, 0.5),
-        absent.alone(np.zeros((2, 2, 4), bool)),
+        *pairing.make_pairs(labels, sources)[:3],
+        *pairing.draw_pairs(mc.draw(labels, 2, 0, absent=True), labels, 2, absent_share=0.5),
+        partners.absent_modalities(np.zeros((2, 4)), 2, 0.5),
+        pairing.alone(np.zeros((2, 2, 4), bool)),
         label_ids(np.eye(3, dtype=int)[labels]),
-        pairs.pair_classes(labels, sources),
-        pairs.pair_mask(labels[sources]),
+        pairing.pair_classes(labels, sources),
+        pairing.pair_mask(labels[sources]),
         shares,
         soft_labels(shares, np.stack([labels, labels]), 3),
         mc.similarity(P.features, sources),
         *found,
-        alpha.finite_pairs(mask, picked),
-        *alpha.official_gap(log_c, picked),
-        alpha.current_alpha(state, found.weak),
-        *alpha.next_state(state, state.alpha, found),
+        weighting.finite_pairs(mask, picked),
+        *weighting.official_gap(log_c, picked),
+        weighting.current_alpha(state, found.weak),
+        *weighting.next_state(state, state.alpha, found),
         *zero_missing(P.features, present),
         complete_pairs(present, sources),
         mc.reduce_terms(objective.terms, "sum").total,

@@ -19,7 +19,7 @@ def losses_of_training(framework: Framework, steps: int = 90, rate: float = 0.5)
     state = mc.MidasState(framework.array(np.ones(2)), framework.array(np.array(0)))
     losses = []
     for step in range(steps):
-        sources = mc.misalignment.draw_sources(mc.draw(labels, 2, step), labels, 2)
+        sources = mc.pairing.draw_sources(mc.draw(labels, 2, step), labels, 2)
         mixed = mc.mix(features, sources)
         fused = sum(f @ w for f, w in zip(features, fusion, strict=True))
         unimodal = [f @ w for f, w in zip(features, heads, strict=True)]

@@ -18,7 +18,8 @@ from benchmarks.steps import joint_unimodal_loss, midas_loss, training_step
 from benchmarks.timing import interleave
 from midas_core.backends import load_backend
 from midas_core.kernels import eager
-from midas_core.misalignment import VIEWS, mix
+from midas_core.pairing import mix
+from midas_core.partners import VIEWS
 
 COPY_BYTES = 2**30
 GRAPH_TARGET = 1.15

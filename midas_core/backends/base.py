@@ -42,6 +42,11 @@ class Backend:
         """Return ``x`` as a constant of the differentiation."""
         return x
 
+    def in_full_precision(self, x: Array) -> Array:
+        """Return ``x`` in float32, unless it is float32 or float64 already."""
+        xp = self.xp
+        return x if x.dtype in (xp.float32, xp.float64) else xp.astype(x, xp.float32, copy=False)
+
     def logsumexp(self, x: Array) -> Array:
         """Return log(sum(exp(x))) over the last axis; finite wherever ``x`` is."""
         xp = self.xp

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from midas_core.confidence import log_confidence, normalized_confidence
 from midas_core.diagnostics.arrays import Floats, Ints
-from midas_core.misalignment import VIEWS, draw
-from midas_core.pairs import draw_pairs
+from midas_core.pairing import draw_pairs
+from midas_core.partners import VIEWS, draw
 from midas_core.validation import check_number
+from midas_core.weighting import log_confidence, normalized_confidence
 
 Z95 = 1.959964
 """What a standard error is multiplied by for an interval of 95 %."""
@@ -40,7 +40,7 @@ class MisalignedPairs(NamedTuple):
 def misaligned_pairs(labels: NDArray[Any], num_modalities: int, *, rounds: int = 8, seed: int = 0) -> MisalignedPairs:
     """Give each sample partners of another class, in both mixed versions, ``rounds`` times.
 
-    The partners are drawn as in training: each sample's by themselves, see `midas_core.misalignment.draw_partners`.
+    The partners are drawn as in training: each sample's by themselves, see `midas_core.partners.draw_partners`.
 
     Parameters
     ----------

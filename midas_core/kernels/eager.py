@@ -14,13 +14,12 @@ from torch import Tensor
 
 from midas_core.backends import Array
 from midas_core.backends.torch import BACKEND
-from midas_core.confidence import in_full_precision
 from midas_core.cross_entropy import label_weights
 from midas_core.kernels.plan import Losses, Plan, Slopes
-from midas_core.misalignment import VIEWS
 from midas_core.missing import complete_pairs, unimodal_scale
-from midas_core.pair_weights import PairWeights, weigh_pairs
+from midas_core.partners import VIEWS
 from midas_core.similarity import similarity as specified
+from midas_core.weighting import PairWeights, weigh_pairs
 
 BLOCK, DEVICE_BLOCK = 2**18, 2**24
 """Logits that are taken through the softmax at a time: on a CPU about what a cache holds, elsewhere few launches."""
@@ -168,7 +167,7 @@ def differentiable_gradient(plan: Plan, logits: Tensor, weights: Weights, slopes
 
 def similarity(features: Sequence[Tensor], sources: Tensor, kind: str) -> Tensor:
     """Give what `midas_core.similarity` does, where all have partners; the cosine of two features at half the work."""
-    features = [in_full_precision(x.detach().flatten(1), backend=BACKEND) for x in features]
+    features = [BACKEND.in_full_precision(x.detach().flatten(1)) for x in features]
     if kind != "cosine" or len(features) != 2:
         found: Array = specified(features, sources, kind, backend=BACKEND)
         return found

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from midas_core.kernels.plan import Linear
-from midas_core.misalignment import VIEWS
+from midas_core.partners import VIEWS
 
 
 def additive_logits(

@@ -13,8 +13,8 @@ from typing import Any
 import numba
 import numpy as np
 
-from midas_core.confidence import LOG_UNDERFLOW
-from midas_core.misalignment import VIEWS
+from midas_core.partners import VIEWS
+from midas_core.weighting import LOG_UNDERFLOW
 
 # Sums may be taken in any order, as vector instructions do; NaN and infinities mean what they always do.
 OPTIONS: dict[str, Any] = {"fastmath": {"reassoc", "contract", "nsz"}, "error_model": "numpy"}

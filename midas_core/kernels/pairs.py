@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from midas_core import pairs as core
+from midas_core import pairing as core
 from midas_core.backends.numpy import BACKEND as NUMPY
 from midas_core.backends.torch import BACKEND as TORCH
 from midas_core.kernels.ways import small_kernel
-from midas_core.misalignment import split_draw
-from midas_core.pairs import Pairs
+from midas_core.pairing import Pairs
+from midas_core.partners import split_draw
 
 
 def draw_pairs(
@@ -30,7 +30,7 @@ def draw_pairs(
     Parameters
     ----------
     numbers : Tensor, floating
-        As many as `midas_core.misalignment.random_count` says.
+        As many as `midas_core.partners.random_count` says.
     labels : Tensor, shape (B,), integer
     num_modalities, num_classes : int
     variant : {"paper", "official"}

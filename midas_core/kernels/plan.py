@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from midas_core.alpha import MidasState
-from midas_core.pairs import Pairs
-from midas_core.targets import Targets
+from midas_core.cross_entropy import Targets
+from midas_core.pairing import Pairs
+from midas_core.weighting import MidasState
 
 
 class Linear(NamedTuple):
@@ -28,7 +28,7 @@ class Plan(NamedTuple):
     pairs : Pairs
     state : MidasState
     options : dict
-        eta, variant, alpha_update, max_alpha and reduce, as `midas_core.pair_weights.weigh_pairs` takes them.
+        eta, variant, alpha_update, max_alpha and reduce, as `midas_core.weighting.weigh_pairs` takes them.
     similarity : {"cosine", "l2", None}
     weight : float
         lambda.

@@ -13,20 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from midas_core import pair_weights
-from midas_core.alpha import MidasState
+from midas_core import weighting
 from midas_core.backends.numpy import BACKEND as NUMPY
 from midas_core.backends.torch import BACKEND as TORCH
-from midas_core.confidence import in_full_precision
-from midas_core.cross_entropy import label_weights
+from midas_core.cross_entropy import Targets, label_weights
 from midas_core.kernels import eager
 from midas_core.kernels import numba as loops
 from midas_core.kernels.plan import Losses, Plan, Slopes
-from midas_core.misalignment import VIEWS
 from midas_core.missing import complete_pairs, unimodal_scale
-from midas_core.pair_weights import PairWeights
-from midas_core.pairs import Pairs
-from midas_core.targets import Targets
+from midas_core.pairing import Pairs
+from midas_core.partners import VIEWS
+from midas_core.weighting import MidasState, PairWeights
 
 
 class Logs(NamedTuple):
@@ -113,7 +110,7 @@ def losses_of(plan: Plan, logs: Logs, features: Sequence[Tensor]) -> tuple[Losse
         pairs = PairWeights(torch.from_numpy(soft_weights), used, own_share, fused_share, next_state)
     else:
         own, mixed, counts, similar = map(torch.from_numpy, (*given[:2], mask, similarities))
-        pairs = pair_weights.weigh_pairs(
+        pairs = weighting.weigh_pairs(
             own[:-1], mixed, counts, plan.pairs.sources, similar, plan.state, **plan.options, backend=TORCH
         )
         soft_weights = pairs.soft_weights.contiguous().numpy()
@@ -157,7 +154,7 @@ def _similarities(features: Sequence[Tensor], sources: Any, kind: str | None, dt
         return np.full(sources.shape[1:], -1.0, dtype)
     if kind != "cosine":
         return eager.similarity(features, torch.from_numpy(sources), kind).numpy()
-    flat = [in_full_precision(x.detach().flatten(1), backend=TORCH).contiguous() for x in features]
+    flat = [TORCH.in_full_precision(x.detach().flatten(1)).contiguous() for x in features]
     if len({x.dtype for x in flat}) > 1:
         flat = [x.double() for x in flat]
     arrays = tuple([x.numpy() for x in flat])

@@ -19,12 +19,11 @@ import torch
 from torch import Tensor
 
 from midas_core.backends.torch import BACKEND
-from midas_core.confidence import in_full_precision
 from midas_core.kernels import eager
 from midas_core.kernels.linear import columns_of
 from midas_core.kernels.plan import Linear, Losses, Plan, Slopes
-from midas_core.misalignment import VIEWS
-from midas_core.pair_weights import PairWeights
+from midas_core.partners import VIEWS
+from midas_core.weighting import PairWeights
 
 
 def linear_step(
@@ -157,7 +156,7 @@ class _LogitsStep(torch.autograd.Function):
 
 def _stacked(logits: Sequence[Tensor], plan: Plan) -> tuple[Tensor, Tensor]:
     """Return unimodal and fused logits as arrays of one's own, (M, B, C) and (1 + V, B, C), in full precision."""
-    rows = [in_full_precision(x.flatten(0, -2), backend=BACKEND) for x in logits]
+    rows = [BACKEND.in_full_precision(x.flatten(0, -2)) for x in logits]
     count, shape = len(plan.pairs.sources), (-1, len(plan.labels), rows[0].shape[-1])
     return torch.cat(rows[:count]).view(shape), torch.cat(rows[count:]).view(shape)
 

@@ -9,7 +9,7 @@ from typing import Any
 import hypothesis.strategies as st
 import numpy as np
 
-from midas_core.misalignment import Draw
+from midas_core.partners import Draw
 from midas_core.testing import oracle
 from midas_core.testing.problems import Problem
 

@@ -94,7 +94,7 @@ def _soft_labels(bk: Any, x: Any, sources: Any) -> Any:
     """Return None where a sample may have several labels: `midas_core.soft_labels` takes classes."""
     if len(x.labels.shape) == 2:
         return None
-    classes = mc.pairs.pair_classes(x.labels, sources, backend=bk)
+    classes = mc.pairing.pair_classes(x.labels, sources, backend=bk)
     unimodal = x.unimodal if x.present is None else mc.zero_missing(x.unimodal, x.present, backend=bk)
     logits = mc.mix(unimodal, sources, backend=bk)
     log_c = [mc.log_confidence(z, classes[m, ...], backend=bk) for m, z in enumerate(logits)]

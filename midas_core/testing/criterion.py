@@ -10,7 +10,7 @@ import hypothesis.strategies as st
 import numpy as np
 
 import midas_core as mc
-from midas_core.misalignment import draw_partners, plain_permutation
+from midas_core.partners import draw_partners, plain_permutation
 from midas_core.testing import oracle
 from midas_core.testing.checks import compare
 from midas_core.testing.framework import Framework
@@ -106,7 +106,7 @@ def _with_logits(framework: Framework, case: CriterionCase, weights: list[np.nda
     """Return the problem with the pairs that the criterion draws, and with the logits of the heads."""
     p, count = case.problem, len(case.problem.unimodal)
     labels = framework.array(p.labels)
-    ids = mc.pairs.label_ids(labels) if p.labels.ndim == 2 else labels
+    ids = mc.pairing.label_ids(labels) if p.labels.ndim == 2 else labels
     numbers = mc.draw(ids, count, framework.rng(case.seed), absent=p.absent_share > 0)
     if p.variant == "official":
         partners = plain_permutation(numbers.partners[0, ...])[None]

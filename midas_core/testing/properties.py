@@ -13,7 +13,7 @@ import hypothesis.strategies as st
 import numpy as np
 
 import midas_core as mc
-from midas_core.misalignment import draw_partners, plain_permutation
+from midas_core.partners import draw_partners, plain_permutation
 from midas_core.testing import oracle
 from midas_core.testing.cases import EXTREMES, Pairing, extreme, in_half_precision, pairings, spoiled, touched
 from midas_core.testing.checks import (
@@ -77,7 +77,7 @@ def _check_pairs(framework: Framework, case: Pairing) -> float:
     bk, count = framework.backend, case.modalities
     labels, features = case.labels.tolist(), case.features
     with framework.scope(np.float32):
-        numbers = mc.misalignment.Draw(*(None if x is None else framework.array(x) for x in case.numbers))
+        numbers = mc.partners.Draw(*(None if x is None else framework.array(x) for x in case.numbers))
         own = framework.array(case.labels)
         plain = framework.numpy(plain_permutation(numbers.partners[0, ...], backend=bk)).tolist()
         partners = framework.numpy(draw_partners(own, numbers.partners, backend=bk))

@@ -83,7 +83,7 @@ def test_importing_the_package_loads_no_framework():
 def test_using_one_framework_loads_no_other():
     code = f"""
 import sys, numpy as np, midas_core as mc
-mc.misalignment.plain_permutation(np.zeros(3)); mc.backends.get_backend(np.zeros(1))
+mc.partners.plain_permutation(np.zeros(3)); mc.backends.get_backend(np.zeros(1))
 print([m for m in {FRAMEWORKS!r} if m in sys.modules])"""
     assert python(code) == "[]"
 

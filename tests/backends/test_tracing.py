@@ -18,8 +18,8 @@ CLASSES = 4
 def step(bk, modalities, variant, arrays):
     """Do all that a training step does, from random numbers to gradients, with linear heads."""
     labels, features = arrays["labels"], arrays["features"]
-    sources = mc.misalignment.draw_sources(
-        mc.misalignment.Draw(**arrays["numbers"]), labels, modalities, variant=variant, backend=bk
+    sources = mc.pairing.draw_sources(
+        mc.partners.Draw(**arrays["numbers"]), labels, modalities, variant=variant, backend=bk
     )
     mixed = mc.mix(features, sources, backend=bk)
     fused = sum(f @ w for f, w in zip(features, arrays["fusion"], strict=True))

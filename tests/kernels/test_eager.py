@@ -14,12 +14,12 @@ from torch.testing import assert_close
 
 import midas_core as mc
 from midas_core.adapters.torch import MidasLoss
-from midas_core.alpha import MidasState
+from midas_core.cross_entropy import Targets
 from midas_core.kernels import eager, ways
 from midas_core.kernels.plan import Plan
 from midas_core.kernels.step import logits_step
-from midas_core.pairs import make_pairs
-from midas_core.targets import Targets
+from midas_core.pairing import make_pairs
+from midas_core.weighting import MidasState
 from tests.kernels.problems import check_equal, make_problem
 
 OPTIONS = {"eta": 0.05, "variant": "paper", "alpha_update": "sign", "max_alpha": None, "reduce": None}

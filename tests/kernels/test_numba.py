@@ -20,10 +20,8 @@ pytest.importorskip("numba")
 import numba
 
 import midas_core.kernels.numba as loops
-from midas_core.alpha import MidasState
-from midas_core.confidence import LOG_UNDERFLOW
 from midas_core.kernels.numba import Compiled
-from midas_core.pair_weights import weigh_pairs
+from midas_core.weighting import LOG_UNDERFLOW, MidasState, weigh_pairs
 from tests.kernels.problems import check_equal, make_problem, problems
 
 

@@ -14,7 +14,7 @@ import torch
 import midas_core as mc
 from midas_core.backends.numpy import BACKEND
 from midas_core.kernels.pairs import draw_pairs
-from midas_core.misalignment import random_count, split_draw
+from midas_core.partners import random_count, split_draw
 from tests.kernels.problems import size
 
 __all__ = ["size"]

@@ -21,12 +21,12 @@ def expected_step(criterion, features, labels, run, seed, sample_weight=None, pr
     ``run`` is the fused head on a list of features. The criterion is asked before its own step.
     """
     count = len(features)
-    ids = mc.pairs.label_ids(labels) if criterion.multi_label else labels
+    ids = mc.pairing.label_ids(labels) if criterion.multi_label else labels
     numbers = mc.draw(ids, count, torch.Generator().manual_seed(seed), absent=criterion.absent_share > 0)
     if criterion.variant == "official":
-        partners = mc.misalignment.plain_permutation(numbers.partners[0])[None]
+        partners = mc.partners.plain_permutation(numbers.partners[0])[None]
     else:
-        partners = mc.misalignment.draw_partners(ids, numbers.partners)
+        partners = mc.partners.draw_partners(ids, numbers.partners)
     if present is not None:
         features = mc.zero_missing(features, present)
     assignment = None if numbers.modalities is None else numbers.modalities.argsort(dim=0).tolist()

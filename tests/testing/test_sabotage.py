@@ -170,19 +170,19 @@ CORE = {
         ("soft labels",),
     ),
     "no mask": (
-        *("pairs", "pair_mask", lambda own: lambda classes, **k: np.ones_like(own(classes, **k))),
+        *("pairing", "pair_mask", lambda own: lambda classes, **k: np.ones_like(own(classes, **k))),
         ("pairs", "soft labels", "losses", "alpha"),
     ),
     "shares of one half": (
-        *("confidence", "normalized_confidence", lambda own: lambda x, *a, **k: np.full_like(x, 1 / len(x))),
+        *("weighting", "normalized_confidence", lambda own: lambda x, *a, **k: np.full_like(x, 1 / len(x))),
         ("soft labels", "losses"),
     ),
     "shares of the squares": (
-        *("confidence", "normalized_confidence", lambda own: lambda x, *a, **k: own(2 * x, *a, **k)),
+        *("weighting", "normalized_confidence", lambda own: lambda x, *a, **k: own(2 * x, *a, **k)),
         ("soft labels", "losses", "half precision"),
     ),
     "confidence of the wrong class": (
-        *("confidence", "log_confidence", lambda own: lambda z, y, **k: own(z, (y + 1) % z.shape[-1], **k)),
+        *("weighting", "log_confidence", lambda own: lambda z, y, **k: own(z, (y + 1) % z.shape[-1], **k)),
         ("soft labels",),
     ),
     "likelihood of the wrong sign": (
@@ -190,7 +190,7 @@ CORE = {
         ("losses", "soft labels", "extremes"),
     ),
     "soft labels of the first modality": (
-        *("confidence", "soft_labels", lambda own: lambda s, c, n, **k: own(s[:1], c[:1], n, **k)),
+        *("weighting", "soft_labels", lambda own: lambda s, c, n, **k: own(s[:1], c[:1], n, **k)),
         ("soft labels",),
     ),
     "similarity with the sign turned": (
@@ -202,87 +202,87 @@ CORE = {
         ("soft labels",),
     ),
     "alpha the wrong way": (
-        *("alpha", "next_state", lambda own: lambda *a, **k: own(*a, **(k | {"eta": -k["eta"]}))),
+        *("weighting", "next_state", lambda own: lambda *a, **k: own(*a, **(k | {"eta": -k["eta"]}))),
         ("alpha",),
     ),
     "alpha in larger steps": (
-        *("alpha", "next_state", lambda own: lambda *a, **k: own(*a, **(k | {"eta": 1.01 * k["eta"]}))),
+        *("weighting", "next_state", lambda own: lambda *a, **k: own(*a, **(k | {"eta": 1.01 * k["eta"]}))),
         ("alpha",),
     ),
     "the difference for the sign": (
-        *("alpha", "next_state", lambda own: lambda *a, **k: own(*a, **(k | {"alpha_update": "difference"}))),
+        *("weighting", "next_state", lambda own: lambda *a, **k: own(*a, **(k | {"alpha_update": "difference"}))),
         ("alpha",),
     ),
     "a step that is not counted": (
-        *("alpha", "next_state", lambda own: lambda state, *a, **k: own(state, *a, **k)._replace(step=state.step)),
+        *("weighting", "next_state", lambda own: lambda state, *a, **k: own(state, *a, **k)._replace(step=state.step)),
         ("alpha",),
     ),
     "alpha on the old modality": (
-        *("alpha", "current_alpha", lambda own: lambda state, weak, **k: state.alpha),
+        *("weighting", "current_alpha", lambda own: lambda state, weak, **k: state.alpha),
         ("alpha", "soft labels"),
     ),
     "alpha made of what is masked too": (
-        *("alpha", "imbalance", lambda own: lambda s, mask, **k: own(s, np.ones_like(mask), **k)),
+        *("weighting", "imbalance", lambda own: lambda s, mask, **k: own(s, np.ones_like(mask), **k)),
         ("alpha", "soft labels"),
     ),
     "alpha made of what is not finite": (
-        *("alpha", "finite_pairs", lambda own: lambda mask, *a, **k: mask),
+        *("weighting", "finite_pairs", lambda own: lambda mask, *a, **k: mask),
         ("not finite",),
     ),
     "the official gap turned": (
-        *("alpha", "official_gap", lambda own: lambda *a, **k: (own(*a, **k)[0], -own(*a, **k)[1])),
+        *("weighting", "official_gap", lambda own: lambda *a, **k: (own(*a, **k)[0], -own(*a, **k)[1])),
         ("alpha",),
     ),
     "the views exchanged": (
-        *("misalignment", "source_matrix", lambda own: lambda *a, **k: own(*a, **k)[:, ::-1]),
+        *("pairing", "source_matrix", lambda own: lambda *a, **k: own(*a, **k)[:, ::-1]),
         ("pairs",),
     ),
     "one view twice": (
-        *("misalignment", "source_matrix", lambda own: lambda *a, **k: own(*a, **k)[:, [0, 0]]),
+        *("pairing", "source_matrix", lambda own: lambda *a, **k: own(*a, **k)[:, [0, 0]]),
         ("pairs", "soft labels"),
     ),
     "partners of the same class": (
-        *("misalignment", "draw_partners", lambda own: lambda y, u, **k: np.argsort(u, axis=-1)),
+        *("partners", "draw_partners", lambda own: lambda y, u, **k: np.argsort(u, axis=-1)),
         ("pairs",),
     ),
     "nobody has a partner": (
         *(
-            "misalignment",
+            "partners",
             "draw_partners",
             lambda own: lambda y, u, **k: np.zeros_like(own(y, u, **k)) + np.arange(len(y)),
         ),
         ("pairs",),
     ),
     "a partner for several": (
-        *("misalignment", "plain_permutation", lambda own: lambda x, **k: np.zeros(len(x), dtype=int)),
+        *("partners", "plain_permutation", lambda own: lambda x, **k: np.zeros(len(x), dtype=int)),
         ("pairs",),
     ),
     "the modalities mixed up": (
-        *("misalignment", "mix", lambda own: lambda f, s, **k: own(f, s[::-1], **k)),
+        *("pairing", "mix", lambda own: lambda f, s, **k: own(f, s[::-1], **k)),
         ("pairs",),
     ),
     "nobody is without a partner": (
-        *("absent", "absent_modalities", lambda own: lambda u, m, share, **k: np.zeros_like(own(u, m, share, **k))),
+        *("partners", "absent_modalities", lambda own: lambda u, m, share, **k: np.zeros_like(own(u, m, share, **k))),
         ("pairs",),
     ),
     "a partner too often absent": (
-        *("absent", "absent_modalities", lambda own: lambda u, m, share, **k: own(u, m, min(1, 1.1 * share), **k)),
+        *("partners", "absent_modalities", lambda own: lambda u, m, share, **k: own(u, m, min(1, 1.1 * share), **k)),
         ("pairs",),
     ),
     "the other modality stays": (
-        *("absent", "absent_modalities", lambda own: lambda u, m, share, **k: own(u, m, share, **k)[::-1]),
+        *("partners", "absent_modalities", lambda own: lambda u, m, share, **k: own(u, m, share, **k)[::-1]),
         ("pairs",),
     ),
     "no mixed sample is alone": (
-        *("absent", "alone", lambda own: lambda absent, **k: np.zeros_like(own(absent, **k))),
+        *("pairing", "alone", lambda own: lambda absent, **k: np.zeros_like(own(absent, **k))),
         ("pairs", "soft labels", "losses", "alpha", "gradients"),
     ),
     "what is absent has a share": (
-        *("confidence", "normalized_confidence", lambda own: lambda x, absent=None, **k: own(x, **k)),
+        *("weighting", "normalized_confidence", lambda own: lambda x, absent=None, **k: own(x, **k)),
         ("soft labels", "losses", "gradients"),
     ),
     "what is absent is a zero no more": (
-        *("misalignment", "fill_rows", lambda own: lambda x, where, value, bk: x),
+        *("pairing", "fill_rows", lambda own: lambda x, where, value, bk: x),
         ("pairs",),
     ),
     "absent modalities are missed": (
@@ -344,7 +344,7 @@ def test_one_line_of_a_test_suite_says_what_is_wrong_and_how_to_make_it_again():
 
 
 def test_half_precision_that_stays_half(monkeypatch):
-    monkeypatch.setattr("midas_core.cross_entropy.in_full_precision", lambda x, **k: x)
+    monkeypatch.setattr("midas_core.backends.base.Backend.in_full_precision", lambda backend, x: x)
     must_break(get_framework("numpy"), ["half precision"])
 
 

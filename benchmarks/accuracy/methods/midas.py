@@ -12,7 +12,7 @@ from torch.func import vmap
 from benchmarks.accuracy.methods.base import Batch, Method, Model, Setup
 from midas_core import MidasState, Pairs, draw_pairs, midas_objective, mix, similarity
 from midas_core.backends import get_backend
-from midas_core.misalignment import random_count, split_draw
+from midas_core.partners import random_count, split_draw
 
 
 class Midas(Method):

@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks.accuracy.methods.base import Batch, Model, Setup, TrainingData
 from benchmarks.accuracy.methods.midas import Midas
 from midas_core import MidasState, Pairs, Targets, midas_objective
-from midas_core.pair_weights import weigh_pairs
+from midas_core.weighting import weigh_pairs
 
 FLOOR = 1e-12
 """Of a confidence, before its logarithm."""

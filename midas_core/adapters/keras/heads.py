@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from midas_core.adapters.keras.backend import BACKEND, keras
 from midas_core.adapters.keras.masks import mask_of, mixed_masks, with_mask
 from midas_core.backends import Array
-from midas_core.misalignment import VIEWS, fill_rows, mix
 from midas_core.modalities import Modalities
-from midas_core.pairs import Pairs
+from midas_core.pairing import Pairs, fill_rows, mix
+from midas_core.partners import VIEWS
 
 ops = keras.ops
 Layer = keras.layers.Layer

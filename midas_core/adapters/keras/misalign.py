@@ -11,13 +11,13 @@ from midas_core.adapters.keras.masks import mixed_masks, with_masks_of
 from midas_core.adapters.keras.state import RandomLayer
 from midas_core.augmentation import misalign
 from midas_core.backends import Array
-from midas_core.confidence import soft_labels
-from midas_core.misalignment import VIEWS, mix
 from midas_core.missing import zero_missing
 from midas_core.modalities import Modalities
 from midas_core.options import SIMILARITIES, VARIANTS, check_absent_share
-from midas_core.pairs import draw_pairs
+from midas_core.pairing import draw_pairs, mix
+from midas_core.partners import VIEWS
 from midas_core.validation import check_choice, check_flag, check_floating, check_number, check_shape
+from midas_core.weighting import soft_labels
 
 ops = keras.ops
 tree = keras.tree

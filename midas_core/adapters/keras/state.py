@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from midas_core.adapters.keras.backend import BACKEND, keras
-from midas_core.alpha import MidasState
 from midas_core.backends import Array
-from midas_core.misalignment import Draw, draw
 from midas_core.options import check_seed
+from midas_core.partners import Draw, draw
 from midas_core.validation import check_number
+from midas_core.weighting import MidasState
 
 
 class RandomLayer(keras.layers.Layer):  # type: ignore[misc]

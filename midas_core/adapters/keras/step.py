@@ -9,12 +9,12 @@ from midas_core.adapters.keras.backend import BACKEND, keras
 from midas_core.adapters.keras.heads import FusedHead, HeadRun
 from midas_core.adapters.keras.state import StateLayer
 from midas_core.backends import Array
+from midas_core.cross_entropy import Targets
 from midas_core.modalities import Modalities
 from midas_core.objective import MidasTerms, midas_objective
 from midas_core.options import MidasOptions
-from midas_core.pairs import draw_pairs
+from midas_core.pairing import draw_pairs
 from midas_core.similarity import similarity
-from midas_core.targets import Targets
 from midas_core.validation import check_floating, check_shape
 
 ops = keras.ops

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from midas_core.adapters.torch.inputs import check_logits
 from midas_core.backends.torch import BACKEND, under_autocast
 from midas_core.kernels.plan import Linear
-from midas_core.misalignment import VIEWS, fill_rows
 from midas_core.modalities import Modalities
+from midas_core.pairing import fill_rows
+from midas_core.partners import VIEWS
 from midas_core.validation import check_shape
 
 

@@ -11,12 +11,12 @@ from midas_core.adapters.torch.inputs import check_beside, presence
 from midas_core.adapters.torch.random import RandomModule
 from midas_core.augmentation import misalign, share_dtype
 from midas_core.backends.torch import BACKEND
-from midas_core.confidence import soft_labels
 from midas_core.missing import zero_missing
 from midas_core.modalities import Modalities
 from midas_core.options import SIMILARITIES, VARIANTS, check_absent_share
-from midas_core.pairs import label_ids
+from midas_core.pairing import label_ids
 from midas_core.validation import check_choice, check_flag, check_labels, check_number, check_shape
+from midas_core.weighting import soft_labels
 
 
 class Misaligned(NamedTuple):

@@ -11,9 +11,9 @@ from torch.utils.data import get_worker_info
 
 from midas_core.backends.torch import BACKEND
 from midas_core.kernels.pairs import draw_pairs
-from midas_core.misalignment import random_count
 from midas_core.options import check_seed
-from midas_core.pairs import Pairs
+from midas_core.pairing import Pairs
+from midas_core.partners import random_count
 from midas_core.validation import shape_text
 
 

@@ -29,8 +29,8 @@ from midas_core.adapters.torch.inputs import (
 )
 from midas_core.adapters.torch.state import StatefulModule
 from midas_core.adapters.torch.values import check_values
-from midas_core.alpha import MidasState
 from midas_core.backends.torch import BACKEND
+from midas_core.cross_entropy import Targets, as_targets
 from midas_core.kernels.eager import similarity as similarity_by_hand
 from midas_core.kernels.linear import additive_logits, stacked_logits
 from midas_core.kernels.plan import Linear, Plan
@@ -39,10 +39,10 @@ from midas_core.kernels.ways import Way, choose_way
 from midas_core.missing import zero_missing
 from midas_core.modalities import Modalities
 from midas_core.objective import MidasTerms, midas_objective
-from midas_core.pairs import Pairs, label_ids
+from midas_core.pairing import Pairs, label_ids
 from midas_core.similarity import similarity
-from midas_core.targets import Targets, as_targets
 from midas_core.validation import check_shape
+from midas_core.weighting import MidasState
 
 
 class Given(NamedTuple):

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from midas_core.backends.torch import BACKEND
-from midas_core.confidence import in_full_precision
 from midas_core.modalities import Modalities
 from midas_core.objective import MidasTerms
 
@@ -48,7 +47,7 @@ def check_values(
             name = f"features of {modalities.title(m)}"
             _refuse_infinite(name, feature)
             if similarity is not None:
-                full = in_full_precision(feature.detach().flatten(1), backend=BACKEND)
+                full = BACKEND.in_full_precision(feature.detach().flatten(1))
                 norms = torch.linalg.vector_norm(full, dim=1)
                 _refuse(f"{name}: expected a norm that {full.dtype} can hold", ~norms.isfinite(), norms)
     if sample_weight is not None:

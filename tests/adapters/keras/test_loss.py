@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from midas_core import MidasState, midas_objective, mix, similarity
 from midas_core.adapters import torch as torch_adapter
 from midas_core.adapters.keras import MidasLoss
-from midas_core.misalignment import Draw, draw_sources
+from midas_core.pairing import draw_sources
+from midas_core.partners import Draw
 from tests.adapters.keras.loops import BACKEND, array, loss_and_gradients, value
 
 DIMS = (4, 2)

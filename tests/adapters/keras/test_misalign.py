@@ -8,8 +8,8 @@ import pytest
 
 from midas_core import mix, similarity
 from midas_core.adapters.keras import Misalign
-from midas_core.misalignment import Draw, draw_sources
-from midas_core.pairs import pair_classes, pair_mask
+from midas_core.pairing import draw_sources, pair_classes, pair_mask
+from midas_core.partners import Draw
 from midas_core.similarity import hard_sample_weight
 from tests.adapters.keras.loops import BACKEND, CLASSES, value
 

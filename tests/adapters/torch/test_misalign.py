@@ -31,7 +31,7 @@ def test_against_the_oracle(modalities, kind, variant):
     logits = [torch.randn(8, CLASSES, dtype=torch.float64) for _ in range(modalities)]
     layer = Misalign(num_classes=CLASSES, similarity=kind, variant=variant)
     numbers = mc.draw(labels, modalities, torch.Generator().manual_seed(1))
-    sources = mc.misalignment.draw_sources(numbers, labels, modalities, variant=variant).tolist()
+    sources = mc.pairing.draw_sources(numbers, labels, modalities, variant=variant).tolist()
     mixed, soft_labels, weights = layer(
         features, labels, unimodal_logits=logits, generator=torch.Generator().manual_seed(1)
     )

@@ -15,7 +15,7 @@ from torch import nn  # noqa: E402
 from midas_core.adapters.torch import MidasLoss, Misalign  # noqa: E402
 from midas_core.backends.torch import BACKEND  # noqa: E402
 from midas_core.kernels.eager import similarity  # noqa: E402
-from midas_core.pairs import label_ids  # noqa: E402
+from midas_core.pairing import label_ids  # noqa: E402
 from tests.adapters.torch.test_loss import CLASSES, WIDTHS, batch, heads, make  # noqa: E402
 from tests.kernels.torch_reference import assert_terms, expected_step  # noqa: E402
 

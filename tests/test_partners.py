@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 import midas_core as mc
-from midas_core.misalignment import draw_partners, draw_sources, plain_permutation, random_count, split_draw
+from midas_core.pairing import draw_sources
+from midas_core.partners import draw_partners, plain_permutation, random_count, split_draw
 from midas_core.testing import oracle
 
 JUST_BELOW_ONE = np.float32(1 - 2.0**-24)
@@ -117,7 +118,7 @@ def test_plain_permutation_takes_any_partner():
     rng = np.random.default_rng(0)
     counts = np.zeros((4, 4))
     for _ in range(4000):
-        counts[np.arange(4), mc.misalignment.plain_permutation(rng.random(4))] += 1
+        counts[np.arange(4), mc.partners.plain_permutation(rng.random(4))] += 1
     np.testing.assert_allclose(counts, 1000, rtol=0.12)
 
 
@@ -136,7 +137,7 @@ def test_every_assignment_of_the_participants_comes_up(modalities):
     seen = set()
     for seed in range(30):
         numbers = mc.draw(labels, modalities, seed)
-        sources = mc.misalignment.draw_sources(numbers, labels, modalities, permutation=cycle)
+        sources = mc.pairing.draw_sources(numbers, labels, modalities, permutation=cycle)
         # In one long cycle all participants are different samples: each supplies one modality.
         participants = (labels[:, None] - np.arange(modalities)) % 6
         for v in range(2):
@@ -152,7 +153,7 @@ def test_the_same_numbers_give_the_same_pairs_on_all_backends(framework, seed, m
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 3, 9)
     numbers = mc.draw(labels, modalities, rng)
-    own = mc.misalignment.Draw(*(None if x is None else framework.array(x) for x in numbers))
+    own = mc.partners.Draw(*(None if x is None else framework.array(x) for x in numbers))
     expected = mc.draw_pairs(numbers, labels, modalities, variant=variant)
     found = mc.draw_pairs(own, framework.array(labels), modalities, variant=variant, backend=framework.backend)
     for a, b in zip(found[:3], expected[:3], strict=True):
