@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,8 @@ Labels = NDArray[np.int64]
 
 ROUNDING = 1e-6
 """Standard deviation, relative to the largest value, up to which a column counts as constant."""
+FARTHEST = 10.0
+"""Standard deviations from the mean, beyond which values are cut off."""
 
 
 class DataError(ValueError):
@@ -84,7 +87,8 @@ def standardize(training: Split, *others: Split, axis: int | None = None) -> tup
     """Subtract the mean and divide by the standard deviation of the training data, for each modality.
 
     A column without spread in the training data becomes zero in every split: divided by next to nothing, it would
-    explode in the others.
+    explode in the others. So would one that hardly varies: what lies beyond ten standard deviations is cut off there.
+    NaN takes no part, and stays.
 
     Parameters
     ----------
@@ -108,7 +112,10 @@ def standardize(training: Split, *others: Split, axis: int | None = None) -> tup
     moments = [_moments(x, axis) for x in training.inputs]
     return tuple(
         Split(
-            tuple((x - mean) / deviation for x, (mean, deviation) in zip(split.inputs, moments, strict=True)),
+            tuple(
+                np.clip((x - mean) / deviation, -FARTHEST, FARTHEST)
+                for x, (mean, deviation) in zip(split.inputs, moments, strict=True)
+            ),
             split.labels,
             split.origin,
         )
@@ -118,9 +125,13 @@ def standardize(training: Split, *others: Split, axis: int | None = None) -> tup
 
 def _moments(x: Floats, axis: int | None) -> tuple[Floats, Floats]:
     """Return mean and standard deviation, infinite where there is no spread beyond the rounding of float32."""
-    deviation = x.std(axis, dtype=np.float64)
-    varies = deviation > ROUNDING * np.abs(x).max(axis)
-    return np.float32(x.mean(axis, dtype=np.float64)), np.float32(np.where(varies, deviation, np.inf))
+    with warnings.catch_warnings():
+        # A column may hold nothing but missing values.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        deviation = np.nanstd(x, axis, dtype=np.float64)
+        varies = deviation > ROUNDING * np.nanmax(np.abs(x), axis)
+        mean = np.nanmean(x, axis, dtype=np.float64)
+    return np.asarray(mean, np.float32), np.where(varies, deviation, np.inf).astype(np.float32)
 
 
 def split_indices(
