@@ -1,0 +1,1 @@
+"""One harness for every comparison: which method helps on which data."""
