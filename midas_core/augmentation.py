@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from midas_core.backends import Array, Backend, get_backend
 from midas_core.missing import complete_pairs, zero_missing
+from midas_core.modalities import leaves, map_leaves
 from midas_core.options import SIMILARITIES, VARIANTS
 from midas_core.pairing import Pairs, alone, as_pairs, mix, source_matrix_of, take_rows
 from midas_core.similarity import hard_sample_weight
@@ -20,7 +21,8 @@ class MixedBatch(NamedTuple):
 
     Attributes
     ----------
-    features : list of M arrays, shapes (N, ...)
+    features : list of M modalities
+        In the structure of the batch, arrays of shape (N, ...).
     soft_labels : array, shape (N, C)
         Rows sum to one; for several labels each entry is in [0, 1].
     weights : array, shape (N,)
@@ -28,13 +30,13 @@ class MixedBatch(NamedTuple):
         class was found or a source lacks the modality that it supplies.
     """
 
-    features: list[Array]
+    features: list[Any]
     soft_labels: Array
     weights: Array
 
 
 def misalign(
-    features: Sequence[Array],
+    features: Sequence[Any],
     labels: Array,
     sources: Array | Pairs,
     num_classes: int,
@@ -49,8 +51,8 @@ def misalign(
 
     Parameters
     ----------
-    features : sequence of M arrays, shapes (B, ...)
-        Features or raw inputs.
+    features : sequence of M modalities
+        Features or raw inputs: arrays, shapes (B, ...), or dicts or tuples of such arrays, see `midas_core.mix`.
     labels : array, shape (B,), integer; or (B, C), of 0 and 1, for several labels
     sources : array, shape (M, V, B), integer; or `Pairs`
         From `source_matrix` or `draw_pairs`. A mixed sample without a partner comes out with zeros for what is absent,
@@ -126,11 +128,12 @@ def misalign(
     if present is not None:
         mask = mask & complete_pairs(present, sources, absent, backend=bk)
     weights = bk.where(mask, weights, 0.0)
-    flat = [xp.reshape(x, (-1, *x.shape[2:])) for x in mix(features, sources, absent=absent, backend=bk)]
+    mixed = mix(features, sources, absent=absent, backend=bk)
+    flat = [map_leaves(lambda x: xp.reshape(x, (-1, *x.shape[2:])), modality) for modality in mixed]
     return MixedBatch(flat, xp.reshape(soft, (-1, num_classes)), xp.reshape(weights, (-1,)))
 
 
-def share_dtype(arrays: Sequence[Array], backend: Backend) -> Any:
+def share_dtype(modalities: Sequence[Any], backend: Backend) -> Any:
     """Return the dtype in which the shares of the modalities are kept beside these arrays: float32 at least."""
     xp = backend.xp
-    return xp.float64 if any(x.dtype == xp.float64 for x in arrays) else xp.float32
+    return xp.float64 if any(x.dtype == xp.float64 for modality in modalities for x in leaves(modality)) else xp.float32

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from midas_core.backends import Array, Backend, get_backend
-from midas_core.pairing import fill_rows, take_rows
+from midas_core.modalities import leaves
+from midas_core.pairing import clear_rows, take_rows
 from midas_core.validation import check_modalities, check_shape
 
 
-def zero_missing(features: Sequence[Array], present: Array, *, backend: Backend | None = None) -> list[Array]:
+def zero_missing(features: Sequence[Any], present: Array, *, backend: Backend | None = None) -> list[Any]:
     """Put zeros in the place of missing features, whatever was there.
 
     Parameters
     ----------
-    features : sequence of M arrays, shapes (B, ...)
+    features : sequence of M modalities
+        Each an array, shape (B, ...), or a dict or tuple of such arrays, see `midas_core.mix`. A sequence with a padding
+        mask becomes one zero token.
     present : array, shape (B, M), bool
         Whether a sample has a modality.
     backend : Backend, optional
@@ -22,8 +26,8 @@ def zero_missing(features: Sequence[Array], present: Array, *, backend: Backend 
 
     Returns
     -------
-    list of M arrays, shapes (B, ...)
-        No gradient reaches what was replaced.
+    list of M modalities
+        In the structure of ``features``. No gradient reaches what was replaced.
 
     Raises
     ------
@@ -39,8 +43,8 @@ def zero_missing(features: Sequence[Array], present: Array, *, backend: Backend 
     """
     bk = backend or get_backend(present)
     check_modalities("features", features)
-    check_present(present, features[0].shape[0], len(features), bk)
-    return [fill_rows(bk.xp.zeros_like(feature), present[:, m], feature, bk) for m, feature in enumerate(features)]
+    check_present(present, leaves(features[0])[0].shape[0], len(features), bk)
+    return [clear_rows(x, ~present[:, m], bk) for m, x in enumerate(features)]
 
 
 def complete_pairs(

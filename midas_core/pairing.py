@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from midas_core.backends import Array, Backend, get_backend
+from midas_core.modalities import MASK, map_leaves, mask_of
 from midas_core.options import VARIANTS
 from midas_core.partners import VIEWS, Draw, absent_modalities, draw_partners, plain_permutation
 from midas_core.validation import (
@@ -292,23 +294,26 @@ def pair_mask(classes: Array, *, backend: Backend | None = None) -> Array:
 
 
 def mix(
-    features: Sequence[Array], sources: Array, *, absent: Array | None = None, backend: Backend | None = None
-) -> list[Array]:
+    features: Sequence[Any], sources: Array | Pairs, *, absent: Array | None = None, backend: Backend | None = None
+) -> list[Any]:
     """Gather the mixed samples, feature by feature or input by input.
 
     Parameters
     ----------
-    features : sequence of M arrays, shapes (B, ...)
-    sources : array, shape (M, V, B), integer
-        The source matrix.
+    features : sequence of M modalities
+        Each an array, shape (B, ...), or a dict or tuple of such arrays, all of which are mixed alike. The padding mask of
+        a sequence is the entry ``"mask"`` of a dict, shape (B, T), True for the tokens that are there.
+    sources : array, shape (M, V, B), integer; or `Pairs`
+        The source matrix. `Pairs` know what is absent.
     absent : array, shape (M, V, B), bool, optional
-        What mixed samples lack, of `midas_core.Pairs`: zeros take its place.
+        Modalities that mixed samples lack: zeros take their place, in a masked sequence one zero token.
     backend : Backend, optional
         Backend of the arrays; inferred if omitted.
 
     Returns
     -------
-    list of M arrays, shapes (V, B, ...)
+    list of M modalities
+        In the structure of ``features``, arrays of shape (V, B, ...).
 
     Raises
     ------
@@ -322,12 +327,26 @@ def mix(
     >>> [x[..., 0].tolist() for x in mix([audio, video], source_matrix(np.array([1, 0]), 2))]
     [[[1, 2], [2, 1]], [[4, 3], [3, 4]]]
     """
+    if isinstance(sources, Pairs):
+        sources, absent = sources.sources, sources.absent if absent is None else absent
     bk = backend or get_backend(sources)
     check_modalities("features", features, sources.shape[0])
-    mixed = [take_rows(feature, sources[m, ...], bk) for m, feature in enumerate(features)]
+    mixed = [map_leaves(partial(take_rows, sources=sources[m, ...], bk=bk), x) for m, x in enumerate(features)]
     if absent is None:
         return mixed
-    return [fill_rows(x, absent[m, ...], bk.xp.zeros_like(x), bk) for m, x in enumerate(mixed)]
+    return [clear_rows(x, absent[m, ...], bk) for m, x in enumerate(mixed)]
+
+
+def clear_rows(modality: Any, where: Array, bk: Backend) -> Any:
+    """Return the modality without the samples that a mask names: zeros, and in its padding mask one zero token."""
+    cleared = map_leaves(lambda x: fill_rows(x, where, bk.xp.zeros_like(x), bk), modality)
+    mask = mask_of(modality)
+    if mask is None:
+        return cleared
+    # An empty mask would be a mean of nothing, and a softmax over nothing: NaN.
+    xp = bk.xp
+    one_token = xp.concat([xp.ones_like(mask[..., :1]), xp.zeros_like(mask[..., 1:])], axis=-1)
+    return {**cleared, MASK: fill_rows(mask, where, one_token, bk)}
 
 
 def fill_rows(x: Array, where: Array, value: Array, bk: Backend) -> Array:

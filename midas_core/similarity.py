@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from midas_core.backends import Array, Backend, get_backend
+from midas_core.modalities import leaves, map_leaves, pool_tokens
 from midas_core.options import SIMILARITIES
-from midas_core.validation import check_choice, check_modalities
+from midas_core.pairing import Pairs, source_matrix_of
+from midas_core.validation import check_choice, check_modalities, check_shape, is_floating
 
 
 def similarity(
-    features: Sequence[Array],
-    sources: Array,
-    kind: str = "cosine",
+    features: Sequence[Any],
+    sources: Array | Pairs,
+    kind: str | Callable[[Any], Array] = "cosine",
     *,
     backend: Backend | None = None,
 ) -> Array:
@@ -23,12 +25,14 @@ def similarity(
 
     Parameters
     ----------
-    features : sequence of M arrays, shapes (B, ...), floating
-    sources : array, shape (M, V, B), integer
-    kind : {"cosine", "l2"}
+    features : sequence of M modalities
+        Each an array, shape (B, D); a sequence, shape (B, T, D), of which the mean over the tokens is compared, over those
+        that are there if it is a dict with a ``"mask"``, see `midas_core.mix`; or an array of more axes, flattened.
+    sources : array, shape (M, V, B), integer; or `Pairs`
+    kind : {"cosine", "l2"}, or callable
         cos(a, b), 0 where a vector is zero; or ``1 - 2 |a - b| / (|a| + |b|)``, 1 where both are zero. The
         second stands for the L2 distance of the paper's Table 4, brought to the same range by our choice. NaN where a
-        norm overflows: above 1.8e19 in float32.
+        norm overflows: above 1.8e19 in float32. A callable makes the vectors, shape (B, D), of a modality, for the cosine.
     backend : Backend, optional
         Backend of the arrays; inferred if omitted.
 
@@ -50,13 +54,15 @@ def similarity(
     >>> similarity(features, sources).tolist()
     [[1.0, 1.0], [0.0, 0.0]]
     """
+    sources = source_matrix_of(sources)
     bk = backend or get_backend(sources)
     xp = bk.xp
-    check_choice("similarity", kind, SIMILARITIES[:2])
+    if not callable(kind):
+        check_choice("similarity", kind, SIMILARITIES[:2])
     check_modalities("features", features, sources.shape[0])
-    replaced = sources != bk.arange(bk.length(features[0]), sources)
-    vectors = [_vectors(feature, bk) for feature in features]
-    found = _cosines(vectors, sources, bk) if kind == "cosine" else _closenesses(vectors, sources, bk)
+    vectors = [_vectors(modality, kind, bk) for modality in features]
+    replaced = sources != bk.arange(bk.length(vectors[0]), sources)
+    found = _closenesses(vectors, sources, bk) if kind == "l2" else _cosines(vectors, sources, bk)
     total = xp.sum(bk.where(replaced, found, 0.0), axis=0)
     count = xp.sum(xp.astype(replaced, total.dtype), axis=0)
     # A sample that is its own partner is as similar as can be.
@@ -84,12 +90,17 @@ def hard_sample_weight(similarities: Array) -> Array:
     return 1 + (similarities + 1) / 2
 
 
-def _vectors(feature: Array, bk: Backend) -> Array:
-    """Return a feature (B, ...) as constant vectors, shape (B, D)."""
-    full = bk.in_full_precision(bk.stop_gradient(feature))
-    if len(full.shape) == 2:
-        return full
-    return bk.xp.reshape(full, (bk.length(full), math.prod(full.shape[1:])))
+def _vectors(modality: Any, kind: str | Callable[[Any], Array], bk: Backend) -> Array:
+    """Return a modality as constant vectors, shape (B, D)."""
+    if not callable(kind):
+        return pool_tokens(map_leaves(lambda x: _constant(x, bk), modality), bk)
+    vectors = kind(modality)
+    check_shape("output of similarity", vectors, (leaves(modality)[0].shape[0], None), "(B, D)")
+    return _constant(vectors, bk)
+
+
+def _constant(x: Array, bk: Backend) -> Array:
+    return bk.in_full_precision(bk.stop_gradient(x)) if is_floating(x, bk) else x
 
 
 def _norm(x: Array, bk: Backend) -> Array:

@@ -58,11 +58,16 @@ def _plain(value: Any) -> Any:
     return value if type(value) in (int, float) else value.item() if hasattr(value, "item") else value
 
 
-def check_floating(name: str, x: Array, backend: Backend) -> None:
-    """Raise ``TypeError`` unless ``x`` has a real floating dtype."""
+def is_floating(x: Array, backend: Backend) -> bool:
+    """Return whether ``x`` has a real floating dtype."""
     xp = backend.xp
     # NumPy refuses to say what kind of dtype the bfloat16 of ml_dtypes is.
-    if not (x.dtype in (xp.float32, xp.float64) or "bfloat16" in str(x.dtype) or xp.isdtype(x.dtype, "real floating")):
+    return x.dtype in (xp.float32, xp.float64) or "bfloat16" in str(x.dtype) or xp.isdtype(x.dtype, "real floating")
+
+
+def check_floating(name: str, x: Array, backend: Backend) -> None:
+    """Raise ``TypeError`` unless ``x`` has a real floating dtype."""
+    if not is_floating(x, backend):
         raise TypeError(f"{name}: expected a real floating dtype, got {x.dtype}")
 
 

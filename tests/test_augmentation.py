@@ -45,7 +45,8 @@ def expected(p, similarity="cosine", variant="paper"):
     sources = np.array(oracle.source_matrix(plain.partners, count, plain.assignment))
     present = np.ones((len(p.labels), count), bool) if p.present is None else p.present
     known = [np.where(present[:, m].reshape(-1, *[1] * (f.ndim - 1)), f, 0) for m, f in enumerate(p.features)]
-    plain.features = [f.reshape(len(f), -1).tolist() for f in known]
+    # Of a sequence the mean of its tokens is compared.
+    plain.features = [(f.mean(axis=1) if f.ndim == 3 else f).tolist() for f in known]
     features = [f[s.reshape(-1)] for f, s in zip(known, sources, strict=True)]
     labels = np.concatenate(oracle.mixed_soft_labels(plain))
     hard = np.ones(sources.shape[1:])

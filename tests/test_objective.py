@@ -70,7 +70,7 @@ def test_the_order_of_the_modalities_does_not_matter(p, seed):
     out = run(p)
     order = np.random.default_rng(seed).permutation(len(p.unimodal))
     sources = mc.source_matrix(p.partners, len(p.unimodal), p.assignment)[order]
-    features, unimodal = ([x[m] for m in order] for x in (p.features, p.unimodal))
+    features, unimodal = ([x[m] for m in order] for x in (p.modalities, p.unimodal))
     similarities = None if p.similarity is None else mc.similarity(features, sources, p.similarity)
     state = mc.MidasState(p.alpha[order], np.array(p.step))
     options = {name: getattr(p, name) for name in ("weight", "eta", "alpha_update", "max_alpha")}
@@ -95,6 +95,7 @@ def test_the_order_of_the_samples_does_not_matter(p, seed):
         p,
         labels=p.labels[order],
         features=[f[order] for f in p.features],
+        mask=None if p.mask is None else p.mask[order],
         fused=p.fused[order],
         unimodal=[z[order] for z in p.unimodal],
         mixed=None if p.mixed is None else p.mixed[:, order],

@@ -63,8 +63,9 @@ def test_a_norm_that_overflows_gives_nan_and_spoils_no_other_sample(framework, k
 
 
 def test_by_hand(framework):
-    # Two features, of two axes and of one; the third sample keeps its second part.
-    features = [np.array([[[3.0], [4.0]], [[4.0], [3.0]], [[0.0], [2.0]]]), np.array([[1.0], [-2.0], [5.0]])]
+    # Two features, of three axes beside the batch and of one; the third sample keeps its second part.
+    images = np.array([[3.0, 4.0], [4.0, 3.0], [0.0, 2.0]]).reshape(3, 1, 2, 1)
+    features = [images, np.array([[1.0], [-2.0], [5.0]])]
     sources = np.array([[[1, 2, 0], [0, 1, 2]], [[0, 1, 2], [2, 0, 2]]])
     expected = {
         "cosine": [[24 / 25, 3 / 5, 4 / 5], [1, -1, 1]],
@@ -87,3 +88,27 @@ def test_the_mean_over_the_replaced_modalities_alone():
     sources = np.array([[[1, 1]], [[1, 1]], [[0, 0]]])
     # Of sample 0: cosines 0 and 1; of sample 1: only the last modality was replaced, cosine -1.
     np.testing.assert_allclose(mc.similarity(features, sources), [[0.5, -1]])
+
+
+TOKENS = np.array([[[1.0, 0.0], [0.0, 1.0]], [[0.0, 3.0], [9.0, 9.0]], [[9.0, 9.0], [9.0, 9.0]]])
+MASK = np.array([[True, True], [True, False], [False, False]])
+SWAP = np.array([[[1, 0, 2]], [[0, 1, 2]]])
+
+
+def test_sequences_are_compared_by_the_mean_of_their_tokens(framework):
+    other = np.ones((3, 1))
+    with framework.scope("float64"):
+        tokens, mask, constant, sources = map(framework.array, (TOKENS, MASK, other, SWAP))
+        whole = framework.numpy(mc.similarity([tokens, constant], sources))
+        masked = framework.numpy(mc.similarity([{"tokens": tokens, "mask": mask}, constant], sources))
+        first = framework.numpy(
+            mc.similarity([(tokens, mask), constant], sources, lambda x: x[0][:, 0, :] if isinstance(x, tuple) else x)
+        )
+    np.testing.assert_allclose(whole, [[(4.5 + 6) * 0.5 / np.hypot(4.5, 6) / np.hypot(0.5, 0.5)] * 2 + [1]])
+    np.testing.assert_allclose(masked, [[np.sqrt(0.5)] * 2 + [1]])
+    np.testing.assert_allclose(first, [[0, 0, 1]], atol=1e-12)
+
+
+def test_a_callable_has_to_return_vectors():
+    with pytest.raises(ValueError, match=r"output of similarity: expected shape \(B, D\) = \(3, \?\), got \(3, 2, 2\)"):
+        mc.similarity([TOKENS, np.ones((3, 1))], SWAP, lambda x: TOKENS)

@@ -19,7 +19,7 @@ from midas_core.testing.problems import Problem
 
 ARRAYS = (
     *("labels", "features", "fused", "unimodal", "mixed", "partners", "assignment", "alpha", "step"),
-    *("sample_weight", "class_weights", "present", "absent"),
+    *("sample_weight", "class_weights", "present", "absent", "mask"),
 )
 
 PER_SAMPLE = {"total", "aligned", "unimodal", "misaligned", "soft_weights", "soft_labels", "gradient"}
@@ -63,7 +63,9 @@ def run_core(bk: Any, p: Problem, arrays: dict[str, Any]) -> Outcome:
     if x.absent is not None:
         pairs = mc.make_pairs(x.labels, sources, absent=x.absent, backend=bk)
         sources = pairs.sources
-    features = x.features if x.present is None else mc.zero_missing(x.features, x.present, backend=bk)
+    features = Problem.modalities.fget(x)  # type: ignore[attr-defined]
+    if x.present is not None:
+        features = mc.zero_missing(features, x.present, backend=bk)
     similarities = None
     if p.similarity is not None:
         similarities = mc.similarity(features, sources, p.similarity, backend=bk)

@@ -87,7 +87,9 @@ def check_criterion(framework: Framework, case: CriterionCase) -> float:
 
 
 def _features(p: Problem) -> list[np.ndarray]:
-    return [x.reshape(len(x), -1) for x in p.features]
+    """Return one row for each sample: linear heads take no sequences."""
+    features = p.features if p.mask is None else [*p.features[:-1], np.where(p.mask[..., None], p.features[-1], 0)]
+    return [x.reshape(len(x), -1) for x in features]
 
 
 def _weights(case: CriterionCase) -> list[np.ndarray]:
@@ -118,7 +120,7 @@ def _with_logits(framework: Framework, case: CriterionCase, weights: list[np.nda
     if numbers.absent is not None:
         drawn = framework.numpy(numbers.absent).tolist()
         absent = np.array(oracle.absent_modalities(drawn, count, p.absent_share))
-    p = replace(p, partners=partners, assignment=assignment, absent=absent)
+    p = replace(p, features=_features(p), mask=None, partners=partners, assignment=assignment, absent=absent)
     sources = np.array(oracle.sources_of(p.lists()))
     left = np.ones(sources.shape) if absent is None else ~absent
 

@@ -53,7 +53,9 @@ class Problem:
     Attributes
     ----------
     labels : array, shape (B,) or (B, C), integer
-    features : list of M arrays, shapes (B, D_m)
+    features : list of M arrays, shapes (B, D_m), the last one (B, T, D)
+    mask : array, shape (B, T), bool, or None
+        The tokens of the last modality that are there; the others hold NaN.
     fused : array, shape (B, C)
     unimodal : list of M arrays, shape (B, C)
     alpha : array, shape (M,)
@@ -97,6 +99,7 @@ class Problem:
     present: np.ndarray | None = None
     absent_share: float = 0.0
     absent: np.ndarray | None = None
+    mask: np.ndarray | None = None
     recipe: str = field(default="", compare=False)
 
     def __repr__(self) -> str:
@@ -130,12 +133,19 @@ class Problem:
         largest = max(float(np.max(np.abs(z), where=np.isfinite(z), initial=0)) for z in logits)
         return 16 * float(np.finfo("float64" if self.dtype == np.float64 else "float32").eps) * (1 + largest)
 
+    @property
+    def modalities(self) -> list[Any]:
+        """Return the features as the core takes them: a sequence with its mask is a dict."""
+        if self.mask is None:
+            return self.features
+        return [*self.features[:-1], {"tokens": self.features[-1], "mask": self.mask}]
+
     def lists(self) -> SimpleNamespace:
-        """Return the same as plain Python numbers, for the oracle; features as rows."""
+        """Return the same as plain Python numbers, for the oracle."""
 
         def plain(x: Any) -> Any:
             if isinstance(x, list):
-                return [plain(np.reshape(f, (len(f), -1))) for f in x]
+                return [plain(item) for item in x]
             return x.tolist() if isinstance(x, np.ndarray) else x
 
         return SimpleNamespace(**{name: plain(value) for name, value in vars(self).items()})
@@ -161,6 +171,7 @@ def make_problem(
     class_weights: bool = False,
     missing: float = 0.0,
     absent_share: float = 0.0,
+    padded: bool = False,
     **options: Any,
 ) -> Problem:
     """Make a problem from a seed and its structure.
@@ -193,6 +204,8 @@ def make_problem(
         The share of modalities that are missing; what is missing holds NaN.
     absent_share : float
         The share of mixed samples that have no partner.
+    padded : bool
+        Whether the last modality has a padding mask.
     **options
         similarity, weight, eta, variant, alpha_update, max_alpha, label_smoothing: as for `midas_core.midas_objective`
         and `midas_core.Targets`.
@@ -219,7 +232,7 @@ def make_problem(
     def logits(*shape: int) -> np.ndarray:
         return (rng.normal(size=shape) * scale).astype(dtype)
 
-    # The last modality has features of two axes, as sequences have.
+    # The last modality is a sequence of two tokens.
     shapes = [(batch, 3 + m) for m in range(modalities - 1)] + [(batch, 2, 3)]
     features = [rng.normal(size=shape).astype(dtype) for shape in shapes]
     if zero_features:
@@ -252,6 +265,9 @@ def make_problem(
     if absent_share:
         numbers = rng.random((oracle.VIEWS, batch)).tolist()
         options["absent"] = np.array(oracle.absent_modalities(numbers, modalities, absent_share))
+    if padded:
+        options["mask"] = rng.random(shapes[-1][:2]) < 0.6
+        features[-1][~options["mask"]] = np.nan
     made = Problem(
         labels=labels,
         features=features,
@@ -318,6 +334,7 @@ def structures(
         "label_smoothing": draw(st.sampled_from((None, 0.1, 0.5))) if real else None,
         "missing": draw(st.sampled_from((0.0, 0.3, 0.6))) if real and not official else 0.0,
         "absent_share": draw(st.sampled_from((0.0, 0.0, 0.0, 0.5))) if real and not official else 0.0,
+        "padded": draw(st.booleans()),
     }
 
 

@@ -185,6 +185,12 @@ def l2_closeness(a: Row, b: Row) -> float:
     return 1 - 2 * length([x - y for x, y in zip(a, b, strict=True)]) / (length(a) + length(b))
 
 
+def pool_tokens(tokens: Table, there: list[bool] | None) -> Row:
+    """Return the mean of the tokens of a sequence that are there; zeros where none is."""
+    kept = [token for k, token in enumerate(tokens) if there is None or there[k]]
+    return [mean(column) for column in zip(*kept, strict=True)] if kept else [0.0] * len(tokens[0])
+
+
 def similarity(features: Cube, sources: Sources, kind: str) -> Table:
     """Return s[v][i], the mean over the modalities that were replaced; 1 where none was."""
     measure = {"cosine": cosine, "l2": l2_closeness}[kind]

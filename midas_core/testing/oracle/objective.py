@@ -21,6 +21,7 @@ from .equations import (
     log_softmax,
     mean,
     normalise,
+    pool_tokens,
     similarity,
     soft_label,
     source_matrix,
@@ -163,6 +164,14 @@ def mixed_soft_labels(problem: Any) -> Cube:
     return result
 
 
+def vector(p: Any, m: int, i: int) -> Row:
+    """Return the feature of modality m of sample i as it is compared: zeros where missing, of a sequence the mean."""
+    feature = p.features[m][i]
+    if isinstance(feature[0], list):
+        feature = pool_tokens(feature, None if p.mask is None else p.mask[i])
+    return feature if has(p, i, m) else [0.0] * len(feature)
+
+
 def step(problem: Any, decision: Decision | None = None) -> Step:
     """Run one step of a problem, as ``Problem.lists`` gives it, with the decisions made here or given.
 
@@ -218,7 +227,7 @@ def step(problem: Any, decision: Decision | None = None) -> Step:
 
     soft_weights = [[[0.0] * len(batch) for _ in range(VIEWS)] for _ in modalities]
     if not warmup:
-        features = [[x if has(p, i, m) else [0.0] * len(x) for i, x in enumerate(f)] for m, f in enumerate(p.features)]
+        features = [[vector(p, m, i) for i in batch] for m in modalities]
         similarities = None if p.similarity is None else similarity(features, sources, p.similarity)
         for v, i in used:
             hard = 1.0 if similarities is None or is_alone(p, v, i) else hard_sample_weight(similarities[v][i])
