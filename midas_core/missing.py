@@ -17,8 +17,8 @@ def zero_missing(features: Sequence[Any], present: Array, *, backend: Backend | 
     Parameters
     ----------
     features : sequence of M modalities
-        Each an array, shape (B, ...), or a dict or tuple of such arrays, see `midas_core.mix`. A sequence with a padding
-        mask becomes one zero token.
+        Each an array, shape (B, ...), or a dict or tuple of such arrays, see `midas_core.mix`. A sequence with a
+        padding mask becomes one zero token.
     present : array, shape (B, M), bool
         Whether a sample has a modality.
     backend : Backend, optional

@@ -126,7 +126,7 @@ def feature_of(modality: Any, backend: Backend) -> Array:
 
 
 def pool_tokens(modality: Any, backend: Backend) -> Array:
-    """Return one vector for each sample, shape (B, D): a sequence (B, T, D) as the mean of the tokens that are there."""
+    """Return one vector for each sample, shape (B, D): of a sequence the mean of the tokens that are there."""
     xp, feature, mask = backend.xp, feature_of(modality, backend), mask_of(modality)
     if len(feature.shape) == 2:
         return feature

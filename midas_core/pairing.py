@@ -301,8 +301,8 @@ def mix(
     Parameters
     ----------
     features : sequence of M modalities
-        Each an array, shape (B, ...), or a dict or tuple of such arrays, all of which are mixed alike. The padding mask of
-        a sequence is the entry ``"mask"`` of a dict, shape (B, T), True for the tokens that are there.
+        Each an array, shape (B, ...), or a dict or tuple of such arrays, all of which are mixed alike. The padding
+        mask of a sequence is the entry ``"mask"`` of a dict, shape (B, T), True for the tokens that are there.
     sources : array, shape (M, V, B), integer; or `Pairs`
         The source matrix. `Pairs` know what is absent.
     absent : array, shape (M, V, B), bool, optional

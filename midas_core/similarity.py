@@ -26,13 +26,14 @@ def similarity(
     Parameters
     ----------
     features : sequence of M modalities
-        Each an array, shape (B, D); a sequence, shape (B, T, D), of which the mean over the tokens is compared, over those
-        that are there if it is a dict with a ``"mask"``, see `midas_core.mix`; or an array of more axes, flattened.
+        Each an array, shape (B, D); a sequence, shape (B, T, D), compared by the mean of its tokens, of those that are
+        there if it is a dict with a ``"mask"``, see `midas_core.mix`; or an array of more axes, flattened.
     sources : array, shape (M, V, B), integer; or `Pairs`
     kind : {"cosine", "l2"}, or callable
         cos(a, b), 0 where a vector is zero; or ``1 - 2 |a - b| / (|a| + |b|)``, 1 where both are zero. The
         second stands for the L2 distance of the paper's Table 4, brought to the same range by our choice. NaN where a
-        norm overflows: above 1.8e19 in float32. A callable makes the vectors, shape (B, D), of a modality, for the cosine.
+        norm overflows: above 1.8e19 in float32. A callable takes a modality to the vectors, shape (B, D), whose cosine
+        counts.
     backend : Backend, optional
         Backend of the arrays; inferred if omitted.
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import midas_core as mc
 from midas_core.objective import MidasTerms, reduce_terms
 from midas_core.testing.checks import check_values, results_of
-from midas_core.testing.problems import make_problem
+from midas_core.testing.problems import with_mask, make_problem
 from tests.frameworks import get_framework
 from tests.steps import DOUBLE, NUMPY, assert_finite, clear_decision, close, run
 
@@ -70,7 +70,7 @@ def test_the_order_of_the_modalities_does_not_matter(p, seed):
     out = run(p)
     order = np.random.default_rng(seed).permutation(len(p.unimodal))
     sources = mc.source_matrix(p.partners, len(p.unimodal), p.assignment)[order]
-    features, unimodal = ([x[m] for m in order] for x in (p.modalities, p.unimodal))
+    features, unimodal = ([x[m] for m in order] for x in (with_mask(p.features, p.mask), p.unimodal))
     similarities = None if p.similarity is None else mc.similarity(features, sources, p.similarity)
     state = mc.MidasState(p.alpha[order], np.array(p.step))
     options = {name: getattr(p, name) for name in ("weight", "eta", "alpha_update", "max_alpha")}

@@ -278,3 +278,32 @@ def test_without_the_option_nothing_more_is_drawn():
         np.testing.assert_array_equal(plain.partners, more.partners)
         assert more.absent.shape == (2, 4)
         assert mc.draw_pairs(more, FOUR, modalities).absent is None
+
+
+def test_all_arrays_of_a_modality_are_mixed_alike(framework):
+    tokens = np.arange(12.0).reshape(3, 2, 2)
+    mask = np.array([[True, False], [True, True], [False, True]])
+    sources = mc.source_matrix(np.array([1, 2, 0]), 2)
+    absent = np.zeros((2, 2, 3), bool)
+    absent[1, 0, 0] = True
+    present = np.array([[True, True], [False, True], [True, False]])
+    with framework.scope("float64"):
+        array, numpy = framework.array, framework.numpy
+        modalities = [{"tokens": array(tokens), "mask": array(mask)}, (array(tokens), array(np.arange(3)))]
+        words, (pictures, lengths) = mc.mix(modalities, array(sources))
+        np.testing.assert_array_equal(numpy(words["tokens"]), tokens[sources[0]])
+        np.testing.assert_array_equal(numpy(words["mask"]), mask[sources[0]])
+        np.testing.assert_array_equal(numpy(pictures), tokens[sources[1]])
+        np.testing.assert_array_equal(numpy(lengths), sources[1])
+
+        labels = array(np.arange(3))
+        pairs = mc.make_pairs(labels, array(sources), absent=array(absent[::-1].copy()))
+        words, _ = mc.mix(modalities, pairs)
+        # No empty mask: a mean over nothing is NaN.
+        assert numpy(words["tokens"])[0, 0].tolist() == [[0, 0], [0, 0]]
+        assert numpy(words["mask"])[0, 0].tolist() == [True, False]
+        words, (pictures, lengths) = mc.zero_missing(modalities, array(present))
+        assert numpy(words["mask"]).tolist() == [[True, False], [True, False], [False, True]]
+        assert numpy(words["tokens"])[1].tolist() == [[0, 0], [0, 0]]
+        assert numpy(pictures)[2].tolist() == [[0, 0], [0, 0]]
+        assert numpy(lengths).tolist() == [0, 1, 0]

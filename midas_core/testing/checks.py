@@ -15,7 +15,7 @@ import numpy as np
 import midas_core as mc
 from midas_core.testing import oracle
 from midas_core.testing.framework import Framework
-from midas_core.testing.problems import Problem
+from midas_core.testing.problems import Problem, with_mask
 
 ARRAYS = (
     *("labels", "features", "fused", "unimodal", "mixed", "partners", "assignment", "alpha", "step"),
@@ -63,7 +63,7 @@ def run_core(bk: Any, p: Problem, arrays: dict[str, Any]) -> Outcome:
     if x.absent is not None:
         pairs = mc.make_pairs(x.labels, sources, absent=x.absent, backend=bk)
         sources = pairs.sources
-    features = Problem.modalities.fget(x)  # type: ignore[attr-defined]
+    features = with_mask(x.features, x.mask)
     if x.present is not None:
         features = mc.zero_missing(features, x.present, backend=bk)
     similarities = None

@@ -133,13 +133,6 @@ class Problem:
         largest = max(float(np.max(np.abs(z), where=np.isfinite(z), initial=0)) for z in logits)
         return 16 * float(np.finfo("float64" if self.dtype == np.float64 else "float32").eps) * (1 + largest)
 
-    @property
-    def modalities(self) -> list[Any]:
-        """Return the features as the core takes them: a sequence with its mask is a dict."""
-        if self.mask is None:
-            return self.features
-        return [*self.features[:-1], {"tokens": self.features[-1], "mask": self.mask}]
-
     def lists(self) -> SimpleNamespace:
         """Return the same as plain Python numbers, for the oracle."""
 
@@ -149,6 +142,11 @@ class Problem:
             return x.tolist() if isinstance(x, np.ndarray) else x
 
         return SimpleNamespace(**{name: plain(value) for name, value in vars(self).items()})
+
+
+def with_mask(features: list[Any], mask: Any) -> list[Any]:
+    """Return features as the core takes them: the last one as a dict with its mask, where it has one."""
+    return features if mask is None else [*features[:-1], {"tokens": features[-1], "mask": mask}]
 
 
 def make_problem(
