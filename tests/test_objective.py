@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import midas_core as mc
 from midas_core.objective import MidasTerms, reduce_terms
 from midas_core.testing.checks import check_values, results_of
-from midas_core.testing.problems import with_mask, make_problem
+from midas_core.testing.problems import make_problem, with_mask
 from tests.frameworks import get_framework
 from tests.steps import DOUBLE, NUMPY, assert_finite, clear_decision, close, run
 
