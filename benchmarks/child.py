@@ -1,4 +1,4 @@
-"""Measures in a process of its own: under another Keras backend, or with a package hidden.
+"""Measures in a process of its own, under another Keras backend.
 
 The process is told what to do as JSON on its standard input, and answers with JSON on its standard output.
 """
@@ -28,7 +28,6 @@ def times_in_child(
     effort: Effort,
     *,
     environment: Mapping[str, str] | None = None,
-    hidden: Sequence[str] = (),
 ) -> list[Times]:
     """Return the times of the contestants at each size.
 
@@ -40,8 +39,6 @@ def times_in_child(
     effort : Effort
     environment : dict of str, optional
         Set before anything is imported.
-    hidden : sequence of str
-        Packages that the process shall not find.
 
     Raises
     ------
@@ -52,7 +49,6 @@ def times_in_child(
         "function": function,
         "sizes": sizes,
         "effort": asdict(effort),
-        "hidden": list(hidden),
         "threads": torch.get_num_threads(),
     }
     root = str(Path(__file__).parents[1])
@@ -72,8 +68,6 @@ def times_in_child(
 def main() -> None:
     """Answer the request."""
     request: Any = json.load(sys.stdin)
-    for name in request["hidden"]:
-        sys.modules[name] = None  # type: ignore[assignment]
     torch.set_num_threads(request["threads"])
     # Frameworks write where they like.
     with redirect_stdout(sys.stderr):

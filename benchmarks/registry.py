@@ -29,7 +29,6 @@ SECTIONS = {
     "step": Section("Step, forward and backward, (B, C, D), two modalities", "step"),
     "compile": Section("The same under torch.compile", "step", "measure_compiled"),
     "options": Section("The step with other options, each beside the same losses with the same options", "options"),
-    "kernels": Section("The step by hand, with Numba and without", "kernels", devices=("cpu",)),
     "core": Section("The core on given logits, forward and backward, against native PyTorch", "core"),
     "core-jax": Section(
         "The core on given logits, forward and backward, against native JAX",
@@ -55,9 +54,6 @@ SECTIONS = {
     "gpu": Section("On the GPU: waiting, kernels, bandwidth", "gpu", devices=("cuda",)),
     "graph": Section("The step in a CUDA graph", "gpu", "measure_graph", devices=("cuda",)),
     "mixing": Section("On the GPU: the misalignment itself", "gpu", "measure_mixing", devices=("cuda",)),
-    "block": Section(
-        "On the GPU: logits taken through the softmax at a time", "gpu", "measure_block", devices=("cuda",)
-    ),
     "cupy": Section(
         "On the GPU: CuPy beside PyTorch",
         "gpu",

@@ -1,4 +1,4 @@
-"""What users ask of a step of `MidasLoss`: the ways of the kernels and of the core that it takes follow."""
+"""What users ask of a step of `MidasLoss`: each is measured and tested on a GPU."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from midas_core.missing import complete_pairs, zero_missing
 from midas_core.modalities import leaves, map_leaves
 from midas_core.options import SIMILARITIES, VARIANTS
 from midas_core.pairing import Pairs, alone, as_pairs, mix, source_matrix_of, take_rows
+from midas_core.partners import VIEWS
 from midas_core.similarity import hard_sample_weight
 from midas_core.similarity import similarity as measure
 from midas_core.validation import check_choice, check_labels, check_modalities, check_shape
@@ -128,8 +129,8 @@ def misalign(
     if present is not None:
         mask = mask & complete_pairs(present, sources, absent, backend=bk)
     weights = bk.where(mask, weights, 0.0)
-    mixed = mix(features, sources, absent=absent, backend=bk)
-    flat = [map_leaves(lambda x: xp.reshape(x, (-1, *x.shape[2:])), modality) for modality in mixed]
+    mixed, rows = mix(features, sources, absent=absent, backend=bk), VIEWS * bk.length(labels)
+    flat = [map_leaves(lambda x: xp.reshape(x, (rows, *x.shape[2:])), modality) for modality in mixed]
     return MixedBatch(flat, xp.reshape(soft, (-1, num_classes)), xp.reshape(weights, (-1,)))
 
 

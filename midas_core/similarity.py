@@ -29,6 +29,7 @@ def similarity(
         Each an array, shape (B, D); a sequence, shape (B, T, D), compared by the mean of its tokens, of those that are
         there if it is a dict with a ``"mask"``, see `midas_core.mix`; or an array of more axes, flattened.
     sources : array, shape (M, V, B), integer; or `Pairs`
+        From `source_matrix` or `draw_pairs`.
     kind : {"cosine", "l2"}, or callable
         cos(a, b), 0 where a vector is zero; or ``1 - 2 |a - b| / (|a| + |b|)``, 1 where both are zero. The
         second stands for the L2 distance of the paper's Table 4, brought to the same range by our choice. NaN where a
@@ -63,8 +64,12 @@ def similarity(
     check_modalities("features", features, sources.shape[0])
     vectors = [_vectors(modality, kind, bk) for modality in features]
     replaced = sources != bk.arange(bk.length(vectors[0]), sources)
-    found = _closenesses(vectors, sources, bk) if kind == "l2" else _cosines(vectors, sources, bk)
-    total = xp.sum(bk.where(replaced, found, 0.0), axis=0)
+    came = sources
+    if sources.shape[:2] == (2, 2):
+        # Of two modalities each is replaced in one version only: what came stands once, (M, 1, B).
+        came = xp.where(replaced[:, :1, ...], sources[:, :1, ...], sources[:, 1:, ...])
+    alike = _closenesses(vectors, came, bk) if kind == "l2" else _cosines(vectors, came, bk)
+    total = xp.sum(bk.where(replaced, alike, 0.0), axis=0)
     count = xp.sum(xp.astype(replaced, total.dtype), axis=0)
     # A sample that is its own partner is as similar as can be.
     return bk.where(count > 0, total, 1.0) / bk.at_least(count, 1.0)

@@ -16,7 +16,7 @@ from benchmarks.timing import SHORT
 from midas_core.backends import require
 from midas_core.files import package_versions
 
-ORDER = ("step", "graph", "gpu", "memory", "mixing", "compile", "block", "options", "cupy", "jax")
+ORDER = ("step", "graph", "gpu", "memory", "mixing", "compile", "options", "cupy", "jax")
 """What matters most comes first."""
 
 

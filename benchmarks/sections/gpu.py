@@ -17,14 +17,11 @@ from benchmarks.settings import Settings
 from benchmarks.steps import joint_unimodal_loss, midas_loss, training_step
 from benchmarks.timing import interleave
 from midas_core.backends import load_backend
-from midas_core.kernels import eager
 from midas_core.pairing import mix
 from midas_core.partners import VIEWS
 
 COPY_BYTES = 2**30
 GRAPH_TARGET = 1.15
-BLOCKS = (20, 22, 24, 26, 28, 18)
-"""Powers of 2; the constants of today are among them."""
 
 
 def measure(settings: Settings) -> list[Result]:
@@ -87,29 +84,6 @@ def measure_mixing(settings: Settings) -> list[Result]:
         share = VIEWS * times.median("copy") / times.median("mixing")
         found.append(Result("misalignment: share of the bandwidth of a copy", str(size), share, unit="of 1"))
     return found
-
-
-def measure_block(settings: Settings) -> list[Result]:
-    """Time the step with blocks of other sizes, to choose the constant by."""
-    size = settings.sizes[-1]
-    problem = Problem(size, settings.device)
-    step = training_step(problem, midas_loss(problem))
-    name = "BLOCK" if settings.device == "cpu" else "DEVICE_BLOCK"
-    today = getattr(eager, name)
-
-    def with_block(block: int) -> Callable[[], None]:
-        def run() -> None:
-            setattr(eager, name, block)
-            step()
-
-        return run
-
-    try:
-        times = interleave({f"2^{k}": with_block(2**k) for k in BLOCKS}, settings.effort)
-    finally:
-        setattr(eager, name, today)
-    base = f"2^{today.bit_length() - 1}"
-    return [Result.of_ratio(times, other, base, str(size), how="logits in a block") for other in times.seconds]
 
 
 def measure_cupy(settings: Settings) -> list[Result]:

@@ -1,10 +1,9 @@
-"""A step of `midas_core.adapters.torch.MidasLoss` as users run it, kernels and all, compared to the oracle."""
+"""A step of `midas_core.adapters.torch.MidasLoss` as users run it, compared to the oracle."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Any
-from unittest import mock
 
 import hypothesis.strategies as st
 import numpy as np
@@ -31,10 +30,8 @@ class CriterionCase:
     seed : int
         Of the weights of the heads, and of the pairs.
     head : {"linear", "function"}
-        Whether the criterion sees that the fused head is linear, and may go its short way.
+        Whether the criterion sees that the fused head is linear, and may take partial products.
     reduction : {"mean", "sum", "none"}
-    large : bool
-        Whether it goes the way that a large batch goes.
     from_terms : bool
         Whether the total is put together from its terms, and differentiated through them.
     """
@@ -43,7 +40,6 @@ class CriterionCase:
     seed: int
     head: str
     reduction: str
-    large: bool = False
     from_terms: bool = False
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
@@ -59,7 +55,6 @@ def criterion_cases() -> st.SearchStrategy[CriterionCase]:
         st.integers(0, 2**31 - 1),
         st.sampled_from(HEADS),
         st.sampled_from(("mean", "mean", "sum", "none")),
-        st.booleans(),
         st.booleans(),
     )
 
@@ -149,7 +144,6 @@ def _run(framework: Framework, case: CriterionCase, weights: list[np.ndarray]) -
     import torch
 
     from midas_core.adapters.torch import MidasLoss
-    from midas_core.kernels import ways
 
     p, reduction = case.problem, case.reduction
     layers = []
@@ -177,15 +171,14 @@ def _run(framework: Framework, case: CriterionCase, weights: list[np.ndarray]) -
     criterion.alpha.copy_(framework.array(p.alpha))
     criterion.step.fill_(p.step)
     features = [framework.array(x).requires_grad_() for x in _features(p)]
-    with mock.patch.object(ways, "SMALL", 0 if case.large else ways.SMALL):
-        terms = criterion.terms(
-            features,
-            framework.array(p.labels),
-            head=fused if case.head == "linear" else lambda x: fused(x),
-            generator=framework.rng(case.seed),
-            sample_weight=None if p.sample_weight is None else framework.array(p.sample_weight),
-            present=None if p.present is None else framework.array(p.present),
-        )
+    terms = criterion.terms(
+        features,
+        framework.array(p.labels),
+        head=fused if case.head == "linear" else lambda x: fused(x),
+        generator=framework.rng(case.seed),
+        sample_weight=None if p.sample_weight is None else framework.array(p.sample_weight),
+        present=None if p.present is None else framework.array(p.present),
+    )
     # In the warm-up the total alone has a gradient, zero, for the fused head.
     from_terms = case.from_terms and p.mixed is not None
     (_put_together(terms, p) if from_terms else terms.total).sum().backward()

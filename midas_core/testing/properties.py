@@ -252,7 +252,7 @@ PROPERTIES = {
         ),
         Property(
             "criterion",
-            "a training step of MidasLoss, by kernels where it takes them: terms, gradients, next alpha",
+            "a training step of MidasLoss: terms, gradients, next alpha",
             _criteria,
             check_criterion,
         ),

@@ -265,13 +265,6 @@ def test_a_child_that_fails_says_why():
         times_in_child("nowhere:nothing", [SIZE], Effort(0.0, 0.0, 1, 1))
 
 
-def test_a_child_does_not_find_what_is_hidden():
-    with pytest.raises(RuntimeError, match=r"import of benchmarks\.textbook halted"):
-        times_in_child(
-            "benchmarks.sections.kernels:take_times", [SIZE], Effort(0.0, 0.0, 1, 1), hidden=["benchmarks.textbook"]
-        )
-
-
 def test_a_busy_machine_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr("benchmarks.results.load", lambda: 3.5)
     monkeypatch.setattr(imports, "ROUNDS", 1)
@@ -282,7 +275,7 @@ def test_a_busy_machine_is_named(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "package"),
-    [("compile", "torch"), ("core-jax", "jax"), ("options", "torch"), ("kernels", "numba"), ("epoch", "transformers")],
+    [("compile", "torch"), ("core-jax", "jax"), ("options", "torch"), ("epoch", "transformers")],
 )
 def test_quick_run_of_a_section(name, package, tmp_path):
     pytest.importorskip(package)

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from functools import reduce
+from operator import add
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from midas_core.adapters.torch.inputs import check_logits
 from midas_core.backends.torch import BACKEND, under_autocast
-from midas_core.kernels.plan import Linear
 from midas_core.modalities import Modalities
 from midas_core.pairing import fill_rows
 from midas_core.partners import VIEWS
 from midas_core.validation import check_shape
+
+FEW_CLASSES = 128
+"""Up to which a compiled step stacks the products of a feature: beyond, copying the weights costs more."""
+
+
+class Linear(NamedTuple):
+    """A linear map, as in ``nn.Linear``: weight (C, D), bias (C,) or None."""
+
+    weight: Tensor
+    bias: Tensor | None
 
 
 def additive_parameters(head: Any) -> Linear | None:
@@ -52,6 +64,56 @@ def fusible_heads(
             name = f"weight of the unimodal head of {modalities.title(m)}"
             check_shape(name, each.weight, (num_classes, feature.shape[1]), "(C, D)")
     return found
+
+
+def additive_logits(
+    head: Linear, features: Sequence[Tensor], sources: Tensor, absent: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the logits of the aligned samples (B, C) and of the mixed ones (V, B, C): b + sum_m f^m[S[m, i]] W_m.
+
+    Each partial product f^m W_m is computed once. What is absent, a mask of shape (M, V, B), adds nothing.
+    """
+    parts = [functional.linear(f, w) for f, w in zip(features, _columns_of(head.weight, features), strict=True)]
+    return _sums_of_parts(parts, head.bias, sources, absent)
+
+
+def stacked_logits(
+    head: Linear,
+    unimodal_heads: Sequence[Linear],
+    features: Sequence[Tensor],
+    sources: Tensor,
+    absent: Tensor | None = None,
+) -> tuple[list[Tensor], Tensor, Tensor]:
+    """Return the unimodal logits too, from one product of each feature with both of its weights."""
+    unimodal, parts = [], []
+    for f, unimodal_head, columns in zip(features, unimodal_heads, _columns_of(head.weight, features), strict=True):
+        logits, part = functional.linear(f, torch.cat([unimodal_head.weight, columns])).chunk(2, dim=1)
+        unimodal.append(logits if unimodal_head.bias is None else logits + unimodal_head.bias)
+        parts.append(part)
+    return unimodal, *_sums_of_parts(parts, head.bias, sources, absent)
+
+
+def _columns_of(weight: Tensor, features: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Split the weight of an additive head by modality."""
+    return torch.split_with_sizes(weight, [f.shape[1] for f in features], dim=1)
+
+
+def _sums_of_parts(
+    parts: list[Tensor], bias: Tensor | None, sources: Tensor, absent: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    # The bias rides on the first product, unless that may be absent.
+    if bias is not None and absent is None:
+        parts = [parts[0] + bias, *parts[1:]]
+
+    def row(m: int, v: int) -> Tensor:
+        taken = parts[m].index_select(0, sources[m, v])
+        return taken if absent is None else taken.masked_fill(absent[m, v][:, None], 0.0)
+
+    aligned = reduce(add, parts)
+    mixed = torch.stack([reduce(add, [row(m, v) for m in range(len(parts))]) for v in range(VIEWS)])
+    if bias is not None and absent is not None:
+        aligned, mixed = aligned + bias, mixed + bias
+    return aligned, mixed
 
 
 def unimodal_logits(

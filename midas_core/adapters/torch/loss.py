@@ -168,11 +168,10 @@ class MidasLoss(SteppingModule):
         self._head_check = HeadCheck()
 
     def extra_repr(self) -> str:
-        """Return the options that differ between uses, and the way that the last step took."""
-        way = "" if self._way is None else f", way='{self._way}'"
+        """Return the options that differ between uses."""
         return (
             f"num_classes={self.num_classes}, weight={self.options.weight}, eta={self.options.eta}, "
-            f"warmup_epochs={self.options.warmup_epochs}, variant={self.options.variant!r}{way}"
+            f"warmup_epochs={self.options.warmup_epochs}, variant={self.options.variant!r}"
         )
 
     def forward(
@@ -259,10 +258,9 @@ class MidasLoss(SteppingModule):
         # True, False, or a tensor where the step is recorded.
         warming_up = self._warming_up()
         terms, state = self._compute(head, given, pairs, warming_up)
-        if terms.unimodal.ndim == 2:
-            if self._looks:
-                check_terms(terms, self.modalities)
-            terms = reduce_terms(terms, self.options.reduction, backend=BACKEND)
+        if self._looks:
+            check_terms(terms, self.modalities)
+        terms = reduce_terms(terms, self.options.reduction, backend=BACKEND)
         if self._moves and warming_up is not True:
             with torch.no_grad():
                 self.alpha.copy_(state.alpha)

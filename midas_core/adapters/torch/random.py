@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import get_worker_info
 
+from midas_core.adapters.torch.values import check_range, may_look
+from midas_core.backends.numpy import BACKEND as NUMPY
 from midas_core.backends.torch import BACKEND
-from midas_core.kernels.pairs import draw_pairs
 from midas_core.options import check_seed
-from midas_core.pairing import Pairs
-from midas_core.partners import random_count
+from midas_core.pairing import Pairs, draw_pairs
+from midas_core.partners import random_count, split_draw
 from midas_core.validation import shape_text
 
 
@@ -54,6 +55,8 @@ class RandomModule(nn.Module):
         ------
         RuntimeError
             In a backward pass: nothing would tell that it has to draw what it drew before.
+        ValueError
+            On the CPU, if a label or an entry of the permutation is out of range.
         """
         if generator is not None and not isinstance(generator, torch.Generator):
             raise TypeError(f"generator: expected a torch.Generator, got {type(generator).__name__}")
@@ -66,17 +69,22 @@ class RandomModule(nn.Module):
         if generator is None and not is_recorded(labels.device):
             generator = self._next_generator(labels.device)
 
-        # Nothing here has a gradient.
-        count = random_count(labels.shape[0], num_modalities, absent_share > 0)
-        return draw_pairs(
-            BACKEND.uniform((count,), labels, generator),
-            labels,
-            num_modalities,
-            num_classes=num_classes,
-            variant=variant,
-            permutation=permutation,
-            absent_share=absent_share,
-        )
+        absent = absent_share > 0
+        numbers = BACKEND.uniform((random_count(labels.shape[0], num_modalities, absent),), labels, generator)
+        options: dict[str, Any] = {"variant": variant, "absent_share": absent_share}
+        if not all(x is None or may_look(x) for x in (labels, numbers, permutation)):
+            draw = split_draw(numbers, labels, num_modalities, absent, backend=BACKEND)
+            return draw_pairs(draw, labels, num_modalities, permutation=permutation, backend=BACKEND, **options)
+        # For arrays of (B,) NumPy's calls cost less than PyTorch's. It would count a negative index from the end.
+        check_range("labels", labels, num_classes)
+        order = None
+        if permutation is not None:
+            check_range("permutation", permutation, labels.shape[0])
+            order = permutation.numpy()
+        y = labels.numpy()
+        draw = split_draw(numbers.numpy(), y, num_modalities, absent, backend=NUMPY)
+        pairs = draw_pairs(draw, y, num_modalities, permutation=order, backend=NUMPY, **options)
+        return Pairs(*[None if x is None else torch.from_numpy(x) for x in pairs])
 
     @property
     def _moves(self) -> bool:

@@ -11,11 +11,15 @@ from torch import Tensor, nn
 
 from midas_core.adapters.torch.distributed import sum_over_ranks, waits_for_others
 from midas_core.adapters.torch.heads import (
+    FEW_CLASSES,
+    Linear,
+    additive_logits,
     additive_parameters,
     by_kind,
     fused_logits,
     fusible_heads,
     may_stack,
+    stacked_logits,
     unimodal_logits,
 )
 from midas_core.adapters.torch.inputs import (
@@ -30,12 +34,7 @@ from midas_core.adapters.torch.inputs import (
 from midas_core.adapters.torch.state import StatefulModule
 from midas_core.adapters.torch.values import check_values
 from midas_core.backends.torch import BACKEND
-from midas_core.cross_entropy import Targets, as_targets
-from midas_core.kernels.eager import similarity as similarity_by_hand
-from midas_core.kernels.linear import additive_logits, stacked_logits
-from midas_core.kernels.plan import Linear, Plan
-from midas_core.kernels.step import linear_step, logits_step
-from midas_core.kernels.ways import Way, choose_way
+from midas_core.cross_entropy import Targets
 from midas_core.missing import zero_missing
 from midas_core.modalities import Modalities
 from midas_core.objective import MidasTerms, midas_objective
@@ -77,7 +76,6 @@ class SteppingModule(StatefulModule):
     num_classes: int
     unimodal_heads: nn.ModuleList
     check: bool
-    _way: Way | None = None
 
     @property
     def _raw(self) -> bool:
@@ -127,122 +125,64 @@ class SteppingModule(StatefulModule):
     def _compute(
         self, head: Callable[..., Tensor], given: Given, pairs: Pairs, warming_up: bool | Tensor
     ) -> tuple[MidasTerms, MidasState]:
-        """Choose a way and go it: the terms, of each sample or reduced, and the next state."""
-        additive, linear = self._linear_heads(head, given.features)
-        recorded = isinstance(warming_up, Tensor)
-        way = choose_way(
-            warming_up=warming_up is True,
-            linear=linear is not None,
-            by_hand=not (self._looks or recorded) and self._served_by_hand(given.present),
-            num_modalities=len(given.features),
-            batch=len(given.classes),
-            num_classes=self.num_classes,
-            device=given.classes.device,
-        )
-        if torch.compiler.is_compiling() or self._way is not way:
-            self._way = way
-        if way is Way.WARM_UP:
+        """Return the terms of each sample, and the next state."""
+        if warming_up is True:
             return self._warm_up(head, given, pairs)
-        if way.by_hand:
-            return self._by_hand(way, head, additive, linear, given, pairs)
-        if additive and linear and way is Way.STACKED:
-            own_logits, *fused = stacked_logits(additive, linear, given.features, pairs.sources, pairs.absent)
-        else:
-            own_logits, fused = self._logits(head, additive, given, pairs)
+        own_logits, aligned, mixed = self._logits(head, given, pairs)
         similarities = None
         if self.options.similarity is not None:
-            measure = similarity_by_hand if pairs.absent is None else similarity
-            similarities = measure(given.features, pairs.sources, self.options.similarity)
+            similarities = similarity(given.features, pairs.sources, self.options.similarity, backend=BACKEND)
         terms, state, _ = midas_objective(
-            *self._known(own_logits, *by_kind(fused, len(given.classes)), given, pairs, similarities),
+            aligned,
+            own_logits,
+            mixed,
+            given.targets,
+            pairs,
+            similarities,
+            MidasState(self.alpha, self.step),
             present=given.present,
             weight=self.options.weight,
-            warmup=warming_up if recorded else None,
+            warmup=warming_up if isinstance(warming_up, Tensor) else None,
+            # Ranks may evaluate different numbers of batches: only training waits for the others.
+            reduce=sum_over_ranks if self._moves and waits_for_others() else None,
             backend=BACKEND,
-            **self._options,
+            **self.options.alpha_rule,
         )
         return terms, state
 
-    def _known(
-        self,
-        own_logits: list[Tensor],
-        aligned: Tensor,
-        mixed: Tensor | None,
-        given: Given,
-        pairs: Pairs,
-        similarities: Tensor | None,
-    ) -> tuple[Any, ...]:
-        """Return the arrays that `midas_objective` takes, in its order."""
-        state = MidasState(self.alpha, self.step)
-        return aligned, own_logits, mixed, given.targets, pairs, similarities, state
-
-    @property
-    def _options(self) -> dict[str, Any]:
-        return {
-            **self.options.alpha_rule,
-            # Ranks may evaluate different numbers of batches: only training waits for the others.
-            "reduce": sum_over_ranks if self._moves and waits_for_others() else None,
-        }
-
-    def _linear_heads(
-        self, head: Callable[..., Tensor], given: list[Tensor]
-    ) -> tuple[Linear | None, list[Linear] | None]:
-        """Return the head as a linear one where it is additive, and the unimodal ones where all may be fused."""
+    def _logits(self, head: Callable[..., Tensor], given: Given, pairs: Pairs) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Run every head; return the unimodal logits, and those of the fused one: aligned (B, C), mixed (V, B, C)."""
         additive = additive_parameters(head) if self.options.head_input == "concatenated" else None
-        if additive is None:
-            return None, None
-        width = sum(x.shape[1] for x in given)
-        check_shape("weight of the head", additive.weight, (self.num_classes, width), "(C, D)")
-        return additive, fusible_heads(additive, self.unimodal_heads, given, self.modalities, self.num_classes)
-
-    def _served_by_hand(self, present: Tensor | None) -> bool:
-        """Whether the kernels serve the options: the core takes over where losses of single samples are asked for."""
-        options = self.options
-        refused = options.variant == "official" and present is not None
-        return not (options.reduction == "none" or options.multi_label or options.absent_share > 0 or refused)
-
-    def _logits(
-        self, head: Callable[..., Tensor], additive: Linear | None, given: Given, pairs: Pairs
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Run every head; return the logits of the unimodal ones, and of the fused one: aligned, then mixed."""
+        if additive is not None:
+            width = sum(x.shape[1] for x in given.features)
+            check_shape("weight of the head", additive.weight, (self.num_classes, width), "(C, D)")
+            linear = self._stackable(additive, given)
+            if linear is not None:
+                return stacked_logits(additive, linear, given.features, pairs.sources, pairs.absent)
         own_logits = unimodal_logits(self.unimodal_heads, given.features, self.modalities, self.num_classes)
-        if additive:
-            return own_logits, list(additive_logits(additive, given.features, pairs.sources, pairs.absent))
+        if additive is not None:
+            return own_logits, *additive_logits(additive, given.features, pairs.sources, pairs.absent)
         run = partial(self._run_head, head, given.like)
-        return own_logits, fused_logits(run, given.features, pairs.sources, pairs.absent, stack=may_stack(head))
+        fused = fused_logits(run, given.features, pairs.sources, pairs.absent, stack=may_stack(head))
+        return own_logits, *by_kind(fused, len(given.classes))
 
-    def _by_hand(
-        self,
-        way: Way,
-        head: Callable[..., Tensor],
-        additive: Linear | None,
-        linear: list[Linear] | None,
-        given: Given,
-        pairs: Pairs,
-    ) -> tuple[MidasTerms, MidasState]:
-        plan = Plan(
-            as_targets(given.targets),
-            pairs,
-            MidasState(self.alpha, self.step),
-            self._options,
-            self.options.similarity,
-            self.options.weight,
-            self.options.reduction == "mean",
-            given.present,
-        )
-        if additive and linear:
-            losses, weights = linear_step(plan, additive, linear, given.features, way.kernel)
-        else:
-            own_logits, fused = self._logits(head, additive, given, pairs)
-            losses, weights = logits_step(plan, own_logits, fused, given.features, way.kernel)
-        means = (weights.alpha, weights.confidence, weights.fused_confidence)
-        return MidasTerms(*losses, *means), weights.state
+    def _stackable(self, additive: Linear, given: Given) -> list[Linear] | None:
+        """Return the unimodal heads where one product of each feature shall serve both of its heads."""
+        if not torch.compiler.is_compiling() or self.num_classes > FEW_CLASSES:
+            return None
+        return fusible_heads(additive, self.unimodal_heads, given.features, self.modalities, self.num_classes)
 
     def _warm_up(self, head: Callable[..., Tensor], given: Given, pairs: Pairs) -> tuple[MidasTerms, MidasState]:
         own_logits = unimodal_logits(self.unimodal_heads, given.features, self.modalities, self.num_classes)
         fused = self._run_head(head, given.like, given.features)
         terms, state, _ = midas_objective(
-            *self._known(own_logits, fused, None, given, pairs, None),
+            fused,
+            own_logits,
+            None,
+            given.targets,
+            pairs,
+            None,
+            MidasState(self.alpha, self.step),
             present=given.present,
             variant=self.options.variant,
             backend=BACKEND,

@@ -13,6 +13,22 @@ from midas_core.modalities import Modalities
 from midas_core.objective import MidasTerms
 
 
+def may_look(x: Tensor) -> bool:
+    """Return whether to look at the values of a tensor costs nothing: on the CPU, in a step that is not traced."""
+    if torch.compiler.is_compiling() or type(x) is not Tensor or x.device.type != "cpu":
+        return False
+    return not torch._C._functorch.is_functorch_wrapped_tensor(x)
+
+
+def check_range(name: str, x: Tensor, count: int) -> None:
+    """Raise ``ValueError`` unless a vector on the CPU holds whole numbers below ``count``."""
+    values = x.numpy()
+    outside = (values < 0) | (values >= count)
+    if outside.any():
+        first = int(outside.argmax())
+        raise ValueError(f"{name}: expected whole numbers in 0 ... {count - 1}, got {values[first]} in sample {first}")
+
+
 def check_values(
     features: Sequence[Tensor],
     labels: Tensor,

@@ -47,3 +47,69 @@ def test_a_function_sees_the_aligned_rows_alone():
 )
 def test_which_heads_may_take_mixed_samples_along(head, expected):
     assert may_stack(head) is expected
+
+
+def forward_hook(module, calls):
+    module.register_forward_hook(lambda *_: calls.append("forward"))
+
+
+def pre_hook(module, calls):
+    module.register_forward_pre_hook(lambda *_: calls.append("pre"))
+
+
+def backward_hook(module, calls):
+    module.register_full_backward_hook(lambda *_: calls.append("backward"))
+
+
+def backward_pre_hook(module, calls):
+    module.register_full_backward_pre_hook(lambda *_: calls.append("backward pre"))
+
+
+def replaced_forward(module, calls):
+    forward = module.forward
+    module.forward = lambda x: (calls.append("replaced"), forward(x))[1]
+
+
+@pytest.mark.parametrize("hook", [replaced_forward, forward_hook, pre_hook, backward_hook, backward_pre_hook])
+@pytest.mark.parametrize("place", ["linear", "sequential", "inside"])
+def test_a_head_with_a_hook_is_run_and_the_hook_is_called(hook, place):
+    linear = nn.Linear(8, CLASSES).double()
+    head, calls = linear if place == "linear" else nn.Sequential(linear), []
+    hook(head if place == "sequential" else linear, calls)
+    features, labels = batch()
+    make()([x.requires_grad_() for x in features], labels, head=head).backward()
+    assert calls
+
+
+def test_a_unimodal_head_with_a_hook_is_run_and_the_hook_is_called():
+    criterion, calls = make(), []
+    forward_hook(criterion.unimodal_heads[1], calls)
+    criterion(*batch(), head=nn.Linear(8, CLASSES).double())
+    assert calls == ["forward"]
+
+
+class Halved(nn.Linear):
+    """A subclass that computes something else."""
+
+    def forward(self, x):
+        return super().forward(x) / 2
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        Halved(8, CLASSES),
+        nn.Sequential(nn.Linear(8, CLASSES), nn.ReLU()),
+        nn.Sequential(nn.Linear(8, 5), nn.Linear(5, CLASSES)),
+        nn.utils.parametrizations.weight_norm(nn.Linear(8, CLASSES)),
+        nn.Sequential(nn.BatchNorm1d(8), nn.Linear(8, CLASSES)),
+    ],
+    ids=["subclass", "an activation", "two layers", "parametrized", "batch normalisation"],
+)
+def test_any_other_head_gives_what_it_gives_as_a_function(head):
+    head.double()
+    features, labels = batch()
+    loss, expected = (make()(features, labels, head=h) for h in (head, lambda x: head(x)))
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    assert all(x.grad is not None for x in head.parameters())

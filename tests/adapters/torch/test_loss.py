@@ -10,7 +10,7 @@ from torch import nn  # noqa: E402
 
 import midas_core as mc  # noqa: E402
 from midas_core.adapters.torch import MidasLoss, MidasTerms  # noqa: E402
-from tests.kernels.torch_reference import assert_terms, expected_step  # noqa: E402
+from tests.adapters.torch.reference import assert_terms, expected_step  # noqa: E402
 
 WIDTHS = (3, 5, 4)
 CLASSES = 4

@@ -6,8 +6,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from hypothesis import given  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
 from torch.utils.data import DataLoader, default_collate  # noqa: E402
 
+import midas_core as mc  # noqa: E402
 from midas_core.adapters.torch import MidasLoss, Misalign  # noqa: E402
 
 LABELS = torch.arange(12) % 3
@@ -26,6 +29,18 @@ def step(module):
 def drawn(module):
     """Return who lent the second modality in the next step."""
     return module.draw_pairs(LABELS, 3, 2, variant="paper")[0].tolist()
+
+
+@given(st.integers(0, 2**31 - 1), st.integers(1, 40), st.integers(1, 6), st.sampled_from((2, 3)), st.booleans())
+def test_pairs_drawn_on_the_host_are_those_of_the_core(seed, batch, classes, modalities, absent):
+    labels = torch.randint(classes, (batch,), generator=torch.Generator().manual_seed(seed))
+    share = 0.4 if absent else 0.0
+    numbers = mc.draw(labels, modalities, torch.Generator().manual_seed(seed), absent=absent)
+    expected = mc.draw_pairs(numbers, labels, modalities, absent_share=share)
+    stream = {"generator": torch.Generator().manual_seed(seed), "absent_share": share}
+    pairs = criterion().draw_pairs(labels, classes, modalities, variant="paper", **stream)
+    for one, other in zip(pairs, expected, strict=True):
+        assert (one is other is None) or torch.equal(one, other)
 
 
 def test_the_saved_stream_has_a_constant_size():

@@ -15,8 +15,8 @@ from torch import nn  # noqa: E402
 import midas_core as mc  # noqa: E402
 from midas_core.adapters.torch import MidasLoss, Misalign  # noqa: E402
 from midas_core.testing import oracle  # noqa: E402
+from tests.adapters.torch.reference import assert_terms, expected_step  # noqa: E402
 from tests.adapters.torch.test_loss import CLASSES, WIDTHS, batch, describe, heads, make  # noqa: E402
-from tests.kernels.torch_reference import assert_terms, expected_step  # noqa: E402
 
 CLASS_WEIGHTS = (0.5, 1.0, 2.0, 4.0)
 OPTIONS = [

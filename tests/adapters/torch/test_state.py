@@ -12,12 +12,12 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
+from midas_core import similarity  # noqa: E402
 from midas_core.adapters.torch import MidasLoss, Misalign  # noqa: E402
 from midas_core.backends.torch import BACKEND  # noqa: E402
-from midas_core.kernels.eager import similarity  # noqa: E402
 from midas_core.pairing import label_ids  # noqa: E402
+from tests.adapters.torch.reference import assert_terms, expected_step  # noqa: E402
 from tests.adapters.torch.test_loss import CLASSES, WIDTHS, batch, heads, make  # noqa: E402
-from tests.kernels.torch_reference import assert_terms, expected_step  # noqa: E402
 
 
 def saved_and_loaded(state):

@@ -1,0 +1,364 @@
+"""A step from partial products gives what the heads give one by one, and takes part in what people do to gradients."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("torch")
+
+import torch
+from torch import nn
+from torch.testing import assert_close
+from torch.utils.checkpoint import checkpoint
+
+from midas_core.adapters.torch import MidasLoss
+from midas_core.adapters.torch.heads import Linear, stacked_logits
+
+TERMS = ("total", "aligned", "unimodal", "misaligned")
+TOLERANCE = {torch.float64: {"rtol": 1e-10, "atol": 1e-12}, torch.float32: {"rtol": 1e-4, "atol": 2e-6}}
+
+
+class Additive(nn.Module):
+    """A head of one's own that declares itself additive."""
+
+    additive = True
+
+    def __init__(self, linear):
+        super().__init__()
+        self.weight, self.bias = linear.weight, linear.bias
+
+    def forward(self, x):
+        raise AssertionError("partial products serve")
+
+
+HEADS = {
+    "linear": lambda linear: linear,
+    "sequential": lambda linear: nn.Sequential(linear),
+    "declared": Additive,
+    "two layers": lambda linear: nn.Sequential(nn.Tanh(), linear),
+}
+
+
+def make_problem(
+    seed=0, batch=6, widths=(3, 4), classes=4, *, dtype=torch.float64, bias=True, one_class=False, scale=1.0, **options
+):
+    """Two criteria in the same state, a linear head, features and labels."""
+    torch.manual_seed(seed)
+    linear = nn.Linear(sum(widths), classes, bias=bias, dtype=dtype)
+    criteria = [MidasLoss(num_classes=classes, feature_dims=widths, seed=seed, **options).to(dtype) for _ in range(2)]
+    criteria[1].load_state_dict(criteria[0].state_dict())
+    features = [scale * torch.randn(batch, width, dtype=dtype) for width in widths]
+    labels = torch.zeros(batch, dtype=torch.int64) if one_class else torch.randint(classes, (batch,))
+    return SimpleNamespace(linear=linear, criteria=criteria, features=features, labels=labels, dtype=dtype)
+
+
+def run(p, criterion, head, *, needs_grad=True, **given):
+    """Return the terms, and the gradient of each of them in features, head and unimodal heads."""
+    features = [x.clone().requires_grad_(needs_grad) for x in p.features]
+    terms = criterion.terms(features, p.labels, head=head, **given)
+    leaves = [*p.linear.parameters(), *criterion.parameters(), *features]
+    leaves = [x for x in leaves if x.requires_grad]
+    weights = torch.linspace(0.5, 2.0, len(features), dtype=p.dtype)
+    scalars = {name: getattr(terms, name).sum() for name in TERMS}
+    scalars["unimodal"] = (weights * terms.unimodal.reshape(len(features), -1).mT).sum()
+    scalars["a combination"] = scalars["aligned"] + 3 * scalars["unimodal"] - 2 * scalars["misaligned"]
+    slopes = {
+        name: torch.autograd.grad(x, leaves, retain_graph=True, allow_unused=True, materialize_grads=True)
+        for name, x in scalars.items()
+    }
+    return terms, slopes
+
+
+def check_equal(p, kind="linear", **given):
+    """Compare a step with one of the same head as a function, of which nothing can be known."""
+    head = HEADS[kind](p.linear)
+    terms, slopes = run(p, p.criteria[0], head, **given)
+    opaque = p.linear if kind == "declared" else head
+    expected_terms, expected_slopes = run(p, p.criteria[1], lambda x: opaque(x), **given)
+    tolerance = TOLERANCE[p.dtype]
+    for name in expected_terms._fields:
+        assert_close(
+            getattr(terms, name), getattr(expected_terms, name), **tolerance, msg=lambda m, n=name: f"{n}: {m}"
+        )
+    # softmax - onehot is exact to a few eps of one, however small it is itself. Features and their number scale that,
+    # and the combination of the terms by up to 6.
+    size = 1 + len(p.labels) * max(float(x.detach().abs().max()) for x in p.features)
+    tolerance = {**tolerance, "atol": max(tolerance["atol"], 6 * 8 * torch.finfo(p.dtype).eps * size)}
+    for name, expected in expected_slopes.items():
+        for k, (one, other) in enumerate(zip(slopes[name], expected, strict=True)):
+            assert_close(one, other, **tolerance, msg=lambda m, n=name, k=k: f"gradient {k} of {n}: {m}")
+    assert_close(p.criteria[0].alpha, p.criteria[1].alpha)
+    assert_close(p.criteria[0].step, p.criteria[1].step)
+
+
+@st.composite
+def problems(draw):
+    """Draw two criteria beside each other with any options, and what a step is given beside features and labels."""
+    modalities = draw(st.sampled_from((2, 3, 4)))
+    official = modalities == 2 and draw(st.booleans())
+    batch, classes = draw(st.integers(1, 9)), draw(st.integers(2, 5))
+    p = make_problem(
+        seed=draw(st.integers(0, 2**31 - 1)),
+        batch=batch,
+        widths=draw(st.lists(st.integers(1, 5), min_size=modalities, max_size=modalities)),
+        classes=classes,
+        dtype=draw(st.sampled_from((torch.float64, torch.float64, torch.float32))),
+        bias=draw(st.booleans()),
+        one_class=draw(st.sampled_from((False, False, False, True))),
+        # Features of zero with balanced labels: both mean confidences are 1 / C, and rounding picks the weak modality
+        # of the authors' code.
+        scale=draw(st.sampled_from((1.0, 5.0) if official else (0.0, 1.0, 5.0))),
+        variant="official" if official else "paper",
+        reduction=draw(st.sampled_from(("mean", "sum", "none"))),
+        similarity=draw(st.sampled_from(("cosine", "l2", None))),
+        weight=draw(st.sampled_from((0.0, 1.0, 5.0))),
+        initial_alpha=draw(st.sampled_from((1.0, 1.5))),
+        max_alpha=draw(st.sampled_from((None, 1.6))),
+        label_smoothing=draw(st.sampled_from((0.0, 0.0, 0.1, 1.0))),
+        class_weights=draw(st.sampled_from((None, None, [0.0, 1.0, 2.0, 0.5, 3.0][:classes]))),
+        absent_share=0.0 if official else draw(st.sampled_from((0.0, 0.4))),
+    )
+    given = {}
+    if draw(st.booleans()):
+        given["sample_weight"] = torch.rand(batch, dtype=draw(st.sampled_from((torch.float32, torch.float64))))
+    if not official and draw(st.booleans()):
+        given["present"] = torch.rand(batch, modalities) < 0.7
+    return p, given
+
+
+@settings(max_examples=150)
+@given(problems(), st.sampled_from(sorted(HEADS)))
+def test_equals_the_heads_one_by_one(problem, kind):
+    p, given = problem
+    check_equal(p, kind, **given)
+
+
+@given(
+    st.lists(st.integers(1, 5), min_size=2, max_size=4),
+    st.integers(1, 7),
+    st.tuples(st.booleans(), st.booleans()),
+    st.integers(0, 2**31 - 1),
+)
+def test_one_product_of_a_feature_with_two_weights_serves_both_heads(widths, batch, biases, seed):
+    torch.manual_seed(seed)
+    head = nn.Linear(sum(widths), 3, bias=biases[0], dtype=torch.float64)
+    own = [nn.Linear(width, 3, bias=biases[1], dtype=torch.float64) for width in widths]
+    features = [torch.randn(batch, width, dtype=torch.float64, requires_grad=True) for width in widths]
+    # Any suppliers, as they come with several modalities.
+    sources = torch.randint(batch, (len(widths), 2, batch))
+
+    mixed = [feature[rows] for feature, rows in zip(features, sources, strict=True)]
+    unimodal = [each(feature) for each, feature in zip(own, features, strict=True)]
+    expected = [*unimodal, head(torch.cat(features, dim=1)), head(torch.cat(mixed, dim=2))]
+    fused, *rest = (Linear(each.weight, each.bias) for each in (head, *own))
+    stacked, *others = stacked_logits(fused, rest, features, sources)
+    assert_close([*stacked, *others], expected)
+
+    leaves = [*features, *head.parameters(), *(x for each in own for x in each.parameters())]
+    slopes = [torch.randn_like(x) for x in expected]
+    gradients = torch.autograd.grad([*stacked, *others], leaves, slopes)
+    assert_close(gradients, torch.autograd.grad(expected, leaves, slopes))
+
+
+def test_several_steps_move_the_state_alike():
+    p = make_problem(batch=12, scale=3.0)
+    for _ in range(5):
+        check_equal(p)
+    assert p.criteria[0].step == 5
+
+
+@pytest.mark.parametrize("variant", ["paper", "official"])
+def test_a_permutation_with_fixed_points_and_pairs_of_one_class(variant):
+    p = make_problem(batch=4, variant=variant)
+    p.labels = torch.tensor([0, 0, 1, 2])
+    check_equal(p, permutation=torch.tensor([1, 0, 3, 2]))
+    check_equal(p, permutation=torch.tensor([0, 1, 3, 2]))
+
+
+@pytest.mark.parametrize("widths", [(3, 4), (2, 3, 4)])
+def test_a_choice_of_partners_that_is_no_permutation(widths):
+    check_equal(make_problem(widths=widths), permutation=torch.tensor([1, 1, 0, 0, 0, 4]))
+
+
+def test_features_that_need_no_gradient():
+    check_equal(make_problem(), needs_grad=False)
+
+
+def test_frozen_heads_get_no_gradient():
+    p = make_problem()
+    p.linear.weight.requires_grad_(False)
+    check_equal(p)
+    p.linear.bias.requires_grad_(False)
+    check_equal(p)
+    for criterion in p.criteria:
+        criterion.unimodal_heads.requires_grad_(False)
+    check_equal(p)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda width: nn.Linear(width, 4, bias=False),
+        lambda width: nn.Sequential(nn.Linear(width, 4)),
+        lambda width: nn.Sequential(nn.Linear(width, 8), nn.Tanh(), nn.Linear(8, 4)),
+    ],
+    ids=["no bias", "sequential", "two layers"],
+)
+def test_unimodal_heads_of_the_user(make):
+    p = make_problem(widths=(3, 2))
+    heads = [make(3), make(2)]
+    p.criteria = [MidasLoss(num_classes=4, unimodal_heads=heads, seed=0).double() for _ in range(2)]
+    check_equal(p)
+
+
+def test_eval_mode_draws_the_same_pairs_and_moves_nothing():
+    p = make_problem(batch=12)
+    for criterion in p.criteria:
+        criterion.eval()
+    check_equal(p)
+    check_equal(p)
+    assert p.criteria[0].step == 0
+
+
+def test_inputs_stay_as_they_are():
+    p = make_problem()
+    inputs = [*[x.clone().requires_grad_() for x in p.features], *p.linear.parameters(), *p.criteria[0].parameters()]
+    before = [x.detach().clone() for x in inputs]
+    p.criteria[0](inputs[:2], p.labels, head=p.linear).backward()
+    assert all(map(torch.equal, inputs, before))
+
+
+@pytest.mark.parametrize("kind", ["linear", "two layers"])
+def test_changes_to_a_gradient_leave_a_kept_graph_alone(kind):
+    p = make_problem()
+    head = HEADS[kind](p.linear)
+    features = [x.requires_grad_() for x in p.features]
+    leaves = [*features, *head.parameters(), *p.criteria[0].parameters()]
+    loss = p.criteria[0](features, p.labels, head=head)
+    expected = [x.clone() for x in torch.autograd.grad(loss, leaves, retain_graph=True)]
+    # A hook is handed the gradient itself, not a copy.
+    hooks = [x.register_hook(lambda slope: slope.mul_(7)) for x in leaves]
+    loss.backward(retain_graph=True)
+    nn.utils.clip_grad_norm_(leaves, 1e-3)
+    for x in hooks:
+        x.remove()
+    for x in leaves:
+        x.grad = None
+    loss.backward(retain_graph=True)
+    loss.backward()
+    for x, slope in zip(leaves, expected, strict=True):
+        assert_close(x.grad, 2 * slope)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("kind", ["linear", "two layers"])
+def test_a_recomputation_in_the_backward_pass_is_refused(kind, reentrant):
+    p = make_problem()
+    head = HEADS[kind](p.linear)
+    features = [x.requires_grad_() for x in p.features]
+
+    def block(*x):
+        return p.criteria[0](list(x), p.labels, head=head)
+
+    loss = checkpoint(block, *features, use_reentrant=reentrant)
+    with pytest.raises(RuntimeError, match=r"MidasLoss: .*checkpoint.*other pairs"):
+        loss.backward()
+    # In evaluation every call draws the same pairs, and nothing moves.
+    p.criteria[0].eval()
+    gradients = torch.autograd.grad(checkpoint(block, *features, use_reentrant=False), features)
+    assert_close(gradients, torch.autograd.grad(block(*features), features))
+
+
+def test_a_weight_that_changed_before_the_backward_pass_is_refused():
+    p = make_problem()
+    features = [x.requires_grad_() for x in p.features]
+    loss = p.criteria[0](features, p.labels, head=p.linear)
+    with torch.no_grad():
+        p.linear.weight.mul_(2)
+    with pytest.raises(RuntimeError, match="inplace"):
+        loss.backward()
+
+
+def test_the_loss_may_be_divided_in_place():
+    p = make_problem()
+    terms = p.criteria[0].terms(p.features, p.labels, head=p.linear)
+    expected = terms.total.item() / 4, terms.aligned.item()
+    loss = terms.total
+    loss /= 4
+    loss.backward()
+    assert (loss.item(), terms.aligned.item()) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1, "variant": "official"}])
+@pytest.mark.parametrize("kind", ["linear", "two layers"])
+def test_a_second_derivative(kind, options):
+    p = make_problem(**options)
+
+    def penalty(head):
+        """Return the gradient of a penalty on the gradient, in the features and the head."""
+        features = [x.detach().requires_grad_() for x in p.features]
+        loss = p.criteria[0].eval()(features, p.labels, head=head)
+        (slope,) = torch.autograd.grad(2 * loss, features[:1], create_graph=True)
+        return torch.autograd.grad(loss + slope.square().sum(), [*features, p.linear.weight])
+
+    head = HEADS[kind](p.linear)
+    assert_close(penalty(head), penalty(lambda x: head(x)))
+
+
+def test_gradients_by_finite_differences():
+    p = make_problem(batch=5, classes=3)
+    criterion = p.criteria[0].eval()
+
+    def loss(*features):
+        terms = criterion.terms(list(features), p.labels, head=p.linear)
+        # Without the pairs nothing in the loss is held constant.
+        return terms.aligned + terms.unimodal.sum()
+
+    assert torch.autograd.gradcheck(loss, [x.requires_grad_() for x in p.features])
+
+
+@pytest.mark.parametrize("widths", [(3, 4), (2, 3, 4)])
+def test_a_norm_that_overflows_is_no_similarity_of_zero(widths):
+    p = make_problem(widths=widths, dtype=torch.float32)
+    p.features[1][:, 0] = 1e20
+    terms = p.criteria[0].terms(p.features, p.labels, head=p.linear)
+    assert terms.misaligned.isnan()
+    assert terms.aligned.isfinite()
+
+
+def test_extreme_logits_stay_finite():
+    p = make_problem(scale=1e4)
+    features = [x.requires_grad_() for x in p.features]
+    loss = p.criteria[0](features, p.labels, head=p.linear)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert all(torch.isfinite(x.grad).all() for x in features)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(dtype):
+    p = make_problem()
+    for x in (p.linear, p.criteria[0].eval()):
+        x.to(dtype)
+    features = [x.to(dtype).requires_grad_() for x in p.features]
+    leaves = [*features, p.linear.weight]
+    results = []
+    for head in (p.linear, lambda x: p.linear(x)):
+        loss = p.criteria[0](features, p.labels, head=head)
+        assert loss.dtype == torch.float32
+        results.append([loss, *torch.autograd.grad(loss, leaves)])
+    for one, other in zip(*results, strict=True):
+        assert_close(one, other, rtol=4 * torch.finfo(dtype).eps, atol=torch.finfo(dtype).eps)
+
+
+def test_autocast():
+    p = make_problem(dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = p.criteria[0](p.features, p.labels, head=p.linear)
+    assert loss.dtype == torch.float32
+    loss.backward()
+    assert p.linear.weight.grad.isfinite().all()
