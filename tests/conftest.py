@@ -17,8 +17,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from midas_core.testing.framework import Framework
-from midas_core.testing.frameworks import AUTOGRAD, NAMES
-from tests.frameworks import get_framework
+from tests.frameworks import AUTOGRAD, NAMES, get_framework
 
 # What these make is there for the rest of a process: collecting doctests would import them into all tests.
 collect_ignore = ["devices_worker.py", "pretend_device.py"]

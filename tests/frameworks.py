@@ -6,8 +6,11 @@ import os
 
 import pytest
 
-from midas_core.testing.framework import Framework
-from midas_core.testing.frameworks import load_framework
+from midas_core.testing.framework import Framework, load_framework
+
+NAMES = ("numpy", "array_api_strict", "torch", "jax", "tensorflow")
+"""Backends that need no GPU."""
+AUTOGRAD = ("torch", "jax", "tensorflow")
 
 
 def get_framework(name: str) -> Framework:

@@ -1,7 +1,9 @@
-"""What a backend offers, with defaults that hold for any Array API namespace."""
+"""The interface of a backend, with defaults that hold for any Array API namespace."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from typing import Any
 
@@ -13,7 +15,10 @@ Array = Any
 
 
 class Backend:
-    """An Array API namespace and what the standard lacks.
+    """An Array API namespace and the operations that the standard lacks.
+
+    The second half, from ``half_dtypes`` on, is used by tests and ``midas verify`` only. As it stands it serves a
+    namespace whose ``asarray`` takes NumPy arrays, and whose arrays ``numpy.asarray`` takes.
 
     Parameters
     ----------
@@ -21,7 +26,17 @@ class Backend:
         Name of the framework.
     xp : module
         Its Array API namespace (2024.12 or newer).
+
+    Attributes
+    ----------
+    half_dtypes : tuple of str
+        Half-precision dtypes of the framework.
+    compiles : bool
+        Whether every new shape costs a compilation, so that tests keep to a few.
     """
+
+    half_dtypes: tuple[str, ...] = ()
+    compiles = False
 
     def __init__(self, name: str, xp: Any) -> None:
         self.name = name
@@ -77,8 +92,8 @@ class Backend:
 
     def to_numpy(self, x: Array) -> NDArray[Any]:
         """Return ``x`` as a NumPy array on the host, without gradients; half precision as float32."""
-        found = np.asarray(x)
-        return found.astype(np.float32) if found.dtype.name in ("bfloat16", "float16") else found
+        values = np.asarray(x)
+        return values.astype(np.float32) if values.dtype.name in ("bfloat16", "float16") else values
 
     def from_numpy(self, values: NDArray[Any], like: Array) -> Array:
         """Return a NumPy array as one of the framework, with the dtype and on the device of ``like``."""
@@ -90,6 +105,37 @@ class Backend:
         ``rng`` follows the framework: a generator, a key or a seed.
         """
         raise NotImplementedError(f"the {self.name} backend draws no random numbers")
+
+    def devices(self) -> list[str]:
+        """Return the names of the devices, the default one first."""
+        return ["cpu"]
+
+    def place(self, values: NDArray[Any], device: str) -> Array:
+        """Copy a NumPy array to a device."""
+        return self.xp.asarray(values)
+
+    def is_on(self, x: Array, device: str) -> bool:
+        """Return whether ``x`` lies on a device."""
+        return True
+
+    def scope(self, device: str, dtype: Any) -> AbstractContextManager[Any]:
+        """Return the context in which arrays of a dtype exist and a device is the default."""
+        return nullcontext()
+
+    def random_source(self, seed: int, device: str) -> Any:
+        """Return a source of random numbers for ``uniform``."""
+        return np.random.default_rng(seed)
+
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function, compiled where ``compiles`` is true."""
+        return function
+
+    def gradients(self, function: Callable[..., Any], arrays: Sequence[Array], *constants: Any) -> Any:
+        """Differentiate ``function(*arrays, *constants) -> (scalars, others)`` in the arrays.
+
+        Returns the gradient of each scalar in each array, 0 where nothing flows, and ``others``.
+        """
+        raise NotImplementedError(f"the {self.name} backend has no autograd")
 
 
 def require(module: str, package: str, *extras: str) -> Any:

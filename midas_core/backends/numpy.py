@@ -14,8 +14,10 @@ from midas_core.backends.base import Array, Backend
 class NumpyBackend(Backend):
     """NumPy arrays; ``rng`` is a ``numpy.random.Generator``, a seed or None."""
 
+    half_dtypes = ("float16", "bfloat16")
+
     def device(self, x: Array) -> Any:
-        """Return the one device that NumPy has."""
+        """Return NumPy's only device."""
         return "cpu"
 
     def where(self, condition: Array, x: Array | float, y: Array | float) -> Array:
@@ -34,6 +36,10 @@ class NumpyBackend(Backend):
     def uniform(self, shape: tuple[Any, ...], like: Array, rng: Any) -> Array:
         """Draw from ``numpy.random.default_rng(rng)``."""
         return np.random.default_rng(rng).random(shape, dtype=np.float32)
+
+    def place(self, values: NDArray[Any], device: str) -> Array:
+        """Return the array itself."""
+        return np.asarray(values)
 
 
 BACKEND = NumpyBackend("numpy", xp)

@@ -5,6 +5,8 @@ A test holds this list against the core's source. Should array-api-compat gain T
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -58,8 +60,8 @@ class Namespace:
 
     @staticmethod
     def isdtype(dtype: Any, kind: str) -> bool:
-        found = {"integral": dtype.is_integer, "real floating": dtype.is_floating, "bool": dtype.is_bool}
-        return bool(found[kind])
+        kinds = {"integral": dtype.is_integer, "real floating": dtype.is_floating, "bool": dtype.is_bool}
+        return bool(kinds[kind])
 
     @staticmethod
     def logaddexp(x1: Array, x2: Array) -> Array:
@@ -103,6 +105,8 @@ class Namespace:
 class TensorflowBackend(Backend):
     """Eager and symbolic tensors; ``rng`` is a ``tf.random.Generator``, a (2,) stateless seed, or None."""
 
+    half_dtypes = ("float16", "bfloat16")
+
     def device(self, x: Array) -> Any:
         """Leave the placement to TensorFlow."""
         return None
@@ -135,6 +139,38 @@ class TensorflowBackend(Backend):
         if isinstance(rng, tf.random.Generator):
             return rng.uniform(shape)
         return tf.random.stateless_uniform(shape, seed=rng)
+
+    def devices(self) -> list[str]:
+        """Return every CPU and GPU that TensorFlow shows."""
+        shown = [d for d in tf.config.list_logical_devices() if d.device_type in ("CPU", "GPU")]
+        return [d.name.removeprefix("/device:") for d in shown]
+
+    def place(self, values: NDArray[Any], device: str) -> Array:
+        """Copy to the device."""
+        with tf.device(device):
+            return tf.constant(values)
+
+    def is_on(self, x: Array, device: str) -> bool:
+        """Compare the devices, except for integers, which TensorFlow keeps on the CPU at will."""
+        return not x.dtype.is_floating or x.device.endswith(device)
+
+    def scope(self, device: str, dtype: Any) -> AbstractContextManager[Any]:
+        """Make the device the default."""
+        place: AbstractContextManager[Any] = tf.device(device)
+        return place
+
+    def random_source(self, seed: int, device: str) -> Any:
+        """Return a generator."""
+        return tf.random.Generator.from_seed(seed)
+
+    def gradients(self, function: Callable[..., Any], arrays: Sequence[Array], *constants: Any) -> Any:
+        """Use ``tf.GradientTape``."""
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(arrays)
+            scalars, others = function(*arrays, *constants)
+        zero = tf.UnconnectedGradients.ZERO
+        slopes = [tape.gradient(x, arrays, unconnected_gradients=zero) for x in scalars]
+        return [[tf.convert_to_tensor(g) for g in row] for row in slopes], others
 
 
 BACKEND = TensorflowBackend("tensorflow", Namespace)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -66,6 +67,8 @@ xp = SimpleNamespace(**{**{name: getattr(compat, name) for name in dir(compat)},
 class TorchBackend(Backend):
     """PyTorch tensors; ``rng`` is a ``torch.Generator`` on the tensors' device, or None for the global one."""
 
+    half_dtypes = ("float16", "bfloat16")
+
     stop_gradient = staticmethod(torch.detach)
 
     def logsumexp(self, x: Array) -> Array:
@@ -103,6 +106,37 @@ class TorchBackend(Backend):
         if rng is None:
             return torch.rand(shape, device=like.device, dtype=torch.float32)
         return torch.rand(shape, generator=rng, device=like.device, dtype=torch.float32)
+
+    def devices(self) -> list[str]:
+        """Return the CPU and every CUDA device."""
+        return ["cpu", *(f"cuda:{k}" for k in range(torch.cuda.device_count()))]
+
+    def place(self, values: NDArray[Any], device: str) -> Array:
+        """Copy to the device; PyTorch takes no bfloat16 of ml_dtypes."""
+        if values.dtype.name == "bfloat16":
+            return torch.tensor(values.astype("float32"), device=device).bfloat16()
+        return torch.tensor(values, device=device)
+
+    def is_on(self, x: Array, device: str) -> bool:
+        """Compare the devices."""
+        return str(x.device) == device
+
+    def random_source(self, seed: int, device: str) -> Any:
+        """Return a generator on the device."""
+        return torch.Generator(device).manual_seed(seed)
+
+    def gradients(self, function: Callable[..., Any], arrays: Sequence[Array], *constants: Any) -> Any:
+        """Use ``torch.autograd.grad``."""
+        arrays = [x.detach().requires_grad_() for x in arrays]
+        scalars, others = function(*arrays, *constants)
+        slopes = []
+        for value in scalars:
+            if value.requires_grad:
+                options = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
+                slopes.append(torch.autograd.grad(value, arrays, **options))
+            else:
+                slopes.append([torch.zeros_like(x) for x in arrays])
+        return slopes, others
 
 
 BACKEND = TorchBackend("torch", xp)

@@ -1,4 +1,4 @@
-"""The command ``midas verify``. What is heavy is imported when it runs."""
+"""The command ``midas verify``. Heavy modules are imported when it runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DEVICES = ("cpu", "gpu")
 COLUMNS = ("backend", "device", "property", "agrees", "largest error", "examples", "seconds")
 WIDTHS = {"backend": 16, "device": 10, "property": 18, "agrees": 9, "largest error": 7, "examples": 8, "seconds": 7}
 NARROW = 90
-"""Columns of a terminal, below which the table goes without backend and device."""
+"""Terminal width below which backend and device go into the title of the table."""
 PACKAGES = ("numpy", "array-api-compat", "array-api-strict", "torch", "jax", "tensorflow", "tensorflow-cpu", "cupy")
 QUICK, THOROUGH = 100, 200
 
@@ -35,23 +35,23 @@ QUICK, THOROUGH = 100, 200
     "backends",
     type=click.Choice(BACKENDS),
     multiple=True,
-    help="Try this one; may be given again.  [default: all that are installed]",
+    help="Backend to check; repeatable.  [default: all that are installed]",
 )
-@click.option("--device", type=click.Choice(DEVICES), help="Try these devices alone.  [default: all that are found]")
+@click.option("--device", type=click.Choice(DEVICES), help="Kind of device.  [default: all that are found]")
 @click.option(
-    "--property", "properties", multiple=True, metavar="NAME", help="Try this one; may be given again.  [default: all]"
+    "--property", "properties", multiple=True, metavar="NAME", help="Property to check; repeatable.  [default: all]"
 )
-@click.option("--thorough", is_flag=True, help="More examples, and options of every kind on JAX too: some ten minutes.")
+@click.option("--thorough", is_flag=True, help="More examples, and any combination of options on JAX: about ten minutes.")
 @click.option(
     "--examples",
     type=click.IntRange(min=1),
-    help=f"Of each property.  [default: {QUICK}, {THOROUGH} with --thorough]",
+    help=f"Cases for each property.  [default: {QUICK}, {THOROUGH} with --thorough]",
 )
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed tries the same examples."
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Equal seeds draw equal cases."
 )
 @click.option(
-    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write every number here too."
+    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Also write the results to this file."
 )
 @click.pass_context
 def verify(
@@ -64,15 +64,17 @@ def verify(
     seed: int,
     json_file: Path | None,
 ) -> None:
-    """Try on every backend what has to hold on all of them.
+    """Check every backend against a reference implementation.
 
-    Random problems, drawn once and given to each backend; the judge is the method written once more in plain Python.
-    Ends with status 0 if all that was tried agrees, 1 if something does not, 2 if the call was wrong.
+    Every backend gets the same random problems. The reference is the method in plain Python and shares no code with the
+    library. Takes about two minutes; exits with 0 if all agree, 1 if not, 2 if the call was wrong.
+
+    Example: midas verify --backend torch --device gpu
     """
     from midas_core.backends import require
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # Else TensorFlow says so at every start. Nothing here is anything that oneDNN computes.
+    # TensorFlow reports oneDNN at every start otherwise.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     with failing(ImportError):
         require("hypothesis", "Hypothesis", "verify")
@@ -100,17 +102,16 @@ def verify(
                 device,
                 properties or tuple(PROPERTIES),
                 options,
-                # What is asked for by name has to be there.
                 strict=bool(backends),
                 console=make_console(),
             )
         finally:
-            # Also where the reader of the tables has gone away.
+            # Also if the pipe of the output is closed.
             if json_file is not None and results:
                 _write_results(results, json_file, options)
-    if all(each.agrees is None for each in results):
+    if all(result.agrees is None for result in results):
         raise Failure("nothing could be tried")
-    context.exit(0 if all(each.agrees is not False for each in results) else 1)
+    context.exit(1 if any(result.agrees is False for result in results) else 0)
 
 
 def _try_backends(
@@ -123,18 +124,18 @@ def _try_backends(
     strict: bool,
     console: Console,
 ) -> None:
-    """Try the properties on every device of every backend; print a table for each, and what failed.
+    """Try the properties on every device of every backend, append to ``results``, and print tables and failures.
 
-    ``results`` is filled as they come, before they are printed.
-
-    ``strict`` says whether a missing backend is an error.
+    ``strict`` makes a missing backend an error.
     """
-    from midas_core.testing import PropertyResult, load_framework, verify_backend
+    from midas_core.backends import load_backend
+    from midas_core.testing import Framework, PropertyResult, verify_backend
 
     for backend in backends:
         try:
-            places = [name for name in _devices(backend) if device in (None, _kind_of(name))]
-            if not places:
+            loaded = load_backend(backend)
+            devices = [name for name in loaded.devices() if device in (None, _kind_of(name))]
+            if not devices:
                 raise ImportError(f"{backend} finds no {device} here")
         except ImportError as error:
             if strict:
@@ -142,27 +143,26 @@ def _try_backends(
             results.append(PropertyResult(backend, "", "", None, None, 0, 0.0, str(error)))
             console.print(_table_of(results[-1:], console.width))
             continue
-        for place in places:
-            framework = load_framework(backend, place)
-            with console.status(f"{backend} on {place}"):
-                found = list(verify_backend(framework, properties=properties, **options))
-            results += found
-            console.print(_table_of(found, console.width))
-            console.print(f"{backend} on {place}: {sum(each.seconds for each in found):.0f} s\n", highlight=False)
-    for failed in (each for each in results if each.agrees is False):
+        for name in devices:
+            with console.status(f"{backend} on {name}"):
+                rows = list(verify_backend(Framework(loaded, name), properties=properties, **options))
+            results += rows
+            console.print(_table_of(rows, console.width))
+            console.print(f"{backend} on {name}: {sum(row.seconds for row in rows):.0f} s\n", highlight=False)
+    for failed in (result for result in results if result.agrees is False):
         console.print(f"\n{failed.backend} on {failed.device}: {failed.property}", style="bold red")
-        # A message may hold brackets that are no markup.
+        # Brackets in a message are not markup.
         console.print(failed.message, markup=False, highlight=False)
         console.print(f"again: {_command_of(failed, options)}", markup=False, highlight=False)
 
 
 def _kind_of(device: str) -> str:
-    """Return whether a device is a "gpu" or, as the rest, a "cpu"."""
+    """Return "gpu" or "cpu", the kind of a device."""
     return "gpu" if device.lower().startswith(("cuda", "gpu", "rocm", "metal", "mps")) else "cpu"
 
 
 def _command_of(result: PropertyResult, options: dict[str, Any]) -> str:
-    """Return the command that tries a property once more."""
+    """Return the command that repeats a property."""
     return (
         f"midas verify --backend {result.backend} --device {_kind_of(result.device)} "
         f"--property '{result.property}' --examples {options['examples']} --seed {options['seed']}"
@@ -171,7 +171,7 @@ def _command_of(result: PropertyResult, options: dict[str, Any]) -> str:
 
 
 def _table_of(results: Sequence[PropertyResult], width: int) -> Table:
-    """Return a row for each result of one device; where it is narrow, backend and device stand above."""
+    """Return a table of the results on one device, with backend and device in the title of a narrow one."""
     from rich.table import Table
     from rich.text import Text
 
@@ -186,23 +186,22 @@ def _table_of(results: Sequence[PropertyResult], width: int) -> Table:
         table.add_column(column, justify="right" if right else "left", min_width=least, no_wrap=not right)
     if not narrow:
         table.add_column("")
-    for each in results:
-        agrees = {True: "yes", False: "NO", None: "not tried"}[each.agrees]
-        numbers = [_number(each.error), str(each.examples), f"{each.seconds:.1f}", ""]
-        cells = ["", "", "", each.message] if each.agrees is None else numbers
+    for row in results:
+        agrees = {True: "yes", False: "NO", None: "not tried"}[row.agrees]
+        numbers = [_number(row.error), str(row.examples), f"{row.seconds:.1f}", ""]
+        cells = ["", "", "", row.message] if row.agrees is None else numbers
         cells = cells[:3] if narrow else cells
-        style = {True: "green", False: "bold red", None: "dim"}[each.agrees]
-        place = [] if narrow else [each.backend, each.device]
-        table.add_row(*place, each.property, agrees, *cells, style=style)
+        style = {True: "green", False: "bold red", None: "dim"}[row.agrees]
+        place = [] if narrow else [row.backend, row.device]
+        table.add_row(*place, row.property, agrees, *cells, style=style)
     if narrow:
-        # There is no room for a column of them.
         table.caption = Text("\n".join(f"{x.property or x.backend}: {x.message}" for x in results if x.agrees is None))
         table.caption_justify = "left"
     return table
 
 
 def _write_results(results: Sequence[PropertyResult], path: Path, options: dict[str, Any]) -> None:
-    """Write the results, and with what they were found."""
+    """Write the results, with options and versions."""
     import midas_core
     from midas_core.files import package_versions, write_json
 
@@ -211,19 +210,9 @@ def _write_results(results: Sequence[PropertyResult], path: Path, options: dict[
         "platform": platform.platform(),
         "packages": package_versions(*PACKAGES),
         **options,
-        "results": [asdict(each) for each in results],
+        "results": [asdict(result) for result in results],
     }
     write_json(path, content)
-
-
-def _devices(backend: str) -> list[str]:
-    import midas_core
-    from midas_core.testing.frameworks import KINDS
-
-    # Whether it is installed is found out first: its own import error says what to install.
-    midas_core.backends.load_backend(backend)
-    found: list[str] = KINDS[backend].devices()
-    return found
 
 
 def _number(error: float | None) -> str:

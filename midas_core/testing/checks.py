@@ -1,11 +1,12 @@
-"""One step of a problem, run by the core on a framework, and compared to the oracle.
+"""Run one step of a problem on a framework, and compare it to the oracle.
 
-The checks raise AssertionError by hand: an ``assert`` would go under ``python -O``.
+The checks raise ``AssertionError`` themselves: ``python -O`` would drop an ``assert``.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -28,7 +29,7 @@ Results = dict[str, np.ndarray]
 
 
 class Outcome(NamedTuple):
-    """What the core gave, in the framework's arrays."""
+    """Results of the core, as arrays of the framework."""
 
     sources: Any
     soft_labels: Any
@@ -45,7 +46,7 @@ def require_that(condition: Any, message: str) -> None:
 
 
 def arrays_of(framework: Framework, p: Problem) -> dict[str, Any]:
-    """Return the arrays of a problem as those of a framework."""
+    """Return the arrays of a problem, copied to a framework."""
 
     def array(x: Any) -> Any:
         if isinstance(x, list):
@@ -56,7 +57,7 @@ def arrays_of(framework: Framework, p: Problem) -> dict[str, Any]:
 
 
 def run_core(bk: Any, p: Problem, arrays: dict[str, Any]) -> Outcome:
-    """Run one step of a problem, on the arrays given."""
+    """Run one step of a problem on its arrays."""
     x = SimpleNamespace(**arrays)
     sources = mc.source_matrix(x.partners, len(x.unimodal), x.assignment, backend=bk)
     pairs = sources
@@ -93,7 +94,7 @@ def run_core(bk: Any, p: Problem, arrays: dict[str, Any]) -> Outcome:
 
 
 def _soft_labels(bk: Any, x: Any, sources: Any) -> Any:
-    """Return None where a sample may have several labels: `midas_core.soft_labels` takes classes."""
+    """Return None for multi-label problems: `midas_core.soft_labels` takes classes."""
     if len(x.labels.shape) == 2:
         return None
     classes = mc.pairing.pair_classes(x.labels, sources, backend=bk)
@@ -104,54 +105,50 @@ def _soft_labels(bk: Any, x: Any, sources: Any) -> Any:
     return mc.soft_labels(shares, classes, x.fused.shape[-1], backend=bk)
 
 
-def compare(name: str, found: Any, expected: Any, tolerance: float) -> float:
-    """Compare, to ``tolerance`` of the largest entry or of 1; what is not finite has to be so on both sides.
+def compare(name: str, actual: Any, expected: Any, tolerance: float) -> float:
+    """Return the largest error in units of the allowed one, ``tolerance`` * (1 + the largest entry), or raise.
 
-    Parameters
-    ----------
-    name : str
-        For the message.
-    found, expected : array_like
-    tolerance : float
-
-    Returns
-    -------
-    float
-        The largest error, 1 being what is allowed.
-
-    Raises
-    ------
-    AssertionError
-        If they differ.
+    Non-finite entries must be in the same places.
     """
-    found, expected = np.asarray(found, dtype=np.float64), np.asarray(expected, dtype=np.float64)
-    require_that(found.shape == expected.shape, f"{name}: shape {found.shape}, expected {expected.shape}")
+    actual, expected = np.asarray(actual, dtype=np.float64), np.asarray(expected, dtype=np.float64)
+    require_that(actual.shape == expected.shape, f"{name}: shape {actual.shape}, expected {expected.shape}")
     finite = np.isfinite(expected)
-    if not np.array_equal(np.isfinite(found), finite):
-        raise AssertionError(f"{name}: finite in other places than expected\nfound    {found}\nexpected {expected}")
+    if not np.array_equal(np.isfinite(actual), finite):
+        raise AssertionError(f"{name}: finite in other places than expected\ngot      {actual}\nexpected {expected}")
     size = 1 + float(np.max(np.abs(expected), where=finite, initial=0))
-    errors = np.abs(np.where(finite, found, 0) - np.where(finite, expected, 0))
+    errors = np.abs(np.where(finite, actual, 0) - np.where(finite, expected, 0))
     error = float(np.max(errors, initial=0)) / (tolerance * size)
     # The message is costly.
     if not error <= 1:
-        raise AssertionError(f"{name}: {error:.3g} times the allowed error\nfound    {found}\nexpected {expected}")
+        raise AssertionError(f"{name}: {error:.3g} times the allowed error\ngot      {actual}\nexpected {expected}")
     return error
 
 
+def match_any(plain: SimpleNamespace, tolerance: float, check: Callable[[oracle.Step], float]) -> float:
+    """Return the error of the first outcome of the oracle, among those within rounding, that passes a check."""
+    failures = []
+    for step in oracle.steps_within_rounding(plain, tolerance):
+        try:
+            return check(step)
+        except AssertionError as failure:
+            failures.append(failure)
+    raise failures[0]
+
+
 def results_of(framework: Framework, p: Problem) -> Results:
-    """Run the core on a framework and return all that it gives, by name, in NumPy."""
+    """Run the core on a framework; return its results by name, as NumPy arrays."""
     memory = framework.memory
     if memory is not None and p.recipe in memory:
         return memory[p.recipe]
     with framework.scope(p.dtype):
         outcome = framework.call(partial(run_core, framework.backend, p), arrays_of(framework, p), key=p.options)
         _check_kind(framework, p, outcome)
-        given = outcome.terms._asdict() | {"sources": outcome.sources, "soft_weights": outcome.soft_weights}
-        given |= {"next_alpha": outcome.state.alpha, "next_step": outcome.state.step}
+        arrays = outcome.terms._asdict() | {"sources": outcome.sources, "soft_weights": outcome.soft_weights}
+        arrays |= {"next_alpha": outcome.state.alpha, "next_step": outcome.state.step}
         if outcome.soft_labels is not None:
-            given["soft_labels"] = outcome.soft_labels
-        given |= {f"gradient {k}": g for k, g in enumerate(flat(outcome.gradients))}
-        results = {name: framework.numpy(x) for name, x in given.items()}
+            arrays["soft_labels"] = outcome.soft_labels
+        arrays |= {f"gradient {k}": g for k, g in enumerate(flat(outcome.gradients))}
+        results = {name: framework.numpy(x) for name, x in arrays.items()}
     if memory is not None:
         memory[p.recipe] = results
     return results
@@ -160,42 +157,25 @@ def results_of(framework: Framework, p: Problem) -> Results:
 def compare_to_oracle(
     framework: Framework, p: Problem, names: set[str] | None = None, samples: np.ndarray | None = None
 ) -> tuple[Results, float]:
-    """Compare what a step gives, or what is named of it, to the oracle; where it is one for each sample, for some.
+    """Compare the results of a step to the oracle; return them, and the largest error in units of the allowed one.
 
-    Parameters
-    ----------
-    framework : Framework
-    p : Problem
-    names : set of str, optional
-        Fields of `oracle.Step`, "sources", "soft_labels", "gradient".
-    samples : array, shape (B,), bool, optional
-
-    Returns
-    -------
-    results : dict
-        All that the step gives.
-    error : float
-        The largest error, 1 being what is allowed.
+    ``names`` (fields of `oracle.Step`, "sources", "soft_labels", "gradient") and ``samples`` (mask of shape (B,))
+    select a part.
     """
-    found = results_of(framework, p)
+    results = results_of(framework, p)
     plain = p.lists()
-    chosen = [name for name in found if names is None or name.partition(" ")[0] in names]
-    failures = []
-    for step in oracle.steps_within_rounding(plain, p.tolerance):
+    selected = [name for name in results if names is None or name.partition(" ")[0] in names]
+
+    def check(step: oracle.Step) -> float:
         expected = _expected(plain, step)
-        try:
-            errors = [
-                compare(name, _some(name, found[name], samples), _some(name, expected[name], samples), p.tolerance)
-                for name in chosen
-            ]
-            return found, max(errors)
-        except AssertionError as failure:
-            failures.append(failure)
-    raise failures[0]
+        pairs = {name: (_rows(name, results[name], samples), _rows(name, expected[name], samples)) for name in selected}
+        return max(compare(name, *pair, p.tolerance) for name, pair in pairs.items())
+
+    return results, match_any(plain, p.tolerance, check)
 
 
 def check_values(framework: Framework, p: Problem) -> Results:
-    """Compare everything that a step gives to the oracle.
+    """Compare all results of a step to the oracle.
 
     Parameters
     ----------
@@ -207,12 +187,12 @@ def check_values(framework: Framework, p: Problem) -> Results:
     Returns
     -------
     dict
-        What the step gives, as NumPy arrays by name.
+        Results of the step by name, as NumPy arrays.
 
     Raises
     ------
     AssertionError
-        If something differs by more than rounding.
+        If a result differs by more than rounding.
 
     Examples
     --------
@@ -224,7 +204,7 @@ def check_values(framework: Framework, p: Problem) -> Results:
 
 
 def check_autograd(framework: Framework, p: Problem) -> float:
-    """Compare the framework's own gradients to the closed form; nothing may flow through what is constant.
+    """Compare the framework's gradients to the closed form; none may flow through confidences, similarities and alpha.
 
     Parameters
     ----------
@@ -236,7 +216,7 @@ def check_autograd(framework: Framework, p: Problem) -> float:
     Returns
     -------
     float
-        The largest error, 1 being what is allowed.
+        Largest error, in units of the allowed error.
 
     Examples
     --------
@@ -246,28 +226,28 @@ def check_autograd(framework: Framework, p: Problem) -> float:
     """
     count, warmup = len(p.unimodal), p.mixed is None
     with framework.scope(p.dtype):
-        given = arrays_of(framework, p)
-        logits = [given["fused"], *given["unimodal"], *([] if warmup else [given["mixed"]])]
+        arrays = arrays_of(framework, p)
+        logits = [arrays["fused"], *arrays["unimodal"], *([] if warmup else [arrays["mixed"]])]
 
         def scalars(*values: Any) -> tuple[list[Any], list[Any]]:
-            fused, *rest, given = values
-            arrays = given | {"fused": fused, "unimodal": rest[:count], "features": rest[-count:]}
+            fused, *rest, others = values
+            inputs = others | {"fused": fused, "unimodal": rest[:count], "features": rest[-count:]}
             if not warmup:
-                arrays["mixed"] = rest[count]
-            out = run_core(framework.backend, p, arrays)
+                inputs["mixed"] = rest[count]
+            out = run_core(framework.backend, p, inputs)
             constants = [out.soft_weights, out.state.alpha, out.terms.alpha, out.terms.confidence]
             if not warmup:
                 constants.append(out.terms.fused_confidence)
             sum_ = framework.backend.xp.sum
             return [sum_(out.terms.total), sum(sum_(x) for x in constants)], flat(out.gradients)
 
-        (found, still), closed = framework.gradients(
-            scalars, [*logits, *given["features"]], given, key=(p.options, count, warmup)
+        (slopes, of_constants), closed = framework.gradients(
+            scalars, [*logits, *arrays["features"]], arrays, key=(p.options, count, warmup)
         )
-    error = max(compare(f"gradient of logits {k}", found[k], closed[k], p.tolerance) for k in range(len(logits)))
-    for m, slope in enumerate(found[len(logits) :]):
+    error = max(compare(f"gradient of logits {k}", slopes[k], closed[k], p.tolerance) for k in range(len(logits)))
+    for m, slope in enumerate(slopes[len(logits) :]):
         require_that(not np.any(slope), f"a gradient reached feature {m} through the similarity")
-    for k, slope in enumerate(still):
+    for k, slope in enumerate(of_constants):
         message = f"a gradient reached input {k} through a confidence, a similarity or alpha"
         require_that(not np.any(slope), message)
     return error
@@ -283,12 +263,12 @@ def check_finite_differences(framework: Framework, p: Problem, width: float = 1e
     p : Problem
         From `make_problem`.
     width : float
-        Of the difference.
+        Width of the difference.
 
     Returns
     -------
     float
-        The largest error, 1 being what is allowed.
+        Largest error, in units of the allowed error.
 
     Examples
     --------
@@ -296,12 +276,12 @@ def check_finite_differences(framework: Framework, p: Problem, width: float = 1e
     >>> check_finite_differences(load_framework("numpy"), make_problem(0)) < 1
     True
     """
-    found = results_of(framework, p)
+    results = results_of(framework, p)
     tables = [p.fused, *p.unimodal, *([] if p.mixed is None else [p.mixed])]
     rng = np.random.default_rng(0)
     directions = [rng.uniform(-1, 1, table.shape) for table in tables]
     plain = p.lists()
-    weights = found["soft_weights"].tolist()
+    weights = results["soft_weights"].tolist()
 
     def total(distance: float) -> float:
         moved = [(z + distance * u).tolist() for z, u in zip(tables, directions, strict=True)]
@@ -311,7 +291,7 @@ def check_finite_differences(framework: Framework, p: Problem, width: float = 1e
 
     # Central differences of the fourth order.
     slope = (8 * (total(width) - total(-width)) - (total(2 * width) - total(-2 * width))) / (12 * width)
-    parts = [float(np.sum(found[f"gradient {k}"] * u)) for k, u in enumerate(directions)]
+    parts = [float(np.sum(results[f"gradient {k}"] * u)) for k, u in enumerate(directions)]
     # The rounding of the loss is divided by the width.
     rounding = 16 * float(np.finfo("float64").eps) * (1 + abs(total(0.0))) / width
     return compare("slope", sum(parts), slope, 1e-8 + p.tolerance + rounding)
@@ -323,7 +303,7 @@ def flat(gradients: Any) -> list[Any]:
     return [fused, *unimodal, mixed]
 
 
-def _some(name: str, x: Any, samples: np.ndarray | None) -> Any:
+def _rows(name: str, x: Any, samples: np.ndarray | None) -> Any:
     kind = name.partition(" ")[0]
     if samples is None or kind not in PER_SAMPLE:
         return x
@@ -346,7 +326,7 @@ def _check_kind(framework: Framework, p: Problem, outcome: Outcome) -> None:
     if outcome.soft_labels is not None:
         floating.append(outcome.soft_labels)
     for x in (*floating, outcome.sources, outcome.state.step):
-        require_that(framework.owns(x), f"{type(x)} is no array of {framework}")
-        require_that(framework.on_device(x), f"an array is on another device than {framework.device_name}")
+        require_that(framework.owns(x), f"expected an array of {framework}, got {type(x)}")
+        require_that(framework.on_device(x), f"expected an array on {framework.device}")
     for x in floating:
         require_that(dtype in str(x.dtype), f"dtype {x.dtype}, expected {dtype}")

@@ -1,100 +1,147 @@
-"""A framework as the checks see it: the way into it, out of it, and to its gradients."""
+"""A backend on a device, as the checks use it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from midas_core.backends import Backend
+from midas_core.backends import Backend, load_backend
+from midas_core.testing.problems import COMPILED_SHAPES, FEW_STRUCTURES
 
 Gradients = tuple[list[list[np.ndarray]], list[np.ndarray]]
 
 
 class Framework:
-    """A backend and how NumPy arrays come into it and out of it.
+    """A backend on one of its devices.
 
-    As it stands it serves a namespace whose ``asarray`` takes NumPy arrays and whose arrays ``numpy.asarray`` takes;
-    override what differs.
+    For a backend of your own, subclass `midas_core.backends.Backend` and override the methods that differ.
 
     Parameters
     ----------
     backend : Backend
-        What is to be checked.
-    device : optional
-        Where its arrays are to lie; None for the default.
+        Backend to check.
+    device : str, optional
+        One of ``backend.devices()``; the first by default.
 
     Attributes
     ----------
-    name : str
-    device_name : str
-        For people to read.
-    shapes : sequence of (B, M, C), or None
-        The shapes of the problems that it is tried on, where every new one costs a compilation; None for any.
-    structures : sequence of dict, or None
-        The same for shapes, dtypes and options together, as arguments of `make_problem`.
+    name, device : str
     half : tuple of str
-        The half-precision dtypes that it has.
-    memory : dict, or None
-        What steps of the core gave, by the recipe of the problem, so that several properties need it once.
+        Half-precision dtypes of the backend.
+    compiled : bool
+        Whether steps are compiled as a whole, once for each of a few structures. If False, JAX compiles operation by
+        operation, which allows any options but only a few shapes.
+    memory : dict or None
+        Results of the core by recipe of the problem, so that several properties share them.
+
+    Examples
+    --------
+    >>> from midas_core.backends import load_backend
+    >>> Framework(load_backend("numpy"))
+    numpy
     """
 
-    shapes: Sequence[tuple[int, int, int]] | None = None
-    structures: Sequence[dict[str, Any]] | None = None
-    half: tuple[str, ...] = ()
     memory: dict[str, dict[str, np.ndarray]] | None = None
 
-    def __init__(self, backend: Backend, device: Any = None) -> None:
+    def __init__(self, backend: Backend, device: str | None = None) -> None:
         self.backend = backend
         self.name = backend.name
-        self.device = device
+        self.device = backend.devices()[0] if device is None else device
+        self.half = backend.half_dtypes
+        self.compiled = backend.compiles
+        self._functions: dict[Any, Callable[..., Any]] = {}
 
     def __repr__(self) -> str:
         return self.name
 
     @property
-    def device_name(self) -> str:
-        """Return the name of the device."""
-        return "default" if self.device is None else str(self.device)
+    def shapes(self) -> Sequence[tuple[int, int, int]] | None:
+        """Return the shapes (B, M, C) of problems to draw; None allows any."""
+        return COMPILED_SHAPES if self.backend.compiles else None
 
-    def scope(self, dtype: Any) -> AbstractContextManager[Any]:
-        """Return the context in which arrays of this dtype exist."""
-        return nullcontext()
-
-    def array(self, x: Any) -> Any:
-        """Return a NumPy array as one of the framework's."""
-        return self.backend.xp.asarray(np.asarray(x))
-
-    def numpy(self, x: Any) -> np.ndarray:
-        """Return an array of the framework as a NumPy array; half precision as float32."""
-        return self.backend.to_numpy(x)
-
-    def owns(self, x: Any) -> bool:
-        """Return whether ``x`` is an array of this framework."""
-        return isinstance(x, type(self.array(np.zeros(1, np.float32))))
-
-    def on_device(self, x: Any) -> bool:
-        """Return whether ``x`` lies where it should."""
-        return True
-
-    def call(self, function: Callable[..., Any], *arguments: Any, key: Any = None) -> Any:
-        """Call a function, compiled where that is quicker; of equal keys the first one serves for all."""
-        return function(*arguments)
-
-    def rng(self, seed: int) -> Any:
-        """Return a source of random numbers as the backend's ``uniform`` takes it."""
-        return np.random.default_rng(seed)
+    @property
+    def structures(self) -> Sequence[dict[str, Any]] | None:
+        """Return the arguments of `make_problem` to draw from; None allows any."""
+        return FEW_STRUCTURES if self.compiled else None
 
     @property
     def differentiates(self) -> bool:
-        """Return whether there are gradients."""
-        return type(self).gradients is not Framework.gradients
+        """Return whether the backend has autograd."""
+        return type(self.backend).gradients is not Backend.gradients
+
+    def scope(self, dtype: Any) -> AbstractContextManager[Any]:
+        """Return the context in which arrays of a dtype exist on the device."""
+        return self.backend.scope(self.device, dtype)
+
+    def array(self, x: Any) -> Any:
+        """Copy a NumPy array to the device."""
+        return self.backend.place(np.asarray(x), self.device)
+
+    def numpy(self, x: Any) -> np.ndarray:
+        """Copy to the host; half precision as float32."""
+        return self.backend.to_numpy(x)
+
+    def owns(self, x: Any) -> bool:
+        """Return whether ``x`` is an array of the framework."""
+        return _root(x) == _root(self.array(np.zeros(1, np.float32)))
+
+    def on_device(self, x: Any) -> bool:
+        """Return whether ``x`` lies on the device."""
+        return self.backend.is_on(x, self.device)
+
+    def rng(self, seed: int) -> Any:
+        """Return a source of random numbers for the backend's ``uniform``."""
+        return self.backend.random_source(seed, self.device)
+
+    def call(self, function: Callable[..., Any], *arguments: Any, key: Any = None) -> Any:
+        """Call a function, compiled if the framework compiles; calls with equal keys share one compilation."""
+        if not self.compiled:
+            return function(*arguments)
+        if key is None:
+            return self.backend.compiled(function)(*arguments)
+        return self._functions.setdefault(key, self.backend.compiled(function))(*arguments)
 
     def gradients(self, function: Callable[..., Any], arrays: list[Any], *constants: Any, key: Any = None) -> Gradients:
-        """Differentiate ``function(*arrays, *constants) -> (scalars, others)`` in the arrays; ``key`` as for `call`.
+        """Differentiate, as `midas_core.backends.Backend.gradients`, and return NumPy arrays; ``key`` as for `call`."""
+        slopes, others = self.call(
+            partial(self.backend.gradients, function), arrays, *constants, key=key and ("gradients", key)
+        )
+        return [[self.numpy(g) for g in row] for row in slopes], [self.numpy(x) for x in others]
 
-        Returns the gradient of each scalar in each array, 0 where nothing flows, and the other arrays.
-        """
-        raise NotImplementedError(f"{self.name} has no autograd")
+
+def load_framework(name: str, device: str | None = None) -> Framework:
+    """Return one of the library's backends on a device.
+
+    Parameters
+    ----------
+    name : str
+        As for `midas_core.backends.load_backend`.
+    device : str, optional
+        One of the backend's ``devices()``; the first by default.
+
+    Returns
+    -------
+    Framework
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    ImportError
+        If the framework is not installed, or needs a GPU and finds none.
+
+    Examples
+    --------
+    >>> load_framework("numpy")
+    numpy
+    """
+    return Framework(load_backend(name), device)
+
+
+def _root(x: Any) -> str:
+    """Return the root module of an array's type: one for arrays and, in NumPy, for scalars."""
+    return type(x).__module__.partition(".")[0]

@@ -1,4 +1,4 @@
-"""The properties that every backend has to hold, each with the cases that try it and the check that judges it."""
+"""Properties of every backend: cases to draw, and a check of one case."""
 
 from __future__ import annotations
 
@@ -28,21 +28,22 @@ from midas_core.testing.framework import Framework
 from midas_core.testing.problems import Problem, make_problem, problems
 
 
-class NotTried(Exception):  # noqa: N818
-    """A property says nothing about this backend; the message says why."""
+class Inapplicable(Exception):  # noqa: N818
+    """The property does not apply to a backend; the message says why."""
 
 
 @dataclass(frozen=True)
 class Property:
-    """What has to hold for every case that is drawn.
+    """A statement that holds for every drawn case.
 
     Attributes
     ----------
     name, summary : str
     cases : callable
-        From a `Framework` to a Hypothesis strategy. Raises `NotTried` where there is nothing to try.
+        Function of a `Framework` that returns a Hypothesis strategy, or raises `Inapplicable`.
     check : callable
-        From a `Framework` and a case to the largest error, 1 being what is allowed. Raises ``AssertionError``.
+        Function of a `Framework` and a case that returns the largest error in units of the allowed one, or raises
+        ``AssertionError``.
     """
 
     name: str
@@ -78,15 +79,15 @@ def _check_pairs(framework: Framework, case: Pairing) -> float:
     labels, features = case.labels.tolist(), case.features
     with framework.scope(np.float32):
         numbers = mc.partners.Draw(*(None if x is None else framework.array(x) for x in case.numbers))
-        own = framework.array(case.labels)
+        classes = framework.array(case.labels)
         plain = framework.numpy(plain_permutation(numbers.partners[0, ...], backend=bk)).tolist()
-        partners = framework.numpy(draw_partners(own, numbers.partners, backend=bk))
-        pairs = mc.draw_pairs(numbers, own, count, absent_share=case.absent_share, backend=bk)
-        given = [framework.array(f) for f in features]
-        mixed = [framework.numpy(x) for x in mc.mix(given, pairs.sources, absent=pairs.absent, backend=bk)]
-        found, spoken, mask = (framework.numpy(x) for x in pairs[:3])
-        absent = np.zeros(found.shape, bool) if pairs.absent is None else framework.numpy(pairs.absent)
-    require_that(sorted(plain) == list(range(len(labels))), f"plain_permutation: {plain} is none")
+        partners = framework.numpy(draw_partners(classes, numbers.partners, backend=bk))
+        pairs = mc.draw_pairs(numbers, classes, count, absent_share=case.absent_share, backend=bk)
+        rows = [framework.array(f) for f in features]
+        mixed = [framework.numpy(x) for x in mc.mix(rows, pairs.sources, absent=pairs.absent, backend=bk)]
+        sources, of_class, mask = (framework.numpy(x) for x in pairs[:3])
+        absent = np.zeros(sources.shape, bool) if pairs.absent is None else framework.numpy(pairs.absent)
+    require_that(sorted(plain) == list(range(len(labels))), f"plain_permutation: expected a permutation, got {plain}")
     compare("draw_partners", partners, oracle.draw_partners(labels, case.numbers.partners.tolist()), 1e-9)
     assignment = None if case.numbers.modalities is None else np.argsort(case.numbers.modalities, axis=0).tolist()
     drawn = None
@@ -95,14 +96,14 @@ def _check_pairs(framework: Framework, case: Pairing) -> float:
         compare("absent", absent, drawn, 1e-9)
     made = SimpleNamespace(partners=partners.tolist(), assignment=assignment, unimodal=features, absent=drawn)
     expected = oracle.sources_of(made)
-    compare("sources", found, expected, 1e-9)
-    compare("classes", spoken, case.labels[np.array(expected)], 1e-9)
+    compare("sources", sources, expected, 1e-9)
+    compare("classes", of_class, case.labels[np.array(expected)], 1e-9)
     several = np.array([[len({labels[s[v][i]] for s in expected}) > 1 for i in range(len(labels))] for v in range(2)])
     several |= absent.any(axis=0)
     require_that(np.array_equal(mask, several), f"mask: {mask.tolist()}, expected {several.tolist()}")
-    for m, rows in enumerate(mixed):
-        whole = np.where(absent[m][..., None, None], 0, features[m][np.array(expected[m])])
-        require_that(np.array_equal(rows, whole), f"mix: rows of modality {m}")
+    for m, mixed_rows in enumerate(mixed):
+        expected_rows = np.where(absent[m][..., None, None], 0, features[m][np.array(expected[m])])
+        require_that(np.array_equal(mixed_rows, expected_rows), f"mix: rows of modality {m}")
     return 0.0
 
 
@@ -111,7 +112,7 @@ def _seeds(framework: Framework) -> st.SearchStrategy[int]:
     try:
         framework.backend.uniform((1,), like, framework.rng(0))
     except NotImplementedError as error:
-        raise NotTried(str(error)) from error
+        raise Inapplicable(str(error)) from error
     return st.integers(0, 2**31 - 2)
 
 
@@ -138,37 +139,34 @@ def _against_oracle(*names: str) -> Callable[[Framework, Problem], float]:
 
 def _if_autograd(framework: Framework) -> st.SearchStrategy[Problem]:
     if not framework.differentiates:
-        raise NotTried(f"{framework.name} has no autograd")
+        raise Inapplicable(f"{framework.name} has no autograd")
     return _problems(framework)
 
 
 def _criteria(framework: Framework) -> st.SearchStrategy[CriterionCase]:
     if framework.name != "torch":
-        raise NotTried("MidasLoss is PyTorch's")
+        raise Inapplicable("MidasLoss is PyTorch's")
     return criterion_cases()
 
 
 def _half(framework: Framework) -> st.SearchStrategy[Problem]:
     dtypes = [d for d in framework.half if d != "bfloat16" or find_spec("ml_dtypes")]
     if not dtypes:
-        raise NotTried(f"{framework.name} has no half precision")
+        raise Inapplicable(f"{framework.name} has no half precision")
     if framework.structures is None:
         return st.builds(in_half_precision, problems(framework.shapes, dtypes=("float32",)), st.sampled_from(dtypes))
     # Each structure in one of them: it is compiled once.
-    single = [each for each in framework.structures if each.get("dtype") == "float32"]
-    kinds = itertools.cycle(dtypes)
+    single = [structure for structure in framework.structures if structure.get("dtype") == "float32"]
     return st.one_of(
-        *(
-            st.builds(in_half_precision, problems(dtypes=("float32",), among=[each]), st.just(kind))
-            for each, kind in zip(single, kinds, strict=False)
-        )
+        st.builds(in_half_precision, problems(dtypes=("float32",), among=[structure]), st.just(dtype))
+        for structure, dtype in zip(single, itertools.cycle(dtypes), strict=False)
     )
 
 
 def _check_half(framework: Framework, p: Problem) -> float:
     # The oracle sees the rounded numbers, and the tolerance is that of float32.
-    found, error = compare_to_oracle(framework, p)
-    require_that(all(np.isfinite(found[name]).all() for name in ("total", "next_alpha")), "not finite")
+    results, error = compare_to_oracle(framework, p)
+    require_that(all(np.isfinite(results[name]).all() for name in ("total", "next_alpha")), "not finite")
     return error
 
 
@@ -191,8 +189,8 @@ def _extremes(framework: Framework) -> st.SearchStrategy[Problem]:
 
 def _check_extremes(framework: Framework, p: Problem) -> float:
     with np.errstate(all="ignore"):
-        found, error = compare_to_oracle(framework, p)
-    for name, x in found.items():
+        results, error = compare_to_oracle(framework, p)
+    for name, x in results.items():
         require_that(np.isfinite(x).all(), f"{name} is not finite: {x}")
     return error
 
@@ -204,19 +202,19 @@ def _spoiled(framework: Framework) -> st.SearchStrategy[Problem]:
 
 def _check_spoiled(framework: Framework, p: Problem) -> float:
     with np.errstate(all="ignore"):
-        found, error = compare_to_oracle(framework, p, samples=~touched(p))
+        results, error = compare_to_oracle(framework, p, samples=~touched(p))
     for name in (*ALPHA, "confidence"):
-        require_that(np.isfinite(found[name]).all(), f"{name} is not finite: {found[name]}")
-    # It must not be hushed up either. A logit of -inf says that a class is impossible, and may be right.
-    own = ~(p.fused < np.inf).all(axis=-1)
-    hushed = np.isfinite(found["aligned"]) & own
-    require_that(not hushed.any(), f"a finite loss of what is not finite: {found['aligned']}")
+        require_that(np.isfinite(results[name]).all(), f"{name} is not finite: {results[name]}")
+    # The loss of the sample itself must show it. A logit of -inf says that a class is impossible, and may be right.
+    invalid = ~(p.fused < np.inf).all(axis=-1)
+    hidden = np.isfinite(results["aligned"]) & invalid
+    require_that(not hidden.any(), f"a finite loss of logits that are not: {results['aligned']}")
     return error
 
 
 PROPERTIES = {
-    each.name: each
-    for each in (
+    prop.name: prop
+    for prop in (
         Property("pairs", "different-class pairs, source matrix, gather, mask", _pairings, _check_pairs),
         Property("draws", "random numbers in [0, 1), the same for the same seed", _seeds, _check_draws),
         Property(
@@ -257,8 +255,8 @@ PROPERTIES = {
             check_criterion,
         ),
         Property("half precision", "float16 and bfloat16 computed in float32", _half, _check_half),
-        Property("extremes", "finite at logits of 6e4, zero features, one class ...", _extremes, _check_extremes),
+        Property("extremes", "finite at logits of 6e4, zero features, one class", _extremes, _check_extremes),
         Property("not finite", "a NaN stays with its sample, and out of alpha", _spoiled, _check_spoiled),
     )
 }
-"""By name, in the order in which they are tried."""
+"""Properties by name, in the order in which they are tried."""

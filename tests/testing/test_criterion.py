@@ -76,6 +76,6 @@ def test_a_broken_function_is_noticed(monkeypatch, module, name):
     function = getattr(import_module(f"midas_core.{module}"), name)
     replace_everywhere(monkeypatch, function, breaking(function))
     # Hypothesis need not look for the smallest case.
-    monkeypatch.setattr("midas_core.testing.backends.PHASES", [Phase.generate])
+    monkeypatch.setattr("midas_core.testing.verification.PHASES", [Phase.generate])
     result = next(verify_backend("torch", properties=["criterion"], examples=100))
     assert result.agrees is False

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from midas_core.backends import Backend
+from midas_core.backends import Backend, _loaded
 from midas_core.cli.main import main
 from midas_core.testing import PROPERTIES, Framework, check_backend, check_head, make_problem, oracle, verify_backend
-from midas_core.testing.frameworks import KINDS, NAMES
 from midas_core.testing.problems import FEW_STRUCTURES
-from tests.frameworks import get_framework
+from tests.frameworks import NAMES, get_framework
 
 
 def run(*arguments):
@@ -88,11 +87,11 @@ def test_what_disagrees_ends_with_status_one_and_the_command_that_shows_it_again
 
 
 def test_a_missing_backend_is_told_and_is_an_error_only_where_it_was_asked_for(monkeypatch):
-    def missing():
-        raise ImportError("CuPy finds no GPU here")
+    class WithoutGpu(Backend):
+        def devices(self):
+            raise ImportError("CuPy finds no GPU here")
 
-    monkeypatch.setattr("midas_core.backends.load_backend", lambda name: None)
-    monkeypatch.setattr(KINDS["cupy"], "devices", staticmethod(missing))
+    monkeypatch.setitem(_loaded, "cupy", WithoutGpu("cupy", np))
     monkeypatch.setattr("midas_core.cli.verify.BACKENDS", ("numpy", "cupy"))
     result = run("--property", "pairs", "--examples", 2)
     assert result.exit_code == 0, result.output
@@ -162,14 +161,13 @@ def test_compiled_once_for_each_structure():
         traces.append(x)
         return x + 1
 
+    def product(x, y):
+        traces.append(x)
+        return [x * y], []
+
     for number in (1.0, 2.0):
         assert framework.numpy(framework.call(step, framework.array(number), key="step")) == number + 1
-        (slopes,), _ = framework.gradients(
-            lambda x, y: (traces.append(x), ([x * y], []))[1],
-            [framework.array(number)],
-            framework.array(2.0),
-            key="step",
-        )
+        (slopes,), _ = framework.gradients(product, [framework.array(number)], framework.array(2.0), key="step")
         assert slopes[0] == 2
     assert len(traces) == 2
 
@@ -205,7 +203,7 @@ def test_the_few_structures_hold_every_option():
 def test_the_backend_of_somebody_else():
     import array_api_strict
 
-    check_backend(Framework(Backend("mine", array_api_strict)), examples=10)
+    check_backend(Backend("mine", array_api_strict), examples=10)
 
 
 def test_heads():
@@ -228,7 +226,7 @@ def test_heads():
     for head in (nn.Linear(7, 3), Additive(7, 3), deep):
         check_head(head, **size)
     for broken in (Nearly(7, 3), Coupled(7, 3)):
-        with pytest.raises(AssertionError, match=r"version by version|gradient"):
+        with pytest.raises(AssertionError, match="loss|gradient"):
             check_head(broken, **size)
     named = {"num_classes": 3, "feature_dims": {"a": 3, "b": 4, "c": 2}, "head_input": "separate", "examples": 5}
     last = nn.Linear(2, 3).double()
