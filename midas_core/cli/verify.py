@@ -41,15 +41,15 @@ QUICK, THOROUGH = 100, 200
 @click.option(
     "--property", "properties", multiple=True, metavar="NAME", help="Property to check; repeatable.  [default: all]"
 )
-@click.option("--thorough", is_flag=True, help="More examples, and any combination of options on JAX: about ten minutes.")
+@click.option(
+    "--thorough", is_flag=True, help="More examples, and any combination of options on JAX: about ten minutes."
+)
 @click.option(
     "--examples",
     type=click.IntRange(min=1),
     help=f"Cases for each property.  [default: {QUICK}, {THOROUGH} with --thorough]",
 )
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Equal seeds draw equal cases."
-)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Equal seeds draw equal cases.")
 @click.option(
     "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Also write the results to this file."
 )

@@ -210,9 +210,7 @@ def reference_step(
     return problem, [fused, *unimodal, mixed]
 
 
-OPTIONS = (
-    *("similarity", "weight", "eta", "variant", "alpha_update", "max_alpha", "label_smoothing", "absent_share"),
-)
+OPTIONS = (*("similarity", "weight", "eta", "variant", "alpha_update", "max_alpha", "label_smoothing", "absent_share"),)
 """Fields of `Problem` that are attributes of the criterion."""
 
 

@@ -85,7 +85,11 @@ def check_head(
         def check_step(step: oracle.Step) -> float:
             closed = flat(oracle.closed_form_gradients(plain, step.soft_weights))
             expected = torch.autograd.grad(
-                exact_logits, leaves, [torch.tensor(x) / batch for x in closed], retain_graph=True, **options
+                exact_logits,
+                leaves,
+                [torch.tensor(x, dtype=torch.float64) / batch for x in closed],
+                retain_graph=True,
+                **options,
             )
             for name in LOSSES:
                 value = getattr(terms, name).detach()

@@ -158,8 +158,10 @@ def _half(framework: Framework) -> st.SearchStrategy[Problem]:
     # Each structure in one of them: it is compiled once.
     single = [structure for structure in framework.structures if structure.get("dtype") == "float32"]
     return st.one_of(
-        st.builds(in_half_precision, problems(dtypes=("float32",), among=[structure]), st.just(dtype))
-        for structure, dtype in zip(single, itertools.cycle(dtypes), strict=False)
+        *(
+            st.builds(in_half_precision, problems(dtypes=("float32",), among=[structure]), st.just(dtype))
+            for structure, dtype in zip(single, itertools.cycle(dtypes), strict=False)
+        )
     )
 
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from midas_core.backends import Backend, _loaded
 from midas_core.cli.main import main
-from midas_core.testing import PROPERTIES, Framework, check_backend, check_head, make_problem, oracle, verify_backend
+from midas_core.testing import PROPERTIES, check_backend, check_head, make_problem, oracle, verify_backend
 from midas_core.testing.problems import FEW_STRUCTURES
 from tests.frameworks import NAMES, get_framework
 
@@ -226,7 +226,7 @@ def test_heads():
     for head in (nn.Linear(7, 3), Additive(7, 3), deep):
         check_head(head, **size)
     for broken in (Nearly(7, 3), Coupled(7, 3)):
-        with pytest.raises(AssertionError, match="loss|gradient"):
+        with pytest.raises(AssertionError, match=r"loss|gradient"):
             check_head(broken, **size)
     named = {"num_classes": 3, "feature_dims": {"a": 3, "b": 4, "c": 2}, "head_input": "separate", "examples": 5}
     last = nn.Linear(2, 3).double()
