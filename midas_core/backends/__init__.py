@@ -1,7 +1,6 @@
-"""Backends: an Array API namespace and the few things that the standard lacks.
+"""Backends: an Array API namespace and the few operations that the standard lacks.
 
-A backend is found from the type of an array. No framework is imported that the user has not
-imported already: only the module that defines the array's type is looked at.
+The type of an array selects its backend, without importing any framework.
 """
 
 from __future__ import annotations
@@ -41,9 +40,9 @@ def load_backend(name: str) -> Backend:
     Raises
     ------
     ValueError
-        If there is no backend of that name.
+        If the name is unknown.
     ImportError
-        If its framework is not installed; the message says what to install.
+        If the framework is not installed; the message says what to install.
 
     Examples
     --------

@@ -146,9 +146,9 @@ def require(module: str, package: str, *extras: str) -> Any:
     module : str
         Import name.
     package : str
-        What people call it.
+        Name of the package in messages.
     *extras : str
-        The extras of this distribution that install it, any of which will do.
+        Extras of this distribution, each of which installs it.
 
     Returns
     -------
@@ -162,7 +162,7 @@ def require(module: str, package: str, *extras: str) -> Any:
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        # A module that is there but lacks a part of its own is another problem.
+        # A module that fails to import one of its dependencies is a different error.
         if error.name != module.partition(".")[0] and error.name != module:
             raise
         ways = " or ".join(f"pip install 'midas-multimodal[{extra}]'" for extra in extras)

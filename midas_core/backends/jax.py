@@ -40,11 +40,11 @@ class JaxBackend(Backend):
         return jax.lax.stop_gradient(x)
 
     def logsumexp(self, x: Array) -> Array:
-        """Use JAX's own."""
+        """Use ``jax.nn.logsumexp``."""
         return jax.nn.logsumexp(x, axis=-1)
 
     def uniform(self, shape: tuple[Any, ...], like: Array, rng: Any) -> Array:
-        """Draw from a key; a key must be given, as everywhere in JAX."""
+        """Draw from a key, which is required as everywhere in JAX."""
         if rng is None:
             raise TypeError("rng: expected a jax.random key, got None")
         return jax.random.uniform(rng, shape, dtype=jax.numpy.float32)

@@ -20,7 +20,7 @@ class StrictBackend(Backend):
         return xp.asarray(np.random.default_rng(rng).random(shape, dtype=np.float32), device=like.device)
 
     def devices(self) -> list[str]:
-        """Return the default device and a second one, which shows arrays that were made on the wrong device."""
+        """Return the default device and a second one, which exposes arrays made on the wrong device."""
         return ["CPU_DEVICE", "device1"]
 
     def place(self, values: NDArray[Any], device: str) -> Array:

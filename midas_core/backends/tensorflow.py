@@ -1,6 +1,6 @@
-"""TensorFlow has no Array API namespace: here are the names that the core uses, over ``tf.*``.
+"""TensorFlow, which has no Array API namespace: the names that the core uses, over ``tf.*``.
 
-A test holds this list against the core's source. Should array-api-compat gain TensorFlow, ``Namespace`` goes.
+A test compares the list with the source of the core. Should array-api-compat gain TensorFlow, ``Namespace`` goes.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class TensorflowBackend(Backend):
         return tf.stop_gradient(x)
 
     def logsumexp(self, x: Array) -> Array:
-        """Use TensorFlow's own."""
+        """Use ``tf.reduce_logsumexp``."""
         return tf.reduce_logsumexp(x, axis=-1)
 
     def where(self, condition: Array, x: Array | float, y: Array | float) -> Array:

@@ -41,13 +41,13 @@ def under_autocast(x: Array) -> bool:
 def _matmul(x: Array, y: Array) -> Array:
     if not under_autocast(x):
         return torch.matmul(x, y)
-    # It would round what is counted.
+    # It would round counts.
     with torch.autocast(x.device.type, enabled=False):
         return torch.matmul(x, y)
 
 
-# What the core calls most, without the argument handling of array-api-compat: it costs as much as the work.
-# PyTorch reads axis and keepdims as its own dim and keepdim.
+# Frequent calls, without the argument handling of array-api-compat, which costs as much as the work.
+# PyTorch takes axis and keepdims as dim and keepdim.
 _direct = {
     "any": torch.any,
     "astype": _astype,

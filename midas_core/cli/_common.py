@@ -1,4 +1,4 @@
-"""What the commands share: how they fail, and where they print."""
+"""Errors and output of the commands."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 SPELLED = {"±": "+-", "…": "...", "✓": "+", "✗": "x"}
-"""What is written where a terminal has no such character; for any other, a question mark."""
+"""Replacements for characters that a terminal lacks; others become a question mark."""
 
 
 class Failure(click.ClickException):
-    """An error of the user's making or of the surroundings: a message, no traceback, exit status 2."""
+    """Error in the input or the environment: a message without traceback, exit status 2."""
 
     exit_code = 2
 
 
 @contextmanager
 def failing(*errors: type[Exception]) -> Iterator[None]:
-    """Turn such errors into a `Failure`; a reader that has gone away is none: the command ends quietly."""
+    """Turn such errors into a `Failure`; a closed pipe ends the command quietly."""
     try:
         yield
     except BrokenPipeError:
@@ -38,7 +38,7 @@ def failing(*errors: type[Exception]) -> Iterator[None]:
 
 
 def make_console(width: int = 120, *, stderr: bool = False) -> Console:
-    """Return a console for the terminal, or, where there is none and COLUMNS is not set, one of a fixed width."""
+    """Return a console for the terminal; without a terminal and COLUMNS it has a fixed width."""
     from rich.console import Console
 
     console = Console(stderr=stderr)
@@ -47,7 +47,7 @@ def make_console(width: int = 120, *, stderr: bool = False) -> Console:
 
 
 def take_any_encoding() -> None:
-    """Let the terminal take every text: what it has no character for is spelled out."""
+    """Spell out characters that the terminal cannot print."""
     codecs.register_error("midas", _spell)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

@@ -1,4 +1,4 @@
-"""The command ``midas``. Each subcommand imports what is heavy when it runs, and names the extra it needs."""
+"""The command ``midas``. Subcommands import heavy modules when they run."""
 
 from __future__ import annotations
 

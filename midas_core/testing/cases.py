@@ -1,4 +1,4 @@
-"""Cases beside plain problems: pairings, half precision, the edges of what there can be, what is not finite."""
+"""Cases beside plain problems: pairings, half precision, extreme values, non-finite values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXTREMES = ("large logits", "equal logits", "masked class", "no features", "smal
 
 @dataclass(frozen=True)
 class Pairing:
-    """What it takes to draw pairs.
+    """Inputs of drawing pairs.
 
     Attributes
     ----------
@@ -28,7 +28,7 @@ class Pairing:
     numbers : Draw
     absent_share : float
     recipe : str
-        The call that makes it.
+        Call that makes it.
     """
 
     labels: np.ndarray
@@ -62,11 +62,11 @@ def make_pairing(
     ----------
     seed, batch, modalities, classes : int
     dtype : str
-        Of the labels.
+        Dtype of the labels.
     ties : bool
         Whether many random numbers are equal.
     absent_share : float
-        The share of mixed samples that have no partner.
+        Share of mixed samples without a partner.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def make_pairing(
     """
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, batch).astype(dtype)
-    # Of few bits: their products with counts are exact, and no rounding decides who is drawn.
+    # Few bits: products with counts are exact, so that no rounding decides who is drawn.
     steps = 8 if ties else 4096
     partners = (rng.integers(0, steps, (modalities - 1, batch)) / steps).astype(np.float32)
     assigned = rng.random((modalities, batch), dtype=np.float32) if modalities > 2 else None
@@ -91,7 +91,7 @@ def make_pairing(
 
 
 def pairings(shapes: Sequence[tuple[int, int, int]] | None = None) -> st.SearchStrategy[Pairing]:
-    """Draw a pairing, of any shape or of one of the given ones (B, M, C)."""
+    """Draw a pairing, of any shape (B, M, C) or of one of ``shapes``."""
     if shapes is None:
         sizes: Any = st.tuples(st.integers(1, 40), st.integers(2, 4), st.integers(1, 7))
     else:
@@ -120,15 +120,15 @@ def in_half_precision(p: Problem, dtype: str) -> Problem:
 
 
 def extreme(p: Problem, kind: str) -> Problem:
-    """Return a problem at the edge of what there can be.
+    """Return a problem with extreme values.
 
     Parameters
     ----------
     p : Problem
-        Not of the official variant, whose ratios have no value there.
+        Of the paper's variant: the official ratios are undefined here.
     kind : str
-        One of ``EXTREMES``. "large logits" are all 6e4 or -6e4, next to the largest number of float16; "masked class"
-        has a logit of -inf for a class that does not occur.
+        One of ``EXTREMES``. "large logits" are 6e4 or -6e4, near the largest number of float16; "masked class" sets the
+        logits of a class that does not occur to -inf.
 
     Returns
     -------
@@ -148,10 +148,7 @@ def extreme(p: Problem, kind: str) -> Problem:
 
 
 def spoiled(p: Problem, sample: int, modality: int, value: float) -> Problem:
-    """Return a problem in which one number that one encoder gave for one sample is NaN or infinite.
-
-    So are a feature, a logit of its unimodal and of the fused classifier, and of every mixed sample that it is part of.
-    """
+    """Return a problem with a non-finite feature, and non-finite logits wherever its sample takes part."""
     sample, modality = sample % len(p.labels), modality % len(p.unimodal)
     sources = oracle.sources_of(p.lists())
 
@@ -174,12 +171,11 @@ def spoiled(p: Problem, sample: int, modality: int, value: float) -> Problem:
 
 
 def touched(p: Problem) -> np.ndarray:
-    """Return, shape (B,), whose losses involve a sample that is not finite: its own, and where it is a partner."""
-    own = [p.fused, *p.unimodal, *p.features]
-    bad = ~np.logical_and.reduce([np.isfinite(x.reshape(len(x), -1)).all(axis=1) for x in own])
+    """Return the mask (B,) of samples that are not finite or have a partner that is not."""
+    arrays = [p.fused, *p.unimodal, *p.features]
+    bad = ~np.logical_and.reduce([np.isfinite(x.reshape(len(x), -1)).all(axis=1) for x in arrays])
     sources = oracle.sources_of(p.lists())
-    found: np.ndarray = bad | bad[np.array(sources)].any(axis=(0, 1))
-    return found
+    return np.asarray(bad | bad[np.array(sources)].any(axis=(0, 1)))
 
 
 def _with_logits(p: Problem, change: Callable[[np.ndarray], np.ndarray], recipe: str) -> Problem:

@@ -157,7 +157,7 @@ def reference_step(
         Equal to the generator of the step.
     sample_weight, present : tensor, optional
     unimodal_heads : sequence of callable, optional
-        Those of the criterion by default.
+        The criterion's by default.
     dtype : dtype
         Dtype of the problem's logits.
     """

@@ -29,7 +29,7 @@ def check_head(
     """Raise unless a fused head for `midas_core.adapters.torch.MidasLoss` treats every sample independently.
 
     The criterion may run a head on aligned and misaligned samples stacked, and runs an additive head as partial
-    products. Loss and gradients must equal those of the head run version by version, according to the oracle.
+    products. Loss and gradients must match the oracle, for which the head runs version by version.
 
     Parameters
     ----------

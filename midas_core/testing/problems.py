@@ -1,7 +1,7 @@
-"""Problems: all inputs of one step, drawn once, in NumPy.
+"""Problems: the inputs of one step, in NumPy.
 
-Hypothesis draws the structure (sizes, scales, options) and a seed; the numbers come from the seed. What shrinks is then
-what matters, and a problem is written down by the one call that makes it.
+Hypothesis draws the structure (sizes, scales, options) and a seed; the numbers come from the seed. Shrinking then acts
+on the structure, and one call reproduces a problem.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ FEW_STRUCTURES: tuple[dict[str, Any], ...] = (
     },
     {"batch": 5, "modalities": 3, "classes": 2, "absent_share": 0.5, "label_smoothing": 0.1},
 )
-"""Arguments of `make_problem` for a compiled step: few, every option among them, so that each is compiled once."""
+"""Arguments of `make_problem` for compiled steps: few, with every option among them."""
 SCALES = (0.0, 0.3, 3.0, 50.0, 1e4)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """The inputs of one step.
+    """Inputs of one step.
 
     Attributes
     ----------
@@ -61,22 +61,22 @@ class Problem:
     unimodal : list of M arrays, shape (B, C)
     alpha : array, shape (M,)
     step : int
-        Updates of alpha so far.
+        Number of alpha updates so far.
     similarity, weight, eta, variant, alpha_update, max_alpha : as for `midas_core.midas_objective`
     sample_weight, class_weights, label_smoothing : as for `midas_core.Targets`
     present : array, shape (B, M), bool, or None
     absent_share : float
         As for `midas_core.draw_pairs`.
     absent : array, shape (M, V, B), bool, or None
-        What mixed samples without a partner lack.
+        Modalities that mixed samples without a partner lack.
     mixed : array, shape (V, B, C), or None
         None during warm-up.
     partners : array, shape (M - 1, B)
-        Who is mixed with whom.
+        Partners of each sample.
     assignment : array, shape (M, B), or None
-        None where the modalities keep their order.
+        Order of the modalities; None keeps it.
     recipe : str
-        The call that makes it.
+        Call that makes it.
     """
 
     labels: np.ndarray
@@ -112,7 +112,7 @@ class Problem:
 
     @property
     def options(self) -> tuple[Any, ...]:
-        """Return what is no array: a compiled step depends on it."""
+        """Return the static options, on which a compiled step depends."""
         return (
             *(self.similarity, self.weight, self.eta, self.variant, self.alpha_update, self.max_alpha),
             self.label_smoothing,
@@ -125,17 +125,17 @@ class Problem:
 
     @property
     def tolerance(self) -> float:
-        """Return that of one number of size 1: a log-probability is a difference of logits, and carries their rounding.
+        """Return the relative tolerance: 16 roundings times (1 + the largest logit).
 
-        16 roundings of the dtype in which it is computed, times 1 + the largest logit.
+        A log-probability is a difference of logits and carries their rounding.
         """
-        given = [self.fused, *self.unimodal, *([] if self.mixed is None else [self.mixed])]
-        logits = [z.astype(np.float64) for z in given]
+        tables = [self.fused, *self.unimodal, *([] if self.mixed is None else [self.mixed])]
+        logits = [z.astype(np.float64) for z in tables]
         largest = max(float(np.max(np.abs(z), where=np.isfinite(z), initial=0)) for z in logits)
         return 16 * float(np.finfo("float64" if self.dtype == np.float64 else "float32").eps) * (1 + largest)
 
     def lists(self) -> SimpleNamespace:
-        """Return the same as plain Python numbers, for the oracle."""
+        """Return the problem as nested lists of Python numbers, for the oracle."""
 
         def plain(x: Any) -> Any:
             if isinstance(x, list):
@@ -178,7 +178,7 @@ def make_problem(
     Parameters
     ----------
     seed : int
-        All numbers come from it.
+        Seed of all numbers.
     batch, modalities, classes : int
         B, M and C.
     scale : float
@@ -189,20 +189,21 @@ def make_problem(
     zero_features : bool
         Whether half of the features are zero vectors.
     warmup, first_step : bool
-        Whether the step is one of the warm-up, or the first.
+        Whether the step belongs to the warm-up, or is the first one.
     alpha : float
-        What alpha holds before the step.
-    drawn_pairs, assigned : bool
-        Whether partners are of another class wherever possible, or those of a plain permutation; whether partners are
-        assigned to the modalities.
+        Alpha before the step.
+    drawn_pairs : bool
+        Whether partners belong to another class where possible; else they are a plain permutation.
+    assigned : bool
+        Whether partners are assigned to the modalities at random.
     multi_label : bool
-        Whether a sample may have several labels.
+        Whether labels are multi-label.
     sample_weight, class_weights : bool
-        Whether there are any.
+        Whether there are weights.
     missing : float
-        The share of modalities that are missing; what is missing holds NaN.
+        Share of modalities that are missing; they hold NaN.
     absent_share : float
-        The share of mixed samples that have no partner.
+        Share of mixed samples without a partner.
     padded : bool
         Whether the last modality has a padding mask.
     **options
@@ -257,7 +258,7 @@ def make_problem(
     options["class_weights"] = (3 * rng.random(classes)).astype(dtype) if class_weights else None
     if missing:
         present = options["present"] = rng.random((batch, modalities)) >= missing
-        # What is missing may hold anything.
+        # Missing modalities may hold anything.
         for m in range(modalities):
             features[m][~present[:, m]] = np.nan
             unimodal[m][~present[:, m]] = np.nan
@@ -267,7 +268,7 @@ def make_problem(
     if padded:
         options["mask"] = rng.random(shapes[-1][:2]) < 0.6
         features[-1][~options["mask"]] = np.nan
-    made = Problem(
+    problem = Problem(
         labels=labels,
         features=features,
         fused=fused,
@@ -281,15 +282,15 @@ def make_problem(
         recipe=recipe,
         **options,
     )
-    if made.present is not None and mixed is not None:
-        for m, sources in enumerate(oracle.sources_of(made.lists())):
-            incomplete = ~made.present[np.array(sources), m]
-            mixed[incomplete if made.absent is None else incomplete & ~made.absent[m]] = np.nan
-    return made
+    if problem.present is not None and mixed is not None:
+        for m, sources in enumerate(oracle.sources_of(problem.lists())):
+            incomplete = ~problem.present[np.array(sources), m]
+            mixed[incomplete if problem.absent is None else incomplete & ~problem.absent[m]] = np.nan
+    return problem
 
 
 def _recipe(arguments: dict[str, Any]) -> str:
-    """Spell the call of `make_problem`, without what it takes anyway."""
+    """Spell the call of `make_problem`, without default arguments."""
     defaults: dict[str, Any] = make_problem.__kwdefaults__ or {}
     positional = [repr(arguments[name]) for name in ("seed", "batch", "modalities", "classes")]
     named = {k: v for k, v in arguments.items() if k in defaults and v != defaults[k]} | arguments["options"]
@@ -303,10 +304,7 @@ def structures(
     dtypes: Sequence[str] = ("float64", "float32"),
     real: bool = True,
 ) -> dict[str, Any]:
-    """Draw what a compiler sees of a problem: the arguments of `make_problem` that decide shapes, dtypes and options.
-
-    The parameters are those of `problems`.
-    """
+    """Draw the arguments of `make_problem` that decide shapes, dtypes and options; parameters as for `problems`."""
     if shapes is None:
         batch, modalities, classes = draw(st.tuples(st.integers(1, 12), st.integers(2, 4), st.integers(2, 6)))
     else:
@@ -346,18 +344,18 @@ def problems(
     real: bool = True,
     among: Sequence[dict[str, Any]] | None = None,
 ) -> Problem:
-    """Draw a problem, of any shape or of one of the given ones.
+    """Draw a problem, of any shape or of one of ``shapes``.
 
     Parameters
     ----------
     shapes : sequence of (B, M, C), optional
     dtypes : sequence of str
     scales : sequence of float
-        Of the logits.
+        Standard deviations of the logits.
     real : bool
-        Whether some have weights, label smoothing, several labels, missing modalities.
+        Whether some have weights, label smoothing, multi-label targets, missing modalities.
     among : sequence of dict, optional
-        The structures to draw from, those of ``dtypes``; then ``shapes`` and ``real`` have no say.
+        Structures to draw from instead of ``shapes`` and ``real``.
 
     Returns
     -------
@@ -367,8 +365,8 @@ def problems(
     if among is None:
         structure = draw(structures(shapes, dtypes, real))
     else:
-        structure = draw(st.sampled_from([each for each in among if each.get("dtype", "float64") in dtypes]))
-    # The official ratio of mean confidences has no value once they underflow.
+        structure = draw(st.sampled_from([s for s in among if s.get("dtype", "float64") in dtypes]))
+    # The official ratio of mean confidences is undefined once they underflow.
     official = structure.get("variant") == "official"
     return make_problem(
         draw(st.integers(0, 2**32 - 1)),

@@ -94,8 +94,8 @@ def _check_pairs(framework: Framework, case: Pairing) -> float:
     if case.numbers.absent is not None:
         drawn = oracle.absent_modalities(case.numbers.absent.tolist(), count, case.absent_share)
         compare("absent", absent, drawn, 1e-9)
-    made = SimpleNamespace(partners=partners.tolist(), assignment=assignment, unimodal=features, absent=drawn)
-    expected = oracle.sources_of(made)
+    pairing = SimpleNamespace(partners=partners.tolist(), assignment=assignment, unimodal=features, absent=drawn)
+    expected = oracle.sources_of(pairing)
     compare("sources", sources, expected, 1e-9)
     compare("classes", of_class, case.labels[np.array(expected)], 1e-9)
     several = np.array([[len({labels[s[v][i]] for s in expected}) > 1 for i in range(len(labels))] for v in range(2)])
@@ -166,7 +166,7 @@ def _half(framework: Framework) -> st.SearchStrategy[Problem]:
 
 
 def _check_half(framework: Framework, p: Problem) -> float:
-    # The oracle sees the rounded numbers, and the tolerance is that of float32.
+    # The oracle sees the rounded numbers, and the tolerance is for float32.
     results, error = compare_to_oracle(framework, p)
     require_that(all(np.isfinite(results[name]).all() for name in ("total", "next_alpha")), "not finite")
     return error

@@ -129,7 +129,7 @@ def check_backend(
     results = list(verify_backend(backend, properties=properties, examples=examples, seed=seed, thorough=thorough))
     failed = [result for result in results if result.agrees is False]
     if failed:
-        raise AssertionError("\n\n".join(f"{each.backend}: {each.property}: {each.message}" for each in failed))
+        raise AssertionError("\n\n".join(f"{x.backend}: {x.property}: {x.message}" for x in failed))
     if not any(result.agrees for result in results):
         raise AssertionError(f"{backend}: no property could be tried")
 

@@ -1,8 +1,8 @@
-"""The method once more, in float64 and plain Python loops, written from its description.
+"""Reference implementation of the method in plain Python loops, written from the paper.
 
-It shares no code with the rest of midas_core, knows no array library, and is meant to be read beside the equations.
-Lists come in, lists go out: logits[i][c], features[m][i] a flat list, sources[m][v][i]. A label is a class, or, where
-a sample may have several, a list with 0 or 1 for each class.
+It shares no code with the rest of midas_core and uses no array library; read it beside the equations. Inputs and
+outputs are lists: logits[i][c], features[m][i] a flat list, sources[m][v][i]. A label is a class, or for multi-label
+data a list with 0 or 1 for each class.
 """
 
 from .equations import (

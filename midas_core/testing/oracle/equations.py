@@ -13,7 +13,7 @@ Row = list[float]
 Table = list[Row]
 Cube = list[Table]
 Sources = list[list[list[int]]]
-Label = Any  # An int, or a list with 0 or 1 for each class.
+Label = Any  # A class, or for multi-label data a list of 0 and 1.
 
 
 # Sums that may hold NaN and infinities.
@@ -29,7 +29,7 @@ def add_up(values: Iterable[float]) -> float:
 
 
 def mean(values: Iterable[float]) -> float:
-    """Return the mean, 0 of nothing."""
+    """Return the mean, 0 for no values."""
     values = list(values)
     return add_up(values) / len(values) if values else 0.0
 
@@ -43,7 +43,7 @@ def below(number: float, count: int) -> int:
 
 
 def draw_partners(labels: list[int], numbers: Table) -> list[list[int]]:
-    """Return partners[k][i]: the first of another class than sample i, the others any that do not yet take part."""
+    """Return partners[k][i]: the first from another class than sample i, the others from samples not yet taken."""
     everybody, partners = range(len(labels)), [[0] * len(labels) for _ in numbers]
     for i in everybody:
         others = [j for j in everybody if labels[j] != labels[i]]
@@ -57,7 +57,7 @@ def draw_partners(labels: list[int], numbers: Table) -> list[list[int]]:
 
 
 def source_matrix(partners: list[list[int]], modalities: int, assignment: list[list[int]] | None = None) -> Sources:
-    """Return sources[m][v][i]: who supplies modality m of mixed sample i in version v."""
+    """Return sources[m][v][i]: the sample that supplies modality m of mixed sample i in version v."""
     batch = len(partners[0])
     sources = [[[0] * batch for _ in range(VIEWS)] for _ in range(modalities)]
     for i in range(batch):
@@ -70,7 +70,7 @@ def source_matrix(partners: list[list[int]], modalities: int, assignment: list[l
 
 
 def absent_modalities(numbers: Table, modalities: int, share: float) -> list[list[list[bool]]]:
-    """Return absent[m][v][i]: a mixed sample below the share keeps a set of modalities, neither none nor all."""
+    """Return absent[m][v][i]: a mixed sample below the share keeps some of its modalities, not all."""
     sets = [kept for kept in product((True, False), repeat=modalities) if any(kept) and not all(kept)]
     # The first modality is the lowest digit of the number of a set.
     sets.sort(key=lambda kept: [*reversed(kept)])
@@ -87,7 +87,7 @@ def absent_modalities(numbers: Table, modalities: int, share: float) -> list[lis
 
 
 def log_softmax(row: Row) -> Row:
-    """Return log p; NaN where it has no value."""
+    """Return log p; NaN where it is undefined."""
     if any(math.isnan(z) for z in row) or all(z == -math.inf for z in row):
         return [math.nan] * len(row)
     top = max(row)
@@ -107,7 +107,7 @@ def normalise(log_confidences: Row) -> Row:
         return [math.nan] * len(log_confidences)
     if all(math.exp(x) == 0.0 for x in log_confidences):
         return [1.0 / len(log_confidences)] * len(log_confidences)
-    # The same quotient, with the digits that a tiny c has lost.
+    # The same quotient, without underflow.
     top = max(log_confidences)
     parts = [math.exp(x - top) for x in log_confidences]
     return [x / math.fsum(parts) for x in parts]
@@ -119,19 +119,19 @@ def log_sigmoid(z: float) -> float:
 
 
 def smoothed_target(label: Label, classes: int, smoothing: float) -> Row:
-    """Return what a row of probabilities should be."""
+    """Return the target distribution of a label."""
     if isinstance(label, list):
         return [(1 - smoothing) * y + smoothing / 2 for y in label]
     return [(1 - smoothing) * (c == label) + smoothing / classes for c in range(classes)]
 
 
 def cross_entropy(row: Row, label: Label, smoothing: float = 0.0, class_weights: Row | None = None) -> float:
-    """Return that of one class out of several; of a list of labels, the mean of the binary ones."""
+    """Return the cross-entropy of a class; for multi-label data the mean binary cross-entropy."""
     target = smoothed_target(label, len(row), smoothing)
     if not isinstance(label, list):
         return -math.fsum(t * x for t, x in zip(target, log_softmax(row), strict=True) if t != 0)
-    each = [t * log_sigmoid(z) + (1 - t) * log_sigmoid(-z) for t, z in zip(target, row, strict=True)]
-    return -mean(each if class_weights is None else [a * x for a, x in zip(class_weights, each, strict=True)])
+    terms = [t * log_sigmoid(z) + (1 - t) * log_sigmoid(-z) for t, z in zip(target, row, strict=True)]
+    return -mean(terms if class_weights is None else [a * x for a, x in zip(class_weights, terms, strict=True)])
 
 
 def cross_entropy_slope(row: Row, label: Label, smoothing: float = 0.0, class_weights: Row | None = None) -> Row:
@@ -139,8 +139,8 @@ def cross_entropy_slope(row: Row, label: Label, smoothing: float = 0.0, class_we
     target = smoothed_target(label, len(row), smoothing)
     if not isinstance(label, list):
         return [q - t for q, t in zip(softmax(row), target, strict=True)]
-    each = [(math.exp(log_sigmoid(z)) - t) / len(row) for t, z in zip(target, row, strict=True)]
-    return each if class_weights is None else [a * x for a, x in zip(class_weights, each, strict=True)]
+    slopes = [(math.exp(log_sigmoid(z)) - t) / len(row) for t, z in zip(target, row, strict=True)]
+    return slopes if class_weights is None else [a * x for a, x in zip(class_weights, slopes, strict=True)]
 
 
 def soft_label(shares: Row, classes: list[int], num_classes: int) -> Row:
@@ -192,7 +192,7 @@ def pool_tokens(tokens: Table, there: list[bool] | None) -> Row:
 
 
 def similarity(features: Cube, sources: Sources, kind: str) -> Table:
-    """Return s[v][i], the mean over the modalities that were replaced; 1 where none was."""
+    """Return s[v][i], the mean over the replaced modalities; 1 if none was replaced."""
     measure = {"cosine": cosine, "l2": l2_closeness}[kind]
     modalities, batch = range(len(features)), range(len(features[0]))
     result = []
@@ -200,8 +200,8 @@ def similarity(features: Cube, sources: Sources, kind: str) -> Table:
         row = []
         for i in batch:
             new = [m for m in modalities if sources[m][v][i] != i]
-            each = [measure(features[m][i], features[m][sources[m][v][i]]) for m in new]
-            row.append(mean(each) if new else 1.0)
+            values = [measure(features[m][i], features[m][sources[m][v][i]]) for m in new]
+            row.append(mean(values) if new else 1.0)
         result.append(row)
     return result
 

@@ -31,7 +31,7 @@ from .equations import (
 
 @dataclass
 class Decision:
-    """What a step decides by comparing numbers: which modality is weak, and whether alpha goes up or down."""
+    """Decisions of a step: the weak modality, and whether alpha goes up or down."""
 
     weak: int
     sign: int
@@ -39,7 +39,7 @@ class Decision:
 
 @dataclass
 class Step:
-    """What one step gives, all of it."""
+    """Results of one step."""
 
     total: Row
     aligned: Row
@@ -58,16 +58,16 @@ class Step:
 
 
 def options(p: Any) -> tuple[float, Row | None]:
-    """Return how every cross-entropy in a loss takes a label; that of a confidence takes it as it is."""
+    """Return label smoothing and class weights of the cross-entropies in a loss; confidences use neither."""
     several = isinstance(p.labels[0], list)
     return p.label_smoothing or 0.0, p.class_weights if several else None
 
 
 def label_weight(p: Any, j: int) -> float:
-    """Return the weight of all that is said about sample j."""
-    own: float = 1.0 if p.sample_weight is None else p.sample_weight[j]
+    """Return the weight of every loss with the label of sample j."""
+    weight: float = 1.0 if p.sample_weight is None else p.sample_weight[j]
     several = p.class_weights is None or isinstance(p.labels[j], list)
-    return own if several else own * p.class_weights[p.labels[j]]
+    return weight if several else weight * p.class_weights[p.labels[j]]
 
 
 def has(p: Any, j: int, m: int) -> bool:
@@ -76,7 +76,7 @@ def has(p: Any, j: int, m: int) -> bool:
 
 
 def lacks(p: Any, m: int, v: int, i: int) -> bool:
-    """Return whether modality m of a mixed sample is absent, because it has no partner."""
+    """Return whether modality m of a mixed sample without a partner is absent."""
     return p.absent is not None and p.absent[m][v][i]
 
 
@@ -86,20 +86,20 @@ def is_alone(p: Any, v: int, i: int) -> bool:
 
 
 def sources_of(p: Any) -> Sources:
-    """Return sources[m][v][i]; without a partner all that a mixed sample has is its own."""
+    """Return sources[m][v][i]; a mixed sample without a partner has sources i only."""
     sources = source_matrix(p.partners, len(p.unimodal), p.assignment)
     return [[[i if is_alone(p, v, i) else j for i, j in enumerate(of[v])] for v in range(VIEWS)] for of in sources]
 
 
 def shares_of(p: Any, log_c: Row, v: int, i: int) -> Row:
-    """Return c~ of the modalities that a mixed sample has, 0 for the others."""
+    """Return the normalised confidences of a mixed sample, 0 for absent modalities."""
     here = [m for m in range(len(log_c)) if not lacks(p, m, v, i)]
-    found = dict(zip(here, normalise([log_c[m] for m in here]), strict=True))
-    return [found.get(m, 0.0) for m in range(len(log_c))]
+    shares = dict(zip(here, normalise([log_c[m] for m in here]), strict=True))
+    return [shares.get(m, 0.0) for m in range(len(log_c))]
 
 
 def unimodal_factor(p: Any, m: int, i: int) -> float:
-    """Return the weight of a sample times B / (number of samples with modality m): a mean over B is one over those."""
+    """Return the sample weight times B / (number of samples with modality m)."""
     if not has(p, i, m):
         return 0.0
     return label_weight(p, i) * len(p.labels) / sum(has(p, j, m) for j in range(len(p.labels)))
@@ -113,7 +113,7 @@ def unimodal_loss(p: Any, m: int, i: int) -> float:
 
 
 def misaligned_loss(p: Any, sources: Sources, soft_weights: Cube, i: int) -> float:
-    """Return the mean over the versions of the sum over m of w[m] * CE(z~, y[S[m]])."""
+    """Return the mean over versions of sum_m w[m] * CE(mixed logits, label of the source of m)."""
     total = 0.0
     for v in range(VIEWS):
         for m in range(len(sources)):
@@ -124,12 +124,12 @@ def misaligned_loss(p: Any, sources: Sources, soft_weights: Cube, i: int) -> flo
 
 
 def losses(problem: Any, soft_weights: Cube) -> Row:
-    """Return the total of each sample, the soft weights held constant; without mixed logits, that of the warm-up."""
+    """Return the total loss of each sample with constant soft weights; without mixed logits the warm-up loss."""
     p, result = problem, []
     sources = sources_of(p)
     for i, y in enumerate(p.labels):
-        own = [unimodal_loss(p, m, i) for m in range(len(p.unimodal))]
-        total = add_up(own) / (len(own) if p.variant == "official" else 1)
+        terms = [unimodal_loss(p, m, i) for m in range(len(p.unimodal))]
+        total = add_up(terms) / (len(terms) if p.variant == "official" else 1)
         if p.mixed is not None:
             total += label_weight(p, i) * cross_entropy(p.fused[i], y, *options(p))
             total += p.weight * misaligned_loss(p, sources, soft_weights, i)
@@ -138,18 +138,18 @@ def losses(problem: Any, soft_weights: Cube) -> Row:
 
 
 def mean_confidence(logs: Iterable[float]) -> float:
-    """Return the mean of exp of those that are finite."""
+    """Return the mean of exp(x) over finite x."""
     return mean(math.exp(x) for x in logs if math.isfinite(x))
 
 
 def labels_of(problem: Any) -> list[list[list[Label]]]:
-    """Return labels[m][v][i], that which each modality of each mixed sample speaks for."""
+    """Return labels[m][v][i], the label of the source of modality m."""
     sources = sources_of(problem)
     return [[[problem.labels[j] for j in view] for view in of] for of in sources]
 
 
 def mixed_soft_labels(problem: Any) -> Cube:
-    """Return the soft label of each mixed sample (eq. 3), each version; what is missing has logits of zero."""
+    """Return the soft label of every mixed sample (eq. 3); missing modalities have logits of zero."""
     p, modalities = problem, range(len(problem.unimodal))
     sources, classes = sources_of(p), labels_of(p)
     result = []
@@ -158,8 +158,8 @@ def mixed_soft_labels(problem: Any) -> Cube:
         for i in range(len(p.labels)):
             who = [sources[m][v][i] for m in modalities]
             rows = [p.unimodal[m][j] if has(p, j, m) else [0.0] * len(p.fused[0]) for m, j in enumerate(who)]
-            own = [log_softmax(row)[p.labels[j]] for row, j in zip(rows, who, strict=True)]
-            view.append(soft_label(shares_of(p, own, v, i), [classes[m][v][i] for m in modalities], len(p.fused[0])))
+            log_c = [log_softmax(row)[p.labels[j]] for row, j in zip(rows, who, strict=True)]
+            view.append(soft_label(shares_of(p, log_c, v, i), [classes[m][v][i] for m in modalities], len(p.fused[0])))
         result.append(view)
     return result
 
@@ -173,9 +173,9 @@ def vector(p: Any, m: int, i: int) -> Row:
 
 
 def step(problem: Any, decision: Decision | None = None) -> Step:
-    """Run one step of a problem, as ``Problem.lists`` gives it, with the decisions made here or given.
+    """Run one step of a problem in the form of ``Problem.lists``; ``decision`` overrides the computed one.
 
-    What is not finite spoils its own loss; alpha and the mean confidences are made from the rest.
+    Non-finite samples affect their own losses only; alpha and mean confidences use the others.
     """
     p, modalities, batch = problem, range(len(problem.unimodal)), range(len(problem.labels))
     official, warmup = p.variant == "official", p.mixed is None
@@ -187,12 +187,12 @@ def step(problem: Any, decision: Decision | None = None) -> Step:
     used = [(v, i) for v, i in places if official or (v, i) in two_classes or is_alone(p, v, i)]
     used = [(v, i) for v, i in used if all(lacks(p, m, v, i) or has(p, sources[m][v][i], m) for m in modalities)]
 
-    own = {(v, i): [log_c[m][sources[m][v][i]] for m in modalities] for v, i in places}
-    shares = {x: shares_of(p, own[x], *x) for x in places}
+    of_pair = {(v, i): [log_c[m][sources[m][v][i]] for m in modalities] for v, i in places}
+    shares = {x: shares_of(p, of_pair[x], *x) for x in places}
     picked: dict[tuple[int, int], Row] = {}
     if not warmup:
         picked = {(v, i): [-cross_entropy(p.mixed[v][i], classes[m][v][i]) for m in modalities] for v, i in places}
-    counted = [x for x in used if not is_alone(p, *x) and all(map(math.isfinite, own[x] + picked.get(x, [])))]
+    counted = [x for x in used if not is_alone(p, *x) and all(map(math.isfinite, of_pair[x] + picked.get(x, [])))]
     confidence = [mean(shares[x][m] for x in counted) for m in modalities]
     weakness = [mean_confidence(row) for row in log_c] if official else confidence
     weak = weakness.index(min(weakness))
@@ -220,7 +220,7 @@ def step(problem: Any, decision: Decision | None = None) -> Step:
     next_alpha, next_step = list(p.alpha), p.step
     if counted and not warmup:
         moved_by = gap if p.alpha_update == "difference" else decision.sign
-        # The official ratio has no value where a mean confidence is 0: then nothing moves.
+        # The official ratio is undefined where a mean confidence is 0; alpha then stays.
         moved_by = moved_by if math.isfinite(moved_by) else 0.0
         next_alpha = update_alpha(alpha, decision.weak, moved_by, p.eta, p.alpha_update, p.max_alpha)
         next_step = p.step + 1
@@ -253,9 +253,9 @@ def step(problem: Any, decision: Decision | None = None) -> Step:
 
 
 def steps_within_rounding(problem: Any, tolerance: float) -> Iterator[Step]:
-    """Yield every outcome that a computation with this rounding error may reach, the exact one first.
+    """Yield the exact step, then every other outcome that rounding errors of this size can cause.
 
-    Where two modalities are equally weak, or the gap is zero, a rounding error decides; all else is the same.
+    They decide which of two equally weak modalities is weaker, and the sign of a gap of zero.
     """
     exact = step(problem)
     yield exact
@@ -271,7 +271,7 @@ def steps_within_rounding(problem: Any, tolerance: float) -> Iterator[Step]:
 
 
 def closed_form_gradients(problem: Any, soft_weights: Cube) -> tuple[Table, Cube, Cube]:
-    """Return those of fused, unimodal and mixed logits, row by row."""
+    """Return the gradients of fused, unimodal and mixed logits."""
     p, modalities, batch = problem, range(len(problem.unimodal)), range(len(problem.labels))
     sources = sources_of(p)
 
@@ -284,9 +284,9 @@ def closed_form_gradients(problem: Any, soft_weights: Cube) -> tuple[Table, Cube
                 total = [a + factor * b for a, b in zip(total, slopes, strict=True)]
         return total
 
-    each = 1 / len(p.unimodal) if p.variant == "official" else 1.0
+    share = 1 / len(p.unimodal) if p.variant == "official" else 1.0
     after = 0.0 if p.mixed is None else 1.0
-    unimodal = [[slope(p.unimodal[m][i], [(each * unimodal_factor(p, m, i), i)]) for i in batch] for m in modalities]
+    unimodal = [[slope(p.unimodal[m][i], [(share * unimodal_factor(p, m, i), i)]) for i in batch] for m in modalities]
     fused = [slope(p.fused[i], [(after * label_weight(p, i), i)]) for i in batch]
     mixed = []
     for v in range(VIEWS):
