@@ -25,12 +25,14 @@ BROKEN = {
 
 
 def spoiled(x):
-    """Return numbers that are a little off, arrays of whole numbers and flags rolled by one."""
+    """Return numbers that are a little off, flags inverted, other arrays rolled by one."""
     if isinstance(x, tuple | list):
         items = [spoiled(item) for item in x]
         return type(x)(*items) if hasattr(x, "_fields") else type(x)(items)
     if isinstance(x, torch.Tensor):
-        return 1.01 * x + 0.01 if x.is_floating_point() else x.roll(1) if x.ndim else x
+        if x.is_floating_point():
+            return 1.01 * x + 0.01
+        return ~x if x.dtype == torch.bool else x.roll(1) if x.ndim else x
     if isinstance(x, np.ndarray):
         return x.dtype.type(1.01) * x + x.dtype.type(0.01) if x.dtype.kind == "f" else np.roll(x, 1) if x.ndim else x
     return 1.01 * x + 0.01 if isinstance(x, float) else x
