@@ -30,11 +30,11 @@ def spoiled(x):
         items = [spoiled(item) for item in x]
         return type(x)(*items) if hasattr(x, "_fields") else type(x)(items)
     if isinstance(x, torch.Tensor):
-        if x.is_floating_point():
-            return 1.01 * x + 0.01
-        return ~x if x.dtype == torch.bool else x.roll(1) if x.ndim else x
+        return 1.01 * x + 0.01 if x.is_floating_point() else torch.from_numpy(spoiled(x.numpy()))
     if isinstance(x, np.ndarray):
-        return x.dtype.type(1.01) * x + x.dtype.type(0.01) if x.dtype.kind == "f" else np.roll(x, 1) if x.ndim else x
+        if x.dtype.kind == "f":
+            return x.dtype.type(1.01) * x + x.dtype.type(0.01)
+        return ~x if x.dtype.kind == "b" else np.asarray(np.roll(x, 1))
     return 1.01 * x + 0.01 if isinstance(x, float) else x
 
 
