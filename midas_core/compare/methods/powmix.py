@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from benchmarks.accuracy.methods.base import Batch, Method, Model, Random, cross_entropy
+from midas_core.compare.methods.base import Batch, Method, Model, Random, cross_entropy
 
 CONCENTRATIONS = (0.5, 1.5)
 KEPT = (0.5, 1.0)

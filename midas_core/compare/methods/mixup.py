@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from scipy.special import betaincinv
 from torch import Tensor
 
-from benchmarks.accuracy.methods.base import Batch, Method, Model, Random, cross_entropy
+from midas_core.compare.methods.base import Batch, Method, Model, Random, cross_entropy
 
 
 def beta_quantile(strength: Tensor, numbers: Tensor) -> Tensor:
@@ -27,9 +26,9 @@ def beta_quantile(strength: Tensor, numbers: Tensor) -> Tensor:
     -------
     tensor, shape (K,)
     """
-    a = strength.double().cpu().numpy()
-    quantiles = betaincinv(a, a, numbers.double().cpu().numpy())
-    return torch.as_tensor(quantiles.astype(np.float32)).to(strength.device)
+    a = strength.double().numpy()
+    quantiles = betaincinv(a, a, numbers.double().numpy())
+    return torch.from_numpy(quantiles.astype(np.float32))
 
 
 def interpolate(x: Tensor, partners: Tensor, share: Tensor) -> Tensor:
@@ -88,10 +87,7 @@ def mixup_loss(model: Model, features: Sequence[Tensor], labels: Tensor, strengt
 
 
 class InputMixUp(Method):
-    """MixUp of the inputs, as Zhang et al. (ICLR 2018) have it; the rest as in `MixUp`.
-
-    Inputs that are no plain tensors (tokens) cannot be mixed.
-    """
+    """MixUp of the inputs, as Zhang et al. (ICLR 2018) have it; the rest as in `MixUp`."""
 
     title = "input MixUp"
     strengths = MixUp.strengths
@@ -100,13 +96,6 @@ class InputMixUp(Method):
     def loss(self, model: Model, batch: Batch) -> Tensor:
         """Return the cross-entropy of the mixed inputs."""
         partners, share = draw_mixing(self.strength, self.random, batch.labels.shape[1])
-        mixed = [interpolate(_floating(x), partners, share) for x in batch.inputs]
+        mixed = [interpolate(x, partners, share) for x in batch.inputs]
         logits = model.fuse(model.features(mixed))
         return mixed_cross_entropy(logits, batch.labels, partners, share)
-
-
-def _floating(x: Any) -> Tensor:
-    if not isinstance(x, Tensor) or not x.is_floating_point():
-        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        raise TypeError(f"inputs: expected floating tensors, which input MixUp can mix, got {kind}")
-    return x

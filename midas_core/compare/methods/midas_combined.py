@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from benchmarks.accuracy.methods.base import Batch, Model, cross_entropy
-from benchmarks.accuracy.methods.dropout import drop_one_modality
-from benchmarks.accuracy.methods.midas import Midas
-from benchmarks.accuracy.methods.mixup import mixup_loss
+from midas_core.compare.methods.base import Batch, Model, cross_entropy
+from midas_core.compare.methods.dropout import drop_one_modality
+from midas_core.compare.methods.midas import Midas
+from midas_core.compare.methods.mixup import mixup_loss
 
 MIXUP_STRENGTH = 1.0
 DROPOUT_PROBABILITY = 0.5
@@ -18,10 +18,8 @@ class _Combined(Midas):
     def loss(self, model: Model, batch: Batch) -> Tensor:
         """Return the total of eq. 11 with another aligned term."""
         features = model.features(batch.inputs)
-        total = self.objective(model, features, batch)
-        if batch.epoch < self.warmup_epochs:
-            return total
-        return total - cross_entropy(model.fuse(features), batch.labels) + self.aligned(model, features, batch.labels)
+        rest = self.objective(model, features, batch) - cross_entropy(model.fuse(features), batch.labels)
+        return rest + self.aligned(model, features, batch.labels)
 
     def aligned(self, model: Model, features: list[Tensor], labels: Tensor) -> Tensor:
         """Return what stands for CE(z, y), shape (K,)."""

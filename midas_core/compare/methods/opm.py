@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from benchmarks.accuracy.methods.base import Batch, Method, Model, cross_entropy
-from benchmarks.accuracy.methods.dominance import lead, parted_logits, scores
+from midas_core.compare.methods.base import Batch, Method, Model, cross_entropy
+from midas_core.compare.methods.dominance import lead, parted_logits, scores
 
 LAMBDA = 0.5
 EXECUTE = 0.7
@@ -42,7 +42,7 @@ def drop_features(features: Sequence[Tensor], probabilities: Tensor, numbers: Te
     numbers : tensor, shape (K, M, B)
         Uniform.
     """
-    widths = torch.tensor([x.shape[-1] for x in features], device=probabilities.device, dtype=probabilities.dtype)
+    widths = torch.tensor([x.shape[-1] for x in features], dtype=probabilities.dtype)
     gone = (widths[:, None] * probabilities).sum(dim=0) / widths.sum()
     kept = numbers >= probabilities.T[..., None]
     scale = 1 / (1 - gone)[:, None, None]

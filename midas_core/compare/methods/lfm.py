@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from benchmarks.accuracy.methods.base import Batch, Method, Model, cross_entropy
-from benchmarks.accuracy.methods.contrastive import matching_loss
+from midas_core.compare.methods.base import Batch, Method, Model, cross_entropy
+from midas_core.compare.methods.contrastive import matching_loss
 
 TEMPERATURE = 0.1
 

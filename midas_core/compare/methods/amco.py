@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from benchmarks.accuracy.methods.base import Batch, Method, Model, cross_entropy
-from benchmarks.accuracy.methods.dominance import parted_logits
+from midas_core.compare.methods.base import Batch, Method, Model, cross_entropy
+from midas_core.compare.methods.dominance import parted_logits
 
 GROWTH = 0.1
 FULL = 0.3

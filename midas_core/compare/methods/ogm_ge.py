@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from benchmarks.accuracy.methods.base import Batch, Method, Model, Setup, cross_entropy
-from benchmarks.accuracy.methods.dominance import lead, parted_logits, scores
+from midas_core.compare.methods.base import Batch, Method, Model, Setup, cross_entropy, row
+from midas_core.compare.methods.dominance import lead, parted_logits, scores
 
 
 def gradient_coefficients(ratio: Tensor, strength: Tensor) -> Tensor:
@@ -62,6 +62,6 @@ class OgmGe(Method):
             for parameter in encoder.parameters():
                 if parameter.grad is None:
                     continue
-                rows = model.rows(parameter.grad)
+                rows = row(parameter.grad)
                 noise = self.random.normal(rows.shape[1]) * rows.std(dim=1, correction=0, keepdim=True)
                 rows.mul_(coefficient[:, None]).add_(noise)

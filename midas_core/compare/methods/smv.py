@@ -9,7 +9,7 @@ from math import factorial
 import torch
 from torch import Tensor
 
-from benchmarks.accuracy.methods.base import Batch, Method, Model
+from midas_core.compare.methods.base import Batch, Method, Model
 
 WARMUP_EPOCHS = 5
 
@@ -28,7 +28,7 @@ def shapley_values(contributions: Sequence[Tensor], bias: Tensor, labels: Tensor
     labels : tensor, shape (K, B)
     """
     count = len(contributions)
-    worth = {frozenset[int](): torch.zeros(labels.shape, device=labels.device)}
+    worth = {frozenset[int](): torch.zeros(labels.shape)}
     for size in range(1, count + 1):
         for members in combinations(range(count), size):
             logits = bias + torch.stack([contributions[m] for m in members]).sum(dim=0)

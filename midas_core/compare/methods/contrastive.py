@@ -8,7 +8,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from benchmarks.accuracy.methods.base import cross_entropy
+from midas_core.compare.methods.base import cross_entropy
 
 
 def unit_features(features: Sequence[Tensor]) -> list[Tensor]:
@@ -36,7 +36,7 @@ def matching_loss(features: Sequence[Tensor], temperature: float) -> Tensor:
     temperature : float
     """
     units = unit_features(features)
-    own = torch.arange(units[0].shape[1], device=units[0].device).expand(units[0].shape[:2])
+    own = torch.arange(units[0].shape[1]).expand(units[0].shape[:2])
     losses = []
     for left, right in combinations(units, 2):
         alike = left @ right.mT / temperature
@@ -58,7 +58,7 @@ def supervised_contrastive_loss(features: Sequence[Tensor], labels: Tensor, temp
     """
     units = torch.cat(unit_features(features), dim=1)
     classes = labels.repeat(1, len(features))
-    itself = torch.eye(classes.shape[1], dtype=torch.bool, device=labels.device)
+    itself = torch.eye(classes.shape[1], dtype=torch.bool)
     alike = (units @ units.mT / temperature).masked_fill(itself, float("-inf"))
     log_share = alike.log_softmax(dim=-1).masked_fill(itself, 0.0)
     positive = (classes[:, :, None] == classes[:, None, :]) & ~itself

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from benchmarks.accuracy.methods.base import Batch, Method, Model, Setup, cross_entropy
+from midas_core.compare.methods.base import Batch, Method, Model, Setup, cross_entropy, row
 
 
 def combine_gradients(fused: Tensor, unimodal: Tensor, strength: Tensor) -> Tensor:
@@ -71,11 +71,11 @@ class MmPareto(Method):
         """Replace the gradient of each encoder by the combined one."""
         for encoder, own in zip(model.encoders, self.unimodal_gradients, strict=True):
             found = [(p.grad, g) for p, g in zip(_trained(encoder), own, strict=True) if p.grad is not None]
-            rows = [model.rows(total) for total, _ in found]
-            unimodal = torch.cat([model.rows(_or_zero(g, total)) for total, g in found], dim=1)
+            rows = [row(total) for total, _ in found]
+            unimodal = torch.cat([row(_or_zero(g, total)) for total, g in found], dim=1)
             combined = combine_gradients(torch.cat(rows, dim=1) - unimodal, unimodal, self.strength)
-            for row, new in zip(rows, combined.split([row.shape[1] for row in rows], dim=1), strict=True):
-                row.copy_(new)
+            for old, new in zip(rows, combined.split([x.shape[1] for x in rows], dim=1), strict=True):
+                old.copy_(new)
 
 
 def _trained(encoder: nn.Module) -> list[nn.Parameter]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from benchmarks.accuracy.methods.base import Batch, Method, Model, cross_entropy
+from midas_core.compare.methods.base import Batch, Method, Model, cross_entropy
 
 
 class LateFusion(Method):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from benchmarks.accuracy.methods.base import Batch, Method, Model, Random, cross_entropy
+from midas_core.compare.methods.base import Batch, Method, Model, Random, cross_entropy
 
 
 def drop_one_modality(features: Sequence[Tensor], probability: Tensor, random: Random) -> list[Tensor]:

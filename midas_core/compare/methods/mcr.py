@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from benchmarks.accuracy.methods.base import Batch, Method, Model, Setup, StackedLinear, cross_entropy
-from benchmarks.accuracy.methods.contrastive import supervised_contrastive_loss
+from midas_core.compare.methods.base import Batch, Method, Model, Setup, cross_entropy
+from midas_core.compare.methods.contrastive import supervised_contrastive_loss
+from midas_core.compare.stack import StackedLinear
 
 PERMUTATIONS = 4
 TEMPERATURE = 0.5
@@ -50,7 +51,7 @@ def competition(contributions: Sequence[Tensor], bias: Tensor, partners: Tensor)
     """
     constants = [x.detach() for x in contributions]
     bias = bias.detach()
-    total = torch.zeros(bias.shape[0], device=bias.device)
+    total = torch.zeros(bias.shape[0])
     for player in range(len(contributions)):
         seen = [x if j == player else constants[j] for j, x in enumerate(contributions)]
         prediction = bias + torch.stack(seen).sum(dim=0)
@@ -98,7 +99,7 @@ class Mcr(Method):
             StackedLinear(setup.num_classes, hidden, setup.random),
             nn.ReLU(),
             StackedLinear(hidden, width, setup.random),
-        ).to(setup.strength.device)
+        )
 
     def loss(self, model: Model, batch: Batch) -> Tensor:
         """Return the sum of the terms."""

@@ -1,0 +1,129 @@
+"""The interface of every method of the comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from midas_core.compare.stack import Batch, Model, Random, StackedSplit
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The task and the settings of K models that a method trains.
+
+    Attributes
+    ----------
+    num_classes : int
+        C.
+    feature_dims : list of M int
+    strength : tensor, shape (K,)
+        Of the method's one hyperparameter, for each model.
+    random : Random
+        Source of everything that a method draws.
+    epochs : int
+        Of the whole training.
+    """
+
+    num_classes: int
+    feature_dims: list[int]
+    strength: Tensor
+    random: Random
+    epochs: int
+
+
+class Method:
+    """A way to train: the losses, and what it changes around them.
+
+    A subclass gives `loss` and, where its paper needs them, the other hooks. Its docstring has the paper, its equation,
+    and a line for each choice that the paper leaves.
+
+    Parameters
+    ----------
+    setup : Setup
+
+    Attributes
+    ----------
+    title : str
+        In tables; the name by which it is called.
+    strengths : tuple of float
+        Tried for its one hyperparameter; empty where it has none. 0, where it is among them, is joint training.
+    strength_name : str
+    call : str
+        How to get it from this library; empty where it has none of it.
+    trains_unimodal_heads : bool
+        Whether `Model.unimodal_heads` mean anything after training: the vote at prediction needs them.
+    """
+
+    title: ClassVar[str]
+    strengths: ClassVar[tuple[float, ...]] = ()
+    strength_name: ClassVar[str] = ""
+    call: ClassVar[str] = ""
+    trains_unimodal_heads: ClassVar[bool] = False
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup, self.strength, self.random = setup, setup.strength, setup.random
+
+    def loss(self, model: Model, batch: Batch) -> Tensor:
+        """Return the loss of each model, shape (K,)."""
+        raise NotImplementedError
+
+    def after_backward(self, model: Model) -> None:
+        """Change the gradients of the parameters, in place, before the optimizer takes its step."""
+
+    def order(self, model: Model, training: StackedSplit, epoch: int, order: Tensor) -> Tensor:
+        """Return the order (K, N) in which an epoch goes through the samples, of a random one."""
+        return order
+
+    def logits(self, model: Model, features: Sequence[Tensor]) -> Tensor:
+        """Return the logits that the method predicts with, shape (K, B, C); the model may be some of the stack."""
+        return model.fuse(features)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that the method trains beside the model."""
+        return []
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, smoothing: Tensor | None = None) -> Tensor:
+    """Return the mean cross-entropy of each model, shape (K,), of logits (K, B, C) and labels (K, B).
+
+    ``smoothing`` (K,) is the share of each label that goes to all classes alike.
+    """
+    if smoothing is None:
+        losses = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+        return losses.view(labels.shape).mean(dim=1)
+    logs = logits.log_softmax(dim=-1)
+    of_label = logs.gather(2, labels[..., None])[..., 0].mean(dim=1)
+    return -((1 - smoothing) * of_label + smoothing * logs.mean(dim=(1, 2)))
+
+
+def row(parameter: Tensor) -> Tensor:
+    """Return a stacked parameter or its gradient with a row for each model, a view of shape (K, n)."""
+    return parameter.view(len(parameter), -1)
+
+
+def alone(m: int, modality: str) -> type[Method]:
+    """Return the method that trains on one modality by itself."""
+
+    class Alone(Method):
+        """The cross-entropy of one unimodal head: CE(z^m, y)."""
+
+        title = f"{modality} alone"
+
+        def loss(self, model: Model, batch: Batch) -> Tensor:
+            """Return CE(z^m, y)."""
+            logits = model.unimodal_heads[m](model.encoders[m](batch.inputs[m]))
+            return cross_entropy(logits, batch.labels)
+
+        def logits(self, model: Model, features: Sequence[Tensor]) -> Tensor:
+            """Return z^m."""
+            logits: Tensor = model.unimodal_heads[m](features[m])
+            return logits
+
+    return Alone
+
+
+__all__ = ["Batch", "Method", "Model", "Random", "Setup", "StackedSplit", "alone", "cross_entropy", "row"]

@@ -1,0 +1,77 @@
+"""Joint training, with unimodal losses, and with the common regularizers that any rival has to beat."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from midas_core.compare.methods.base import Batch, Method, Model, cross_entropy, row
+
+
+class Joint(Method):
+    """The cross-entropy of the fused head: what everybody does first."""
+
+    title = "joint"
+
+    def loss(self, model: Model, batch: Batch) -> Tensor:
+        """Return CE(z, y)."""
+        return cross_entropy(model.fuse(model.features(batch.inputs)), batch.labels)
+
+
+class LabelSmoothing(Method):
+    """The cross-entropy of the fused head, a share of each label given to all classes alike."""
+
+    title = "joint + label smoothing"
+    strengths = (0.0, 0.1, 0.3)
+    strength_name = "label_smoothing"
+    call = "torch.nn.CrossEntropyLoss(label_smoothing={strength:g})"
+
+    def loss(self, model: Model, batch: Batch) -> Tensor:
+        """Return (1 - e) * CE(z, y) + e / C * sum_c CE(z, c)."""
+        return cross_entropy(model.fuse(model.features(batch.inputs)), batch.labels, self.strength)
+
+
+class WeightDecay(Joint):
+    """Joint training with a penalty on the weights, as ``weight_decay`` of `torch.optim.Adam`."""
+
+    title = "joint + weight decay"
+    strengths = (0.0, 3e-4, 3e-3)
+    strength_name = "weight_decay"
+    call = "torch.optim.Adam(..., weight_decay={strength:g})"
+
+    def after_backward(self, model: Model) -> None:
+        """Add the gradient of the penalty."""
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                row(parameter.grad).add_(row(parameter.detach()) * self.strength[:, None])
+
+
+class FeatureDropout(Method):
+    """Joint training with dropout on the features before they are fused."""
+
+    title = "joint + dropout"
+    strengths = (0.0, 0.25, 0.5)
+    strength_name = "p"
+    call = "torch.nn.Dropout({strength:g}) on the features"
+
+    def loss(self, model: Model, batch: Batch) -> Tensor:
+        """Return CE(z, y) of what is left."""
+        kept = 1 - self.strength[:, None, None]
+        features = [x * (self.random.uniform(*x.shape[1:]) < kept) / kept for x in model.features(batch.inputs)]
+        return cross_entropy(model.fuse(features), batch.labels)
+
+
+class JointUnimodal(Method):
+    """The cross-entropy of the fused head plus that of each unimodal head: CE(z, y) + weight * sum_m CE(z^m, y)."""
+
+    title = "joint + unimodal"
+    strengths = (0.5, 1.0, 2.0)
+    strength_name = "weight"
+    trains_unimodal_heads = True
+
+    def loss(self, model: Model, batch: Batch) -> Tensor:
+        """Return CE(z, y) + weight * sum_m CE(z^m, y)."""
+        features = model.features(batch.inputs)
+        loss = cross_entropy(model.fuse(features), batch.labels)
+        for logits in model.unimodal(features):
+            loss = loss + self.strength * cross_entropy(logits, batch.labels)
+        return loss

@@ -1,0 +1,106 @@
+"""MIDAS, by the core of this library."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from midas_core import MidasState, Pairs, draw_pairs, midas_objective, mix, similarity
+from midas_core.backends import get_backend
+from midas_core.compare.methods.base import Batch, Method, Model, Setup, cross_entropy
+from midas_core.misalignment import random_count, split_draw
+
+
+class Midas(Method):
+    """MIDAS (Hwang, Choi, Whang, NeurIPS 2025), eq. 11: CE(z, y) + sum_m CE(z^m, y) + weight * L_mis.
+
+    The core's own functions, `torch.func.vmap` over the K models; ``docs/method.md`` has their choices.
+
+    Attributes
+    ----------
+    options : dict
+        Of `midas_core.midas_objective`.
+    aligned_share : float
+        Share of the epochs, the last ones, in which the loss is CE(z, y) alone.
+    """
+
+    title = "MIDAS"
+    strengths = (1.0, 2.0, 5.0)
+    strength_name = "weight"
+    call = "MidasLoss(weight={strength:g})"
+    trains_unimodal_heads = True
+    options: ClassVar[dict[str, Any]] = {}
+    aligned_share: ClassVar[float] = 0.0
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        models, self.count = len(setup.strength), len(setup.feature_dims)
+        self.aligned_from = setup.epochs - round(self.aligned_share * setup.epochs)
+        self.state = MidasState(torch.ones(models, self.count), torch.zeros(models, dtype=torch.int64))
+
+    def loss(self, model: Model, batch: Batch) -> Tensor:
+        """Return the total of eq. 11, and move alpha."""
+        features = model.features(batch.inputs)
+        return self.objective(model, features, batch)
+
+    def objective(self, model: Model, features: list[Tensor], batch: Batch) -> Tensor:
+        """Return the total of eq. 11 of features, and move alpha; near the end the aligned term alone."""
+        if batch.epoch >= self.aligned_from:
+            return cross_entropy(model.fuse(features), batch.labels)
+        pairs = self.draw(batch.labels)
+        similarities = vmap(lambda f, s: similarity(f, s))(features, pairs.sources)
+        mixed = vmap(lambda f, s: mix(f, s))(features, pairs.sources)
+        versions, size = mixed[0].shape[1:3]
+        # (K, V, B, C), all versions in one call of the head.
+        logits = model.fuse([x.flatten(1, 2) for x in mixed]).unflatten(1, (versions, size))
+        inputs = (model.fuse(features), model.unimodal(features), logits, batch.labels)
+        present = tuple(x for x in pairs if x is not None)
+        loss, state = vmap(self._one)(*inputs, present, similarities, tuple(self.state), self.strength)
+        self.state = MidasState(*(x.detach() for x in state))
+        return loss
+
+    def _one(self, fused: Tensor, own: Any, mixed: Tensor, labels: Tensor, *rest: Any) -> tuple[Tensor, Any]:
+        """Return the loss of one model, and its state for the next step."""
+        pairs, similarities, state, weight = rest
+        result = midas_objective(
+            fused, own, mixed, labels, Pairs(*pairs), similarities, MidasState(*state), weight=weight, **self.options
+        )
+        return result.terms.total.mean(), tuple(result.state)
+
+    def draw(self, labels: Tensor) -> Pairs:
+        """Return who is mixed with whom, a leading axis K on everything."""
+        numbers = self.random.uniform(random_count(labels.shape[1], self.count))
+        backend = get_backend(labels)
+
+        def pairs(numbers: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+            drawn = split_draw(numbers, labels, self.count, backend=backend)
+            return tuple(x for x in draw_pairs(drawn, labels, self.count) if x is not None)
+
+        return Pairs(*vmap(pairs)(numbers, labels))
+
+
+class MidasEven(Midas):
+    """MIDAS without the weak-modality weight of eq. 7: alpha stays 1."""
+
+    title = "MIDAS (eta 0)"
+    call = "MidasLoss(weight={strength:g}, eta=0)"
+    options: ClassVar[dict[str, Any]] = {"eta": 0.0}
+
+
+class MidasFinish(Midas):
+    """MIDAS whose last quarter of the epochs trains CE(z, y) alone, an aligned finish. Ours, not the paper's."""
+
+    title = "MIDAS + finish"
+    call = "MidasLoss(weight={strength:g}, aligned_from=...)"
+    aligned_share = 0.25
+
+
+class MidasEvenFinish(MidasFinish):
+    """MIDAS without the weak-modality weight, and with the aligned finish. Ours, not the paper's."""
+
+    title = "MIDAS (eta 0) + finish"
+    call = "MidasLoss(weight={strength:g}, eta=0, aligned_from=...)"
+    options: ClassVar[dict[str, Any]] = {"eta": 0.0}

@@ -1,0 +1,291 @@
+"""Tuning, choice and report of every method on one task, each stack kept as soon as it is finished."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from midas_core.compare.evaluation import evaluate
+from midas_core.compare.methods import BEST, Method, find_method
+from midas_core.compare.store import Store
+from midas_core.compare.training import Recipe, Setting, Trained, train
+from midas_core.data import Task
+
+SETTINGS = 9
+"""Tried for every method: for one without a strength as many learning rates."""
+TUNING_SEED = 1000
+"""First seed of the tuning: other seeds than those that are reported. A multiple of any number of splits."""
+TUNING_SEEDS = 2
+"""On a task with one split; on one with more, a seed for each split."""
+LARGEST_STACK = 2**30
+"""Bytes of data in one stack; what has more is trained in several."""
+
+
+class Source(Protocol):
+    """Makes a task for a seed.
+
+    Attributes
+    ----------
+    splits : int
+        How many parts of the data are tested. Seeds that are equal modulo ``splits`` have the same test samples, so
+        that nothing chosen with one of them has seen them.
+    """
+
+    splits: int
+
+    def make(self, seed: int) -> Task:
+        """Return the task of a seed."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Models that are trained as one stack.
+
+    Attributes
+    ----------
+    task, method : str
+    stage : {"tuning", "report"}
+        Only the second looks at the test data.
+    settings : tuple of Setting
+    recipe : Recipe
+    """
+
+    task: str
+    method: str
+    stage: str
+    settings: tuple[Setting, ...]
+    recipe: Recipe
+
+    @property
+    def name(self) -> str:
+        """File name in the store."""
+        seeds = [setting.seed for setting in self.settings]
+        method = re.sub(r"[^\w+-]+", "-", self.method.replace(" + ", "+")).strip("-")
+        return f"{self.task}/{method}.{self.stage}.{min(seeds)}-{max(seeds)}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return numbers, text and lists: what a kept cell must agree with."""
+        content = asdict(self)
+        content["settings"] = [list(setting) for setting in self.settings]
+        content["recipe"]["learning_rates"] = list(self.recipe.learning_rates)
+        return content
+
+
+def grid(method: type[Method], learning_rates: tuple[float, float]) -> list[tuple[float, float]]:
+    """Return the learning rates and strengths that are tried, `SETTINGS` of them for every method.
+
+    Examples
+    --------
+    >>> from midas_core.compare.methods import METHODS
+    >>> len(grid(METHODS["joint"], (5e-4, 2e-2))), len(grid(METHODS["MIDAS"], (5e-4, 2e-2)))
+    (9, 9)
+    """
+    strengths = method.strengths or (1.0,)
+    rates = np.geomspace(*learning_rates, SETTINGS // len(strengths))
+    return [(float(f"{rate:.3g}"), strength) for strength in strengths for rate in rates]
+
+
+def choose(runs: Sequence[Mapping[str, Any]], splits: int) -> dict[int, tuple[float, float]]:
+    """Return learning rate and strength of the best mean validation accuracy, by split; of equal ones the first.
+
+    Parameters
+    ----------
+    runs : sequence of dict
+        With ``setting`` (seed, learning rate, strength) and ``validation_accuracy``.
+    splits : int
+    """
+    scores: dict[int, dict[tuple[float, float], list[float]]] = {}
+    for run in runs:
+        seed, *setting = run["setting"]
+        of_split = scores.setdefault(int(seed) % splits, {})
+        of_split.setdefault((setting[0], setting[1]), []).append(run["validation_accuracy"])
+    return {split: max(found, key=lambda s: fmean(found[s])) for split, found in scores.items()}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One task of a comparison.
+
+    Attributes
+    ----------
+    task : str
+    source : Source
+    methods : tuple of str
+        Titles, "... alone" among them; the name of `BEST` trains nothing.
+    recipe : Recipe
+    seeds : int
+        Reporting seeds: 0, 1 ...
+    settings : dict of (learning rate, strength) by method
+        Fixed ones: these methods are not tuned.
+    """
+
+    task: str
+    source: Source
+    methods: tuple[str, ...]
+    recipe: Recipe
+    seeds: int
+    settings: Mapping[str, tuple[float, float]]
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """Titles of the methods that train something."""
+        return tuple(title for title in self.methods if title != BEST)
+
+
+def run_plan(
+    plan: Plan, store: Store, *, jobs: int = 1, finished: Callable[[Cell, float], None] = lambda cell, seconds: None
+) -> dict[str, Any]:
+    """Train what the store lacks of a task, and return its results.
+
+    Parameters
+    ----------
+    plan : Plan
+    store : Store
+    jobs : int
+        Stacks that are trained at the same time, by `joblib`, wherever its configuration says.
+    finished : callable
+        Told each cell that is finished, and how long it took; 0 seconds where it was finished before.
+
+    Returns
+    -------
+    dict
+        "modalities", "classes", "sizes" and "splits" of the task, and "methods": for each one its "runs".
+    """
+    first = plan.source.make(0)
+    share = sum(x.nbytes for x in first.training.inputs) + sum(x.nbytes for x in first.validation.inputs)
+    together = int(max(1, LARGEST_STACK // max(1, share)))
+    tuning_seeds = range(TUNING_SEED, TUNING_SEED + (plan.source.splits if plan.source.splits > 1 else TUNING_SEEDS))
+
+    tuning = [
+        Cell(plan.task, title, "tuning", tuple(Setting(seed, *s) for s in settings for seed in seeds), plan.recipe)
+        for title in plan.trained
+        if title not in plan.settings
+        for settings in [grid(find_method(title, first.modalities), plan.recipe.learning_rates)]
+        for seeds in _parts(tuning_seeds, together)
+    ]
+    tuned: dict[str, list[Any]] = {}
+    for cell, content in _finish(tuning, plan, store, jobs, finished):
+        tuned.setdefault(cell.method, []).extend(content["runs"])
+    chosen = {title: choose(runs, plan.source.splits) for title, runs in tuned.items()}
+    for title, setting in plan.settings.items():
+        chosen[title] = dict.fromkeys(range(plan.source.splits), tuple(setting))  # type: ignore[arg-type]
+    report = [
+        Cell(
+            plan.task,
+            title,
+            "report",
+            tuple(Setting(s, *chosen[title][s % plan.source.splits]) for s in seeds),
+            plan.recipe,
+        )
+        for title in plan.trained
+        for seeds in _parts(range(plan.seeds), together)
+    ]
+    runs: dict[str, list[Any]] = {}
+    for cell, content in _finish(report, plan, store, jobs, finished):
+        runs.setdefault(cell.method, []).extend(content["runs"])
+    for title, found in runs.items():
+        found.sort(key=lambda run: run["setting"][0])
+        method = find_method(title, first.modalities)
+        if method.strengths:
+            for run in found:
+                run["strength"] = {method.strength_name: run["setting"][2]}
+    if BEST in plan.methods:
+        runs[BEST] = best_of(runs, tuned, chosen, ("joint", "MIDAS"), plan.source.splits)
+    return {
+        "modalities": list(first.modalities),
+        "classes": first.num_classes,
+        "sizes": {name: len(getattr(first, name)) for name in ("training", "validation", "test")},
+        "splits": plan.source.splits,
+        "recipe": {"epochs": plan.recipe.epochs, "batch_size": plan.recipe.batch_size},
+        "methods": {title: runs[title] for title in plan.methods},
+    }
+
+
+def best_of(
+    runs: Mapping[str, Sequence[Any]],
+    tuned: Mapping[str, Sequence[Any]],
+    chosen: Mapping[str, Mapping[int, tuple[float, float]]],
+    titles: Sequence[str],
+    splits: int,
+) -> list[Any]:
+    """Return the runs of that method whose setting was the best on the validation data of the tuning, by split."""
+    scores: dict[tuple[str, int], list[float]] = {}
+    for title in titles:
+        for run in tuned[title]:
+            split = int(run["setting"][0]) % splits
+            if tuple(run["setting"][1:]) == tuple(chosen[title][split]):
+                scores.setdefault((title, split), []).append(run["validation_accuracy"])
+    best = {split: max(titles, key=lambda t: fmean(scores[t, split])) for _, split in scores}
+    seeds = range(len(runs[titles[0]]))
+    return [{**runs[best[seed % splits]][seed], "method": best[seed % splits]} for seed in seeds]
+
+
+def _parts(seeds: range, together: int) -> list[range]:
+    return [seeds[start : start + together] for start in range(0, len(seeds), together)]
+
+
+def _finish(
+    cells: Sequence[Cell], plan: Plan, store: Store, jobs: int, finished: Callable[[Cell, float], None]
+) -> Iterator[tuple[Cell, dict[str, Any]]]:
+    """Yield every cell and its content, those of the store first."""
+    from joblib import Parallel, delayed
+
+    missing = []
+    for cell in cells:
+        content = store.read(cell.name, cell.as_dict())
+        if content is None:
+            missing.append(cell)
+            continue
+        finished(cell, 0.0)
+        yield cell, content
+    if not missing:
+        return
+    results = Parallel(n_jobs=jobs, return_as="generator_unordered")(
+        delayed(execute)(cell, plan.source, number) for number, cell in enumerate(missing)
+    )
+    for number, content, seconds in results:
+        store.write(missing[number].name, missing[number].as_dict(), content)
+        finished(missing[number], seconds)
+        yield missing[number], content
+
+
+def execute(cell: Cell, source: Source, number: int = 0) -> tuple[int, dict[str, Any], float]:
+    """Train one cell; return its number, what is kept of it, and the seconds it took."""
+    start = time.monotonic()
+    torch.set_num_threads(1)
+    tasks = {seed: source.make(seed) for seed in dict.fromkeys(setting.seed for setting in cell.settings)}
+    method = find_method(cell.method, next(iter(tasks.values())).modalities)
+    trained = train(tasks, method, cell.settings, cell.recipe)
+    runs = [_run(cell, trained, tasks, k) for k in range(len(cell.settings))]
+    return number, {"runs": runs}, time.monotonic() - start
+
+
+def _run(cell: Cell, trained: Trained, tasks: Mapping[int, Task], k: int) -> dict[str, Any]:
+    """Return what is kept of one model."""
+    setting = cell.settings[k]
+    accuracy = [point[k] for point in trained.validation_accuracy]
+    run: dict[str, Any] = {
+        "setting": list(setting),
+        "validation_accuracy": max(accuracy),
+        "best_epoch": trained.best_epoch[k],
+        "seconds": trained.seconds / len(cell.settings),
+    }
+    if cell.stage == "report":
+        task = tasks[setting.seed]
+        run["history"] = {
+            "epoch": trained.epochs,
+            "validation_accuracy": accuracy,
+            "training_loss": [point[k] for point in trained.training_loss],
+        }
+        run["test"] = evaluate(trained.method, trained.best.select(k), task.test, task.modalities)
+        last = trained.last.select(k)
+        run["last"] = evaluate(trained.method, last, task.test, task.modalities)["accuracy"]
+        run["size"] = [len(task.training), len(task.test)]
+    return run
