@@ -34,10 +34,10 @@ def evaluate(method: Method, model: Model, split: Split, modalities: tuple[str, 
     dict
         Shares in 0 ... 1: "accuracy", "macro-F1", "calibration error"; where the method trains all modalities, also
         "misaligned accuracy", and by modality "alone" and "without", the features of the others or its own set to
-        zero; where it trains unimodal heads, "vote", the accuracy of their vote with the fused head.
+        zero, and "diagnosis", see `midas_core.diagnostics.Diagnosis.to_dict`; where it trains unimodal heads, "vote",
+        the accuracy of their vote with the fused head.
     """
-    features = model.features([torch.from_numpy(x)[None] for x in split.inputs])
-    labels = torch.from_numpy(split.labels)
+    features, labels = _features(model, split), torch.from_numpy(split.labels)
     logits = method.logits(model, features)[0]
     scores: dict[str, Any] = _scores(logits, labels)
     if method.title.endswith(" alone"):
@@ -55,6 +55,7 @@ def evaluate(method: Method, model: Model, split: Split, modalities: tuple[str, 
         rounds=ROUNDS,
         probe=False,
     )
+    scores["diagnosis"] = diagnosis.to_dict()
     scores["misaligned accuracy"] = diagnosis.misaligned_accuracy
     scores["alone"] = {m.name: m.accuracy_alone for m in diagnosis.modalities}
     scores["without"] = {m.name: m.accuracy_without for m in diagnosis.modalities}
@@ -62,6 +63,16 @@ def evaluate(method: Method, model: Model, split: Split, modalities: tuple[str, 
         vote = ensemble_logits(logits, [z[0] for z in model.unimodal(features)])
         scores["vote"] = _scores(vote, labels)["accuracy"]
     return scores
+
+
+@torch.no_grad()
+def accuracy(method: Method, model: Model, split: Split) -> float:
+    """Return the accuracy of one model."""
+    return _scores(method.logits(model, _features(model, split))[0], torch.from_numpy(split.labels))["accuracy"]
+
+
+def _features(model: Model, split: Split) -> list[Tensor]:
+    return model.features([torch.from_numpy(x)[None] for x in split.inputs])
 
 
 def _scores(logits: Tensor, labels: Tensor) -> dict[str, float]:

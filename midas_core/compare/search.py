@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from midas_core.compare.evaluation import evaluate
+from midas_core.compare.evaluation import accuracy, evaluate
 from midas_core.compare.methods import BEST, Method, find_method
 from midas_core.compare.store import Store
 from midas_core.compare.training import Recipe, Setting, Trained, train
@@ -26,6 +27,9 @@ TUNING_SEEDS = 2
 """On a task with one split; on one with more, a seed for each split."""
 LARGEST_STACK = 2**30
 """Bytes of data in one stack; what has more is trained in several."""
+
+MADE_BY = {"settings": SETTINGS, "tuning_seeds": TUNING_SEEDS}
+"""What has to be the same for all stacks of a store."""
 
 
 class Source(Protocol):
@@ -55,6 +59,8 @@ class Cell:
         Only the second looks at the test data.
     settings : tuple of Setting
     recipe : Recipe
+    data : str
+        Digest of the task of the first seed.
     """
 
     task: str
@@ -62,6 +68,7 @@ class Cell:
     stage: str
     settings: tuple[Setting, ...]
     recipe: Recipe
+    data: str
 
     @property
     def name(self) -> str:
@@ -76,6 +83,14 @@ class Cell:
         content["settings"] = [list(setting) for setting in self.settings]
         content["recipe"]["learning_rates"] = list(self.recipe.learning_rates)
         return content
+
+
+Finished = Callable[[Cell, float], None]
+"""Told each cell that is finished, and how long it took; 0 seconds where it was finished before."""
+
+
+def nothing(cell: Cell, seconds: float) -> None:
+    """Heed nothing."""
 
 
 def grid(method: type[Method], learning_rates: tuple[float, float]) -> list[tuple[float, float]]:
@@ -139,9 +154,7 @@ class Plan:
         return tuple(title for title in self.methods if title != BEST)
 
 
-def run_plan(
-    plan: Plan, store: Store, *, jobs: int = 1, finished: Callable[[Cell, float], None] = lambda cell, seconds: None
-) -> dict[str, Any]:
+def run_plan(plan: Plan, store: Store, *, jobs: int = 1, finished: Finished = nothing) -> dict[str, Any]:
     """Train what the store lacks of a task, and return its results.
 
     Parameters
@@ -151,7 +164,7 @@ def run_plan(
     jobs : int
         Stacks that are trained at the same time, by `joblib`, wherever its configuration says.
     finished : callable
-        Told each cell that is finished, and how long it took; 0 seconds where it was finished before.
+        See `Finished`.
 
     Returns
     -------
@@ -159,12 +172,15 @@ def run_plan(
         "modalities", "classes", "sizes" and "splits" of the task, and "methods": for each one its "runs".
     """
     first = plan.source.make(0)
+    data = digest(first)
     share = sum(x.nbytes for x in first.training.inputs) + sum(x.nbytes for x in first.validation.inputs)
     together = int(max(1, LARGEST_STACK // max(1, share)))
     tuning_seeds = range(TUNING_SEED, TUNING_SEED + (plan.source.splits if plan.source.splits > 1 else TUNING_SEEDS))
 
     tuning = [
-        Cell(plan.task, title, "tuning", tuple(Setting(seed, *s) for s in settings for seed in seeds), plan.recipe)
+        Cell(
+            plan.task, title, "tuning", tuple(Setting(seed, *s) for s in settings for seed in seeds), plan.recipe, data
+        )
         for title in plan.trained
         if title not in plan.settings
         for settings in [grid(find_method(title, first.modalities), plan.recipe.learning_rates)]
@@ -183,6 +199,7 @@ def run_plan(
             "report",
             tuple(Setting(s, *chosen[title][s % plan.source.splits]) for s in seeds),
             plan.recipe,
+            data,
         )
         for title in plan.trained
         for seeds in _parts(range(plan.seeds), together)
@@ -227,12 +244,21 @@ def best_of(
     return [{**runs[best[seed % splits]][seed], "method": best[seed % splits]} for seed in seeds]
 
 
+def digest(task: Task) -> str:
+    """Return a number, as text, that tasks of other data do not have."""
+    hashed = hashlib.blake2b(digest_size=8)
+    for split in (task.training, task.validation, task.test):
+        for x in (*split.inputs, split.labels):
+            hashed.update(np.ascontiguousarray(x))
+    return hashed.hexdigest()
+
+
 def _parts(seeds: range, together: int) -> list[range]:
     return [seeds[start : start + together] for start in range(0, len(seeds), together)]
 
 
 def _finish(
-    cells: Sequence[Cell], plan: Plan, store: Store, jobs: int, finished: Callable[[Cell, float], None]
+    cells: Sequence[Cell], plan: Plan, store: Store, jobs: int, finished: Finished
 ) -> Iterator[tuple[Cell, dict[str, Any]]]:
     """Yield every cell and its content, those of the store first."""
     from joblib import Parallel, delayed
@@ -270,10 +296,10 @@ def execute(cell: Cell, source: Source, number: int = 0) -> tuple[int, dict[str,
 def _run(cell: Cell, trained: Trained, tasks: Mapping[int, Task], k: int) -> dict[str, Any]:
     """Return what is kept of one model."""
     setting = cell.settings[k]
-    accuracy = [point[k] for point in trained.validation_accuracy]
+    validation = [point[k] for point in trained.validation_accuracy]
     run: dict[str, Any] = {
         "setting": list(setting),
-        "validation_accuracy": max(accuracy),
+        "validation_accuracy": max(validation),
         "best_epoch": trained.best_epoch[k],
         "seconds": trained.seconds / len(cell.settings),
     }
@@ -281,11 +307,10 @@ def _run(cell: Cell, trained: Trained, tasks: Mapping[int, Task], k: int) -> dic
         task = tasks[setting.seed]
         run["history"] = {
             "epoch": trained.epochs,
-            "validation_accuracy": accuracy,
+            "validation_accuracy": validation,
             "training_loss": [point[k] for point in trained.training_loss],
         }
         run["test"] = evaluate(trained.method, trained.best.select(k), task.test, task.modalities)
-        last = trained.last.select(k)
-        run["last"] = evaluate(trained.method, last, task.test, task.modalities)["accuracy"]
+        run["last"] = accuracy(trained.method, trained.last.select(k), task.test)
         run["size"] = [len(task.training), len(task.test)]
     return run

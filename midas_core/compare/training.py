@@ -51,7 +51,7 @@ class Recipe:
     batch_size: int = 64
     learning_rates: tuple[float, float] = (5e-4, 2e-2)
     optimizer: str = "adam"
-    network: Network = Network()
+    network: Network = field(default_factory=Network)
 
 
 @dataclass

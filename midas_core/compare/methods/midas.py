@@ -11,7 +11,7 @@ from torch.func import vmap
 from midas_core import MidasState, Pairs, draw_pairs, midas_objective, mix, similarity
 from midas_core.backends import get_backend
 from midas_core.compare.methods.base import Batch, Method, Model, Setup, cross_entropy
-from midas_core.misalignment import random_count, split_draw
+from midas_core.partners import random_count, split_draw
 
 
 class Midas(Method):
@@ -40,6 +40,11 @@ class Midas(Method):
         models, self.count = len(setup.strength), len(setup.feature_dims)
         self.aligned_from = setup.epochs - round(self.aligned_share * setup.epochs)
         self.state = MidasState(torch.ones(models, self.count), torch.zeros(models, dtype=torch.int64))
+
+    @property
+    def product_options(self) -> dict[str, Any]:
+        """Options of `midas_core.adapters.torch.MidasLoss` for the same training, ``weight`` aside."""
+        return {**self.options, "aligned_from": self.aligned_from} if self.aligned_share else dict(self.options)
 
     def loss(self, model: Model, batch: Batch) -> Tensor:
         """Return the total of eq. 11, and move alpha."""
