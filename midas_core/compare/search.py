@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from statistics import fmean
 from typing import Any, Protocol
 
@@ -77,6 +78,11 @@ class Cell:
         method = re.sub(r"[^\w+-]+", "-", self.method.replace(" + ", "+")).strip("-")
         return f"{self.task}/{method}.{self.stage}.{min(seeds)}-{max(seeds)}"
 
+    @property
+    def work(self) -> float:
+        """Epochs of single models, those of several modalities counted double."""
+        return len(self.settings) * self.recipe.epochs * (1 if self.method.endswith(" alone") else 2)
+
     def as_dict(self) -> dict[str, Any]:
         """Return numbers, text and lists: what a kept cell must agree with."""
         content = asdict(self)
@@ -124,7 +130,7 @@ def choose(runs: Sequence[Mapping[str, Any]], splits: int) -> dict[int, tuple[fl
     return {split: max(found, key=lambda s: fmean(found[s])) for split, found in scores.items()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """One task of a comparison.
 
@@ -148,10 +154,57 @@ class Plan:
     seeds: int
     settings: Mapping[str, tuple[float, float]]
 
+    @cached_property
+    def first(self) -> Task:
+        """The task of seed 0."""
+        return self.source.make(0)
+
+    @property
+    def together(self) -> int:
+        """Tasks whose data are held in one stack."""
+        size = sum(x.nbytes for part in (self.first.training, self.first.validation) for x in part.inputs)
+        return max(1, LARGEST_STACK // max(1, size))
+
+    def cell(self, method: str, stage: str, settings: Sequence[Setting]) -> Cell:
+        """Return models of this task as one stack."""
+        return Cell(self.task, method, stage, tuple(settings), self.recipe, self._data)
+
+    @cached_property
+    def _data(self) -> str:
+        return digest(self.first)
+
     @property
     def trained(self) -> tuple[str, ...]:
         """Titles of the methods that train something."""
         return tuple(title for title in self.methods if title != BEST)
+
+
+def tuning_cells(plan: Plan) -> list[Cell]:
+    """Return the cells that try every setting of every method, with all tuning seeds."""
+    first, together = plan.first, plan.together
+    seeds = range(TUNING_SEED, TUNING_SEED + (plan.source.splits if plan.source.splits > 1 else TUNING_SEEDS))
+    return [
+        plan.cell(title, "tuning", [Setting(seed, *setting) for setting in settings for seed in part])
+        for title in plan.trained
+        if title not in plan.settings
+        for settings in [grid(find_method(title, first.modalities), plan.recipe.learning_rates)]
+        for part in _parts(seeds, together)
+    ]
+
+
+def report_cells(plan: Plan, chosen: Mapping[str, Mapping[int, tuple[float, float]]]) -> list[Cell]:
+    """Return the cells of the reporting seeds, with the setting that was chosen for each method and split."""
+    return [
+        plan.cell(title, "report", [Setting(seed, *chosen[title][seed % plan.source.splits]) for seed in part])
+        for title in plan.trained
+        for part in _parts(range(plan.seeds), plan.together)
+    ]
+
+
+def planned_work(plan: Plan) -> float:
+    """Return the work of all cells, see `Cell.work`."""
+    unknown = {title: dict.fromkeys(range(plan.source.splits), (1.0, 1.0)) for title in plan.trained}
+    return sum(cell.work for cell in (*tuning_cells(plan), *report_cells(plan, unknown)))
 
 
 def run_plan(plan: Plan, store: Store, *, jobs: int = 1, finished: Finished = nothing) -> dict[str, Any]:
@@ -169,57 +222,29 @@ def run_plan(plan: Plan, store: Store, *, jobs: int = 1, finished: Finished = no
     Returns
     -------
     dict
-        "modalities", "classes", "sizes" and "splits" of the task, and "methods": for each one its "runs".
+        "modalities", "classes", "chance", "sizes", "splits" and "recipe" of the task, and "methods": the runs of each.
     """
-    first = plan.source.make(0)
-    data = digest(first)
-    share = sum(x.nbytes for x in first.training.inputs) + sum(x.nbytes for x in first.validation.inputs)
-    together = int(max(1, LARGEST_STACK // max(1, share)))
-    tuning_seeds = range(TUNING_SEED, TUNING_SEED + (plan.source.splits if plan.source.splits > 1 else TUNING_SEEDS))
-
-    tuning = [
-        Cell(
-            plan.task, title, "tuning", tuple(Setting(seed, *s) for s in settings for seed in seeds), plan.recipe, data
-        )
-        for title in plan.trained
-        if title not in plan.settings
-        for settings in [grid(find_method(title, first.modalities), plan.recipe.learning_rates)]
-        for seeds in _parts(tuning_seeds, together)
-    ]
+    first, splits = plan.first, plan.source.splits
     tuned: dict[str, list[Any]] = {}
-    for cell, content in _finish(tuning, plan, store, jobs, finished):
+    for cell, content in _finish(tuning_cells(plan), plan, store, jobs, finished):
         tuned.setdefault(cell.method, []).extend(content["runs"])
-    chosen = {title: choose(runs, plan.source.splits) for title, runs in tuned.items()}
-    for title, setting in plan.settings.items():
-        chosen[title] = dict.fromkeys(range(plan.source.splits), tuple(setting))  # type: ignore[arg-type]
-    report = [
-        Cell(
-            plan.task,
-            title,
-            "report",
-            tuple(Setting(s, *chosen[title][s % plan.source.splits]) for s in seeds),
-            plan.recipe,
-            data,
-        )
-        for title in plan.trained
-        for seeds in _parts(range(plan.seeds), together)
-    ]
+    chosen = {title: choose(runs, splits) for title, runs in tuned.items()}
+    for title, (rate, strength) in plan.settings.items():
+        chosen[title] = dict.fromkeys(range(splits), (rate, strength))
     runs: dict[str, list[Any]] = {}
-    for cell, content in _finish(report, plan, store, jobs, finished):
+    for cell, content in _finish(report_cells(plan, chosen), plan, store, jobs, finished):
         runs.setdefault(cell.method, []).extend(content["runs"])
-    for title, found in runs.items():
+    for found in runs.values():
         found.sort(key=lambda run: run["setting"][0])
-        method = find_method(title, first.modalities)
-        if method.strengths:
-            for run in found:
-                run["strength"] = {method.strength_name: run["setting"][2]}
     if BEST in plan.methods:
-        runs[BEST] = best_of(runs, tuned, chosen, ("joint", "MIDAS"), plan.source.splits)
+        runs[BEST] = best_of(runs, tuned, chosen, ("joint", "MIDAS"), splits)
+    sizes = np.bincount(first.test.labels, minlength=first.num_classes)
     return {
         "modalities": list(first.modalities),
         "classes": first.num_classes,
+        "chance": float(sizes.max() / sizes.sum()),
         "sizes": {name: len(getattr(first, name)) for name in ("training", "validation", "test")},
-        "splits": plan.source.splits,
+        "splits": splits,
         "recipe": {"epochs": plan.recipe.epochs, "batch_size": plan.recipe.batch_size},
         "methods": {title: runs[title] for title in plan.methods},
     }

@@ -54,6 +54,8 @@ class Method:
     strength_name : str
     call : str
         How to get it from this library; empty where it has none of it.
+    simple : bool
+        Whether it changes next to nothing in joint training: of methods that are equally good it is preferred.
     trains_unimodal_heads : bool
         Whether `Model.unimodal_heads` mean anything after training: the vote at prediction needs them.
     """
@@ -62,6 +64,7 @@ class Method:
     strengths: ClassVar[tuple[float, ...]] = ()
     strength_name: ClassVar[str] = ""
     call: ClassVar[str] = ""
+    simple: ClassVar[bool] = False
     trains_unimodal_heads: ClassVar[bool] = False
 
     def __init__(self, setup: Setup) -> None:

@@ -23,6 +23,7 @@ class LabelSmoothing(Method):
     title = "joint + label smoothing"
     strengths = (0.0, 0.1, 0.3)
     strength_name = "label_smoothing"
+    simple = True
     call = "torch.nn.CrossEntropyLoss(label_smoothing={strength:g})"
 
     def loss(self, model: Model, batch: Batch) -> Tensor:
@@ -36,6 +37,7 @@ class WeightDecay(Joint):
     title = "joint + weight decay"
     strengths = (0.0, 3e-4, 3e-3)
     strength_name = "weight_decay"
+    simple = True
     call = "torch.optim.Adam(..., weight_decay={strength:g})"
 
     def after_backward(self, model: Model) -> None:
@@ -51,6 +53,7 @@ class FeatureDropout(Method):
     title = "joint + dropout"
     strengths = (0.0, 0.25, 0.5)
     strength_name = "p"
+    simple = True
     call = "torch.nn.Dropout({strength:g}) on the features"
 
     def loss(self, model: Model, batch: Batch) -> Tensor:

@@ -1,0 +1,251 @@
+"""The result of a comparison: accuracies, differences, and what they say in words."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from midas_core.compare.methods import BEST, find_method
+from midas_core.compare.statistics import LEVEL, Estimate, beyond_noise, estimate
+from midas_core.files import finite
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.table import Table
+
+BASELINE = "joint"
+IGNORED, UNDERUSED = 1.0, 10.0
+"""Points of accuracy: less than the first lost without a modality, more than the second not got out of it."""
+DISAGREEMENT = 5.0
+"""Points between validation and test accuracy that are told."""
+
+
+@dataclass(frozen=True, eq=False)
+class MethodComparison:
+    """The methods of a comparison on one task. Accuracies are in percent.
+
+    Parameters
+    ----------
+    content : dict
+        Numbers, text and lists, as `to_json` writes them: what the task is, and every run of every method.
+    """
+
+    content: dict[str, Any]
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names of the modalities."""
+        return tuple(self.content["modalities"])
+
+    @property
+    def test_share(self) -> float:
+        """N_test / N_training of random splits; 0 where all runs have the same test samples."""
+        if self.content["splits"] == 1:
+            return 0.0
+        return fmean(run["size"][1] / run["size"][0] for run in self.content["methods"][BASELINE])
+
+    def values(self, method: str, *path: str) -> list[float]:
+        """Return a measure of every run of a method in percent, the test accuracy by default."""
+        values = []
+        for run in self.content["methods"][method]:
+            value: Any = run
+            for name in path or ("test", "accuracy"):
+                value = value[name]
+            values.append(100 * float(value))
+        return values
+
+    @cached_property
+    def accuracies(self) -> dict[str, Estimate]:
+        """Test accuracy of every method, with the 95 % interval over the runs."""
+        return {title: estimate(self.values(title), self.test_share) for title in self.content["methods"]}
+
+    def difference(self, method: str, other: str = BASELINE) -> Estimate:
+        """Return the test accuracy of a method less that of another, run by run."""
+        pairs = zip(self.values(method), self.values(other), strict=True)
+        return estimate([a - b for a, b in pairs], self.test_share)
+
+    @cached_property
+    def differences(self) -> dict[str, Estimate]:
+        """Test accuracy of every method less that of joint training."""
+        return {title: self.difference(title) for title in self.content["methods"] if title != BASELINE}
+
+    @cached_property
+    def ahead(self) -> tuple[str, ...]:
+        """Methods that are ahead of joint training beyond noise (Holm over all of them), the furthest first."""
+        rivals = {title: d for title, d in self.differences.items() if not title.endswith(" alone")}
+        found = [title for title, significant in beyond_noise(rivals).items() if significant and rivals[title].mean > 0]
+        return tuple(sorted(found, key=lambda title: -rivals[title].mean))
+
+    @property
+    def best(self) -> str:
+        """The method to take: joint training where none is ahead of it, else the simplest that is as good as any."""
+        for title in self.ahead:
+            if self._is_simple(title) and not self._behind(title, self.ahead[0]):
+                return title
+        return self.ahead[0] if self.ahead else BASELINE
+
+    def sentences(self) -> list[str]:
+        """Return the answer in words, then what else is worth knowing of these data."""
+        return [self._answer(), *self._modalities(), *self._validation(), *self.content.get("notes", ())]
+
+    def rows(self) -> list[list[str]]:
+        """Return the table: a heading, then a row for each method, the most accurate first."""
+        rows = [["method", "accuracy", "less joint", "macro-F1", "calibration error", "misaligned", "seconds"]]
+        for title in sorted(self.accuracies, key=lambda title: -self.accuracies[title].mean):
+            first = self.content["methods"][title][0]["test"]
+            rows.append(
+                [
+                    title,
+                    str(self.accuracies[title]),
+                    "" if title == BASELINE else self.differences[title].signed + (" *" if title in self.ahead else ""),
+                    f"{fmean(self.values(title, 'test', 'macro-F1')):.1f}",
+                    f"{fmean(self.values(title, 'test', 'calibration error')):.1f}",
+                    f"{fmean(self.values(title, 'test', 'misaligned accuracy')):.1f}"
+                    if first.get("misaligned accuracy") is not None
+                    else "",
+                    f"{fmean(self.values(title, 'seconds')) / 100:.2f}",
+                ]
+            )
+        return rows
+
+    def table(self) -> Table:
+        """Return the table for a terminal."""
+        from rich.table import Table
+
+        runs = len(self.content["methods"][BASELINE])
+        over = f"{runs} runs" + (f" over {self.content['splits']} splits" if self.content["splits"] > 1 else "")
+        table = Table(
+            title=f"Test accuracy in percent, mean ± half the 95 % interval, {over}; * ahead of joint beyond noise",
+            title_justify="left",
+        )
+        head, *body = self.rows()
+        for i, column in enumerate(head):
+            table.add_column(column, justify="right" if i else "left")
+        for row in body:
+            table.add_row(*row, style="bold" if row[0] == self.best else None)
+        return table
+
+    def plot(self) -> Figure:
+        """Draw the accuracy of every method, with its interval."""
+        from midas_core.compare.figures import accuracy_figure
+
+        return accuracy_figure(self)
+
+    def report(self, path: str | Path) -> Path:
+        """Write one HTML page: that of ``midas report``, with the runs of every method."""
+        from midas_core.compare.runs import write_runs
+        from midas_core.report import write_report
+
+        with TemporaryDirectory() as folder:
+            write_runs(self, Path(folder))
+            return Path(write_report([folder], path, title=self.sentences()[0], baseline=BASELINE))
+
+    def to_json(self) -> str:
+        """Return JSON text that `from_json` reads."""
+        return json.dumps(finite(self.content), allow_nan=False)
+
+    @staticmethod
+    def from_json(text: str) -> MethodComparison:
+        """Return the result that `to_json` wrote."""
+        return MethodComparison(json.loads(text))
+
+    def setting(self, method: str) -> tuple[float, float]:
+        """Return learning rate and strength of a method, those of most of its runs."""
+        settings = Counter(tuple(run["setting"][1:]) for run in self.content["methods"][method])
+        rate, strength = settings.most_common(1)[0][0]
+        return rate, strength
+
+    def _is_simple(self, title: str) -> bool:
+        return title != BEST and find_method(title, self.modalities).simple
+
+    def _behind(self, title: str, other: str) -> bool:
+        """Whether a method is behind another beyond noise."""
+        difference = self.difference(title, other)
+        return difference.mean < 0 and difference.p_value < LEVEL
+
+    def _call(self, title: str) -> str:
+        """Return how to get a method, as the end of a sentence."""
+        if title == BEST:
+            return "Train both, and take the one with the better validation accuracy."
+        method = find_method(title, self.modalities)
+        if not method.call:
+            return f"Take {title}."
+        return f"Take {method.call.format(strength=self.setting(title)[1])}."
+
+    def _answer(self) -> str:
+        chance, joint = 100 * self.content.get("chance", 0.0), self.accuracies[BASELINE]
+        if not any(e.mean - e.half_width > chance for e in self.accuracies.values()):
+            return (
+                f"No method is above {chance:.1f}, the share of the largest class: these models find nothing in the "
+                "features that tells the classes."
+            )
+        if not self.ahead:
+            if len(self.accuracies) - len(self.modalities) < 2:
+                return f"Joint training: {joint}."
+            rivals = [title for title in self.differences if not title.endswith(" alone")]
+            nearest = max(rivals, key=lambda title: self.differences[title].mean)
+            return (
+                f"No method is ahead of joint training ({joint}) beyond noise: keep it. "
+                f"The best of the others, {nearest}: {self.differences[nearest].signed}."
+            )
+        best, furthest = self.best, self.ahead[0]
+        answer = (
+            f"{best} {self.accuracies[best]}, joint {joint}: {self.differences[best].signed}, beyond noise. "
+            + self._call(best)
+        )
+        if best != furthest:
+            answer += f" {furthest} ({self.differences[furthest].signed}) is no better beyond noise, and less simple."
+        return answer
+
+    def _modalities(self) -> list[str]:
+        """Return which modality joint training ignores, or uses in part."""
+        sentences = [sentence for name in self.modalities if (sentence := self._modality(name))]
+        alone = [f"{name} alone" for name in self.modalities]
+        best = max(alone, key=lambda title: self.accuracies[title].mean)
+        if self.accuracies[best].mean >= self.accuracies[BASELINE].mean and not self._behind(best, BASELINE):
+            sentences.append(f"A model of {best} reaches {self.accuracies[best]}, no less than joint training.")
+        return sentences
+
+    def _modality(self, name: str) -> str:
+        alone, chance = self.accuracies[f"{name} alone"], 100 * self.content.get("chance", 0.0)
+        joint, without = self.values(BASELINE), self.values(BASELINE, "test", "without", name)
+        lost = fmean(a - b for a, b in zip(joint, without, strict=True))
+        inside = fmean(self.values(BASELINE, "test", "alone", name))
+        if not alone.mean - alone.half_width > chance + 1:
+            return f"{name} holds next to nothing: a model of it alone reaches {alone}, chance is {chance:.1f}."
+        if lost < IGNORED:
+            return (
+                f"Joint training ignores {name}: without it, accuracy falls by {lost:.1f} points, and a model of "
+                f"{name} alone reaches {alone}."
+            )
+        if alone.mean - inside > UNDERUSED:
+            return (
+                f"Joint training uses {name} in part: from it alone the joint model gets {inside:.1f} % right, a model "
+                f"of {name} alone {alone}."
+            )
+        return ""
+
+    def _validation(self) -> list[str]:
+        """Return where validation and test data disagree."""
+        titles = [title for title in self.accuracies if not title.endswith(" alone")]
+        validated = {title: fmean(self.values(title, "validation_accuracy")) for title in titles}
+        first = max(titles, key=lambda title: validated[title])
+        sentences = []
+        if self.best != first and self._behind(first, self.best):
+            sentences.append(
+                f"Validation and test disagree: {first} is the best on validation data, and on test data "
+                f"{self.difference(first, self.best).signed} beside {self.best}."
+            )
+        gap = validated[BASELINE] - self.accuracies[BASELINE].mean
+        if gap > DISAGREEMENT:
+            sentences.append(
+                f"Joint training reaches {validated[BASELINE]:.1f} on validation data and "
+                f"{self.accuracies[BASELINE].mean:.1f} on test data: they are of different kinds, or few."
+            )
+        return sentences
