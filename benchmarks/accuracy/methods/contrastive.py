@@ -1,0 +1,66 @@
+"""Contrastive losses between modalities, for the methods that add one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from benchmarks.accuracy.methods.base import cross_entropy
+
+
+def unit_features(features: Sequence[Tensor]) -> list[Tensor]:
+    """Return the features at length 1.
+
+    Raises
+    ------
+    ValueError
+        If they differ in width: they are compared with each other.
+    """
+    widths = {x.shape[-1] for x in features}
+    if len(widths) > 1:
+        raise ValueError(f"features: expected one width for all modalities, got {sorted(widths)}")
+    return [torch.nn.functional.normalize(x, dim=-1) for x in features]
+
+
+def matching_loss(features: Sequence[Tensor], temperature: float) -> Tensor:
+    """Return the InfoNCE loss between each two modalities, both directions, the mean of all, shape (K,).
+
+    The other modality of the same sample is the positive, that of the rest of the batch the negatives.
+
+    Parameters
+    ----------
+    features : sequence of M tensors, shape (K, B, D)
+    temperature : float
+    """
+    units = unit_features(features)
+    own = torch.arange(units[0].shape[1], device=units[0].device).expand(units[0].shape[:2])
+    losses = []
+    for left, right in combinations(units, 2):
+        alike = left @ right.mT / temperature
+        losses += [cross_entropy(alike, own), cross_entropy(alike.mT.contiguous(), own)]
+    return torch.stack(losses).mean(dim=0)
+
+
+def supervised_contrastive_loss(features: Sequence[Tensor], labels: Tensor, temperature: float) -> Tensor:
+    """Return the supervised contrastive loss over the features of all modalities, shape (K,).
+
+    Khosla et al. (NeurIPS 2020), eq. 2: whatever has the class of a feature, of any modality, is its positive, all else
+    in the batch its contrast.
+
+    Parameters
+    ----------
+    features : sequence of M tensors, shape (K, B, D)
+    labels : tensor, shape (K, B)
+    temperature : float
+    """
+    units = torch.cat(unit_features(features), dim=1)
+    classes = labels.repeat(1, len(features))
+    itself = torch.eye(classes.shape[1], dtype=torch.bool, device=labels.device)
+    alike = (units @ units.mT / temperature).masked_fill(itself, float("-inf"))
+    log_share = alike.log_softmax(dim=-1).masked_fill(itself, 0.0)
+    positive = (classes[:, :, None] == classes[:, None, :]) & ~itself
+    # The other modality of the same sample is always a positive.
+    return -((log_share * positive).sum(dim=-1) / positive.sum(dim=-1)).mean(dim=1)

@@ -1,0 +1,112 @@
+"""MixUp over all modalities of a sample at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import betaincinv
+from torch import Tensor
+
+from benchmarks.accuracy.methods.base import Batch, Method, Model, Random, cross_entropy
+
+
+def beta_quantile(strength: Tensor, numbers: Tensor) -> Tensor:
+    """Return the quantiles of Beta(a, a): of a uniform number they are a draw.
+
+    Parameters
+    ----------
+    strength : tensor, shape (K,)
+        a, positive.
+    numbers : tensor, shape (K,)
+        In [0, 1].
+
+    Returns
+    -------
+    tensor, shape (K,)
+    """
+    a = strength.double().cpu().numpy()
+    quantiles = betaincinv(a, a, numbers.double().cpu().numpy())
+    return torch.as_tensor(quantiles.astype(np.float32)).to(strength.device)
+
+
+def interpolate(x: Tensor, partners: Tensor, share: Tensor) -> Tensor:
+    """Return lambda * x_i + (1 - lambda) * x_j, j the partner of i.
+
+    Parameters
+    ----------
+    x : tensor, shape (K, B, ...)
+    partners : tensor, shape (K, B), int64
+    share : tensor, shape (K,)
+        lambda.
+    """
+    of_partners = torch.stack([each[where] for each, where in zip(x, partners, strict=True)])
+    share = share.view(-1, *[1] * (x.ndim - 1))
+    return share * x + (1 - share) * of_partners
+
+
+def draw_mixing(strength: Tensor, random: Random, batch: int) -> tuple[Tensor, Tensor]:
+    """Return the partners, shape (K, B), and lambda, shape (K,), of a batch."""
+    return random.permutation(batch), beta_quantile(strength, random.uniform(1)[:, 0])
+
+
+def mixed_cross_entropy(logits: Tensor, labels: Tensor, partners: Tensor, share: Tensor) -> Tensor:
+    """Return lambda * CE(z, y_i) + (1 - lambda) * CE(z, y_j), shape (K,)."""
+    of_partners = labels.gather(1, partners)
+    return share * cross_entropy(logits, labels) + (1 - share) * cross_entropy(logits, of_partners)
+
+
+class MixUp(Method):
+    """MixUp of the features: every modality of a sample mixed with the same partner and the same lambda.
+
+    mixup (Zhang et al., ICLR 2018), eq. 1: lambda * x_i + (1 - lambda) * x_j, the labels likewise, lambda ~ Beta(a, a);
+    at the features after Manifold Mixup (Verma et al., ICML 2019). For several modalities it is the Multimodal Mixup of
+    Ma, Ding and Chen (arXiv 2510.10986).
+
+    Chosen here:
+
+    - one lambda and one permutation for a batch, as in the listing of Zhang et al.;
+    - every batch is mixed.
+    """
+
+    title = "MixUp"
+    strengths = (0.2, 1.0, 2.0)
+    strength_name = "a of Beta(a, a)"
+
+    def loss(self, model: Model, batch: Batch) -> Tensor:
+        """Return the cross-entropy of the mixed features."""
+        return mixup_loss(model, model.features(batch.inputs), batch.labels, self.strength, self.random)
+
+
+def mixup_loss(model: Model, features: Sequence[Tensor], labels: Tensor, strength: Tensor, random: Random) -> Tensor:
+    """Return the loss of `MixUp` for features that are there already, shape (K,)."""
+    partners, share = draw_mixing(strength, random, labels.shape[1])
+    logits = model.fuse([interpolate(x, partners, share) for x in features])
+    return mixed_cross_entropy(logits, labels, partners, share)
+
+
+class InputMixUp(Method):
+    """MixUp of the inputs, as Zhang et al. (ICLR 2018) have it; the rest as in `MixUp`.
+
+    Inputs that are no plain tensors (tokens) cannot be mixed.
+    """
+
+    title = "input MixUp"
+    strengths = MixUp.strengths
+    strength_name = MixUp.strength_name
+
+    def loss(self, model: Model, batch: Batch) -> Tensor:
+        """Return the cross-entropy of the mixed inputs."""
+        partners, share = draw_mixing(self.strength, self.random, batch.labels.shape[1])
+        mixed = [interpolate(_floating(x), partners, share) for x in batch.inputs]
+        logits = model.fuse(model.features(mixed))
+        return mixed_cross_entropy(logits, batch.labels, partners, share)
+
+
+def _floating(x: Any) -> Tensor:
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(f"inputs: expected floating tensors, which input MixUp can mix, got {kind}")
+    return x
