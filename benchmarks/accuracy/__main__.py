@@ -7,12 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 
-from benchmarks.accuracy.paper_command import check_kind, paper_options
-from benchmarks.accuracy.paper_command import run as run_experiment
 from midas_core.cli._common import Failure, failing, make_console
 
 
@@ -21,13 +18,12 @@ from midas_core.cli._common import Failure, failing, make_console
     "--data",
     multiple=True,
     metavar="NAME",
-    help="A task, may be given again; or one data set of the paper.  [default: all tasks, those with --root too]",
+    help="A task, may be given again.  [default: all tasks, those with --root too]",
 )
 @click.option(
     "--root",
     type=click.Path(path_type=Path),
-    help="Folder of the spoken digits, with recordings/{digit}_{speaker}_{index}.wav in it, for av-clean and av-noisy; "
-    "or of the paper's data set.",
+    help="Folder of the spoken digits, with recordings/{digit}_{speaker}_{index}.wav in it, for av-clean and av-noisy.",
 )
 @click.option("--methods", metavar="A,B,...", help="By name, with commas between; see --list.")
 @click.option("--seeds", type=click.IntRange(min=1), default=8, show_default=True, help="That are reported: 0, 1 ...")
@@ -56,7 +52,6 @@ from midas_core.cli._common import Failure, failing, make_console
 @click.option(
     "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the results here too."
 )
-@paper_options
 @click.option("--list", "listed", is_flag=True, help="Name the tasks and the methods, and do nothing.")
 @click.pass_context
 def accuracy(
@@ -72,18 +67,14 @@ def accuracy(
     output: Path,
     json_file: Path | None,
     listed: bool,
-    **experiment: Any,
 ) -> None:
     """Compare MIDAS with its neighbours: the same models, splits, batches and tuning for every method.
 
     A comparison that was stopped goes on where it was: what is finished is kept in --output, and never done again.
     """
     with failing(ImportError):
-        from benchmarks.accuracy.paper import EXPERIMENTS
-
-        if not set(data) & set(EXPERIMENTS):
-            # Small models gain nothing by threads, real encoders do. PyTorch reads it when it is imported.
-            os.environ.setdefault("OMP_NUM_THREADS", "1")
+        # Small models gain nothing by threads. PyTorch reads it when it is imported.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
         from benchmarks.accuracy.comparison import Options, run_comparison, write_results
         from benchmarks.accuracy.figures import write_figures
         from benchmarks.accuracy.folder import RunFolderError
@@ -96,18 +87,11 @@ def accuracy(
     if listed:
         for name, info in TASKS.items():
             click.echo(f"{name:16} {info.title}")
-        for name, each in EXPERIMENTS.items():
-            click.echo(f"{name:16} {each.title}, of the paper: with --root, alone")
         others = [name for name in KNOWN if name not in METHODS]
         click.echo("\n" + ", ".join(METHODS) + "\n\nby name alone: " + ", ".join(others))
         return
-    data = _known("--data", data, {**TASKS, **EXPERIMENTS})
+    data = _known("--data", data, TASKS)
     chosen = _known("--methods", methods.split(",") if methods else (), KNOWN)
-    if found := check_kind(context, data, tuple(EXPERIMENTS)):
-        given = {"root": root, "seeds": seeds, "epoch_factor": epoch_factor, "output": output, **experiment}
-        with _stopping(context, output):
-            run_experiment(found, given, chosen, json_file)
-        return
     options = Options(
         data=data or tuple(name for name in TASKS if root or name not in NEEDS_ROOT),
         methods=chosen or tuple(METHODS),

@@ -1,7 +1,7 @@
-"""The paper's experiments: for each data set its reader, what its modalities are, and how the paper trains on it.
+"""The paper's experiments: reader, modalities and training of each data set.
 
 From the paper (Hwang, Choi and Whang, NeurIPS 2025), the warm-up from its authors' code. What neither says was chosen
-here: ``docs/paper-experiments.md`` has the list.
+here: ``benchmarks/README.md`` has the list.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy.datasets import cmu_mosi, crema_d, food101, kinetics_sounds, sarcasm, twitter2015, ucf101
-from benchmarks.accuracy.datasets.base import Listing
-from benchmarks.accuracy.datasets.decoding import Features, Flow, Frames, Photo, Spectrogram, Text
+from benchmarks.paper.decoding import Features, Flow, Frames, Photo, Spectrogram, Text
+from benchmarks.paper.listing import Listing
+from benchmarks.paper.readers import cmu_mosi, crema_d, food101, kinetics_sounds, sarcasm, twitter2015, ucf101
 
 MOMENTUM, WEIGHT_DECAY, BATCH_SIZE, DECAY, ETA = 0.9, 1e-4, 64, 0.1, 0.05
 """The same for all: of SGD, of StepLR, and the step size of the weak-modality weight."""
@@ -21,27 +21,10 @@ MOMENTUM, WEIGHT_DECAY, BATCH_SIZE, DECAY, ETA = 0.9, 1e-4, 64, 0.1, 0.05
 
 @dataclass(frozen=True)
 class Experiment:
-    """One data set as the paper uses it.
+    """A data set as the paper uses it.
 
-    Attributes
-    ----------
-    title : str
-    read : callable
-        From the folder to the listing.
-    classes : int
-        C in the paper; a folder may have others.
-    decoders : dict of decoders, by modality name
-        In the order of the sources of a sample.
-    pretrained : bool
-        Whether ResNet-18 and ELECTRA start from weights, or from random numbers.
-    learning_rate : float
-    epochs : int
-    step : int
-        Epochs after which the learning rate is multiplied by `DECAY`.
-    weight : float
-        lambda of eq. 11.
-    warmup_epochs : int
-        E_w.
+    ``decoders`` by modality, in the order of the sources of a sample; ``step`` in epochs, after which the learning rate
+    is multiplied by `DECAY`; ``weight`` is lambda of eq. 11; ``classes`` are the paper's, a folder may have others.
     """
 
     title: str

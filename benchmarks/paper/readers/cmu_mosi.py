@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.accuracy.datasets.base import DataError, Listing, Problem, Sample, files_in, make_listing
+from benchmarks.paper.listing import DataError, Listing, Problem, Sample, files_in, make_listing
 from midas_core.data.base import some_names
 
 FILE = "mosi_raw.pkl"
@@ -40,13 +40,7 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def read(root: Path) -> Listing:
-    """List the utterances; above 0 is positive. The group is the video that they were cut from.
-
-    Raises
-    ------
-    DataError
-        If the file is missing, holds something else, or is cut off.
-    """
+    """List the utterances; above 0 is positive. The group is the video that they were cut from."""
     path = root / FILE
     if not path.is_file():
         inside = some_names([found.name for found in files_in(root, ".", FILE)])

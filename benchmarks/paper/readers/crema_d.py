@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.accuracy.datasets.base import Listing, Problem, Sample, files_in, make_listing
+from benchmarks.paper.listing import Listing, Problem, Sample, files_in, make_listing
 
 LAYOUT = "{VideoFlash,AudioWAV}/{actor}_{sentence}_{emotion}_{level}.{flv,wav}"
 EMOTIONS = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
@@ -19,13 +19,7 @@ _NAME = re.compile(r"(\d{4})_[A-Z]+_([A-Z]{3})_[A-Z]+")
 
 
 def read(root: Path) -> Listing:
-    """List the clips. The group is the actor.
-
-    Raises
-    ------
-    DataError
-        If the layout is another.
-    """
+    """List the clips. The group is the actor."""
     names = {
         path.stem
         for folder, suffix in (("VideoFlash", ".flv"), ("AudioWAV", ".wav"))

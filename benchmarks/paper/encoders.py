@@ -3,57 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.accuracy.datasets.decoding import Features, Flow, Spectrogram, Text
+from benchmarks.paper.decoding import Features, Flow, Spectrogram, Text
 from midas_core.data import DataError
 
-MEAN, SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of the colours of ImageNet, by which ResNet-18 was trained."""
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of the colours of ImageNet, on which ResNet-18 was trained."""
 RESNET, ELECTRA = "microsoft/resnet-18", "google/electra-base-discriminator"
 """The weights of pre-trained encoders."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large encoders and clips are.
+    """How large encoders and clips are."""
 
-    Attributes
-    ----------
-    resnet, electra : dict
-        Of the configurations.
-    transformer : dict
-        width, heads, layers, dropout.
-    image : int
-        Side of a clip when it is decoded.
-    crop : int
-        Side of what the encoder sees.
-    """
+    resnet: Mapping[str, Any]
+    transformer: Mapping[str, Any]
+    electra: Mapping[str, Any] | None
+    image: int
+    crop: int
 
-    resnet: Mapping[str, Any] = field(
-        default_factory=lambda: {
+
+SIZES: Mapping[str, Size] = {
+    "paper": Size(
+        resnet={
             "embedding_size": 64,
             "hidden_sizes": [64, 128, 256, 512],
             "depths": [2, 2, 2, 2],
             "layer_type": "basic",
-        }
-    )
-    electra: Mapping[str, Any] | None = None
-    transformer: Mapping[str, Any] = field(
-        default_factory=lambda: {"width": 128, "heads": 4, "layers": 3, "dropout": 0.1}
-    )
-    image: int = 256
-    crop: int = 224
-
-
-SIZES: Mapping[str, Size] = {
-    "paper": Size(),
+        },
+        transformer={"width": 128, "heads": 4, "layers": 3, "dropout": 0.1},
+        electra=None,
+        image=256,
+        crop=224,
+    ),
     "tiny": Size(
         resnet={"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1], "layer_type": "basic"},
+        transformer={"width": 8, "heads": 2, "layers": 1, "dropout": 0.0},
         electra={
             "embedding_size": 8,
             "hidden_size": 8,
@@ -61,7 +52,6 @@ SIZES: Mapping[str, Size] = {
             "num_attention_heads": 2,
             "intermediate_size": 16,
         },
-        transformer={"width": 8, "heads": 2, "layers": 1, "dropout": 0.0},
         image=32,
         crop=28,
     ),
@@ -70,16 +60,10 @@ SIZES: Mapping[str, Size] = {
 
 
 class ClipEncoder(nn.Module):
-    """ResNet-18 on each image of a clip, the features averaged over the images.
-
-    Parameters
-    ----------
-    resnet : module
-        `transformers.ResNetModel`.
-    """
+    """ResNet-18 (`transformers.ResNetModel`) on each image of a clip, the features averaged over the images."""
 
     mean: Tensor
-    spread: Tensor
+    deviation: Tensor
 
     def __init__(self, resnet: Any) -> None:
         super().__init__()
@@ -87,27 +71,21 @@ class ClipEncoder(nn.Module):
         self.width = resnet.config.hidden_sizes[-1]
         colour = resnet.config.num_channels == len(MEAN)
         channels = (resnet.config.num_channels, 1, 1)
-        mean, spread = (MEAN, SPREAD) if colour else ([0.5] * channels[0], [0.25] * channels[0])
+        mean, deviation = (MEAN, DEVIATION) if colour else ([0.5] * channels[0], [0.25] * channels[0])
         self.register_buffer("mean", torch.tensor(mean).view(channels), persistent=False)
-        self.register_buffer("spread", torch.tensor(spread).view(channels), persistent=False)
+        self.register_buffer("deviation", torch.tensor(deviation).view(channels), persistent=False)
 
     def forward(self, clip: Tensor) -> Tensor:
         """Return (B, D) of (B, T, C, H, W): pixels of 8 bits, or anything else as it is."""
         images = clip.flatten(0, 1)
         if images.dtype == torch.uint8:
-            images = (images / 255 - self.mean) / self.spread
-        found: Tensor = self.resnet(images).pooler_output.flatten(1)
-        return found.unflatten(0, clip.shape[:2]).mean(dim=1)
+            images = (images / 255 - self.mean) / self.deviation
+        features: Tensor = self.resnet(images).pooler_output.flatten(1)
+        return features.unflatten(0, clip.shape[:2]).mean(dim=1)
 
 
 class TextEncoder(nn.Module):
-    """ELECTRA; the feature is that of the first token.
-
-    Parameters
-    ----------
-    electra : module
-        `transformers.ElectraModel`, or another that returns ``last_hidden_state``.
-    """
+    """ELECTRA (`transformers.ElectraModel`); the feature is that of the first token."""
 
     def __init__(self, electra: Any) -> None:
         super().__init__()
@@ -116,22 +94,12 @@ class TextEncoder(nn.Module):
 
     def forward(self, tokens: Mapping[str, Tensor]) -> Tensor:
         """Return (B, D) of what a tokenizer returns, (B, L) each."""
-        found: Tensor = self.electra(**tokens).last_hidden_state[:, 0]
-        return found
+        features: Tensor = self.electra(**tokens).last_hidden_state[:, 0]
+        return features
 
 
 class SequenceEncoder(nn.Module):
-    """A transformer on features over time; the feature is the mean over the time steps.
-
-    Parameters
-    ----------
-    inputs : int
-        Width of what comes in.
-    width, heads, layers : int
-    dropout : float
-    longest : int
-        Time steps at most.
-    """
+    """A transformer on features over time, (B, T, inputs); the feature is the mean over the time steps."""
 
     def __init__(self, inputs: int, *, width: int, heads: int, layers: int, dropout: float, longest: int = 512) -> None:
         super().__init__()
@@ -143,35 +111,23 @@ class SequenceEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, D) of (B, T, inputs); steps of zeros alone are padding."""
-        there = (x != 0).any(dim=2)
+        present = (x != 0).any(dim=2)
         # Attention to nothing is NaN: a sample without a step keeps its first.
-        there[:, 0] = there[:, 0] | ~there.any(dim=1)
-        found: Tensor = self.layers(self.embed(x) + self.place[: x.shape[1]], src_key_padding_mask=~there)
-        return (found * there[..., None]).sum(dim=1) / there.sum(dim=1, keepdim=True)
+        present[:, 0] = present[:, 0] | ~present.any(dim=1)
+        steps: Tensor = self.layers(self.embed(x) + self.place[: x.shape[1]], src_key_padding_mask=~present)
+        return (steps * present[..., None]).sum(dim=1) / present.sum(dim=1, keepdim=True)
 
 
 def shrink(decoders: Mapping[str, Any], size: Size) -> dict[str, Any]:
-    """Return the decoders with the side of the clips that the size asks for."""
+    """Return the decoders with the clips of a size."""
     return {name: replace(each, size=size.image) if hasattr(each, "size") else each for name, each in decoders.items()}
 
 
 def make_encoder(decoder: Any, size: Size, *, pretrained: bool, vocabulary: int) -> Any:
     """Return the encoder of a modality; its ``width`` is that of the feature.
 
-    Parameters
-    ----------
-    decoder : decoder
-        The kind of modality.
-    size : Size
-    pretrained : bool
-        Whether photos and text start from weights. Small encoders never do.
-    vocabulary : int
-        Of a small text encoder.
-
-    Raises
-    ------
-    midas_core.data.DataError
-        If weights are neither on this machine nor to be had.
+    Photos and text start from pre-trained weights where experiment and size do; ``vocabulary`` is that of a tiny text
+    encoder. Raises ``DataError`` where weights are neither on this machine nor to be had.
     """
     if isinstance(decoder, Features):
         return SequenceEncoder(decoder.width, **size.transformer)
@@ -189,13 +145,7 @@ def make_encoder(decoder: Any, size: Size, *, pretrained: bool, vocabulary: int)
 
 
 def make_tokenizer(texts: Sequence[str], size: Size) -> Any:
-    """Return ELECTRA's tokenizer; for small encoders one that knows the words of the given texts.
-
-    Raises
-    ------
-    midas_core.data.DataError
-        If its files are neither on this machine nor to be had.
-    """
+    """Return ELECTRA's tokenizer; for tiny encoders one that knows the words of the texts."""
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     if size.electra is None:
@@ -220,5 +170,5 @@ def _load(kind: Any, name: str) -> Any:
     try:
         return kind.from_pretrained(name)
     except OSError as error:
-        first = str(error).splitlines()[0]
-        raise DataError(f"looked for the weights {name} on this machine and where it comes from: {first}") from error
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{name}: expected its weights on this machine or to be had, got {reason}") from error

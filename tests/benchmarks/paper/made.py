@@ -85,11 +85,11 @@ def food_101(root: Path, each: int = 6) -> None:
                     csv.writer(file).writerow([f"{name}_{k}.jpg", f'The best {name}, "really"', name])
 
 
-def cmu_mosi(root: Path, each: int = 6) -> None:
+def cmu_mosi(root: Path, counts: tuple[int, int, int] = (6, 6, 6)) -> None:
     root.mkdir(parents=True)
     rng = np.random.default_rng(0)
     content = {}
-    for split in ("train", "valid", "test"):
+    for split, each in zip(("train", "valid", "test"), counts, strict=True):
         labels = np.resize([-1.5, 2.0], (each, 1, 1)).astype(np.float32)
         arrays = {name: rng.normal(size=(each, 5, width)) for name, width in (("vision", 35), ("audio", 74))}
         # The text tells the class, by its first half and its second.

@@ -9,20 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.accuracy.datasets.base import Listing, Problem, Sample, files_in, make_listing, read_lines
+from benchmarks.paper.listing import Listing, Problem, Sample, files_in, make_listing, read_lines
 
 LAYOUT = "twitter2015/{train,dev,test}.tsv and twitter2015_images/{image}.jpg"
 CLASSES = ("negative", "neutral", "positive")
 
 
 def read(root: Path) -> Listing:
-    """List the names of all tweets. The group is the image: a tweet with three names is there three times.
-
-    Raises
-    ------
-    DataError
-        If the layout is another.
-    """
+    """List the names of all tweets. The group is the image: a tweet with three names is there three times."""
     files_in(root, "twitter2015_images", LAYOUT)
     lines = {split: read_lines(root, f"twitter2015/{split}.tsv", LAYOUT) for split in ("train", "dev", "test")}
     return make_listing(root, LAYOUT, CLASSES, _samples(root, lines))

@@ -11,24 +11,13 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
-from benchmarks.accuracy.datasets.base import Sample
-from benchmarks.accuracy.datasets.cache import Cache
-from benchmarks.accuracy.datasets.decoding import Features, Flow, Frames, Photo, Text
+from benchmarks.paper.cache import Cache
+from benchmarks.paper.decoding import Features, Flow, Frames, Photo, Text
+from benchmarks.paper.listing import Sample
 
 
-class Samples(Dataset[tuple[list[Any], int, int]]):
-    """The samples of a split: the source of each modality, ready for a batch, the label, the place in the split.
-
-    Parameters
-    ----------
-    samples : sequence of Sample
-    decoders : dict of M decoders, by modality name
-    cache : Cache
-    crop : int
-        Side of what is cut from frames, flow and photos: from the middle, in training from anywhere and mirrored every
-        second time.
-    training : bool
-    """
+class Samples(Dataset[tuple[list[Any], int]]):
+    """The samples of a split: the source of each modality, ready for a batch, and the label."""
 
     def __init__(
         self, samples: Sequence[Sample], decoders: Mapping[str, Any], cache: Cache, *, crop: int, training: bool
@@ -39,10 +28,10 @@ class Samples(Dataset[tuple[list[Any], int, int]]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, place: int) -> tuple[list[Any], int, int]:
+    def __getitem__(self, place: int) -> tuple[list[Any], int]:
         sample = self.samples[place]
         parts = [self._load(decoder, source) for decoder, source in zip(self.decoders, sample.sources, strict=True)]
-        return parts, sample.label, place
+        return parts, sample.label
 
     def _load(self, decoder: Any, source: Any) -> Any:
         if isinstance(decoder, Text):
@@ -72,23 +61,16 @@ def cut(clip: Tensor, side: int, *, mirrored_flow: bool, random: bool) -> Tensor
 
 
 class Collate:
-    """Puts samples together to a batch: M inputs, (B, ...) or the tokens of the texts, labels (B,), places (B,).
-
-    Parameters
-    ----------
-    decoders : dict of M decoders, by modality name
-    tokenizer : callable, optional
-        Of `transformers`, where one of the modalities is a text.
-    """
+    """Puts samples together to a batch: M inputs, (B, ...) or the tokens of the texts, labels (B,)."""
 
     def __init__(self, decoders: Mapping[str, Any], tokenizer: Any = None) -> None:
         self.decoders, self.tokenizer = list(decoders.values()), tokenizer
 
-    def __call__(self, items: Sequence[tuple[list[Any], int, int]]) -> tuple[list[Any], Tensor, Tensor]:
-        """Return inputs, labels and places."""
-        columns = zip(*(parts for parts, _, _ in items), strict=True)
+    def __call__(self, items: Sequence[tuple[list[Any], int]]) -> tuple[list[Any], Tensor]:
+        """Return inputs and labels."""
+        columns = zip(*(parts for parts, _ in items), strict=True)
         inputs = [self._together(decoder, list(column)) for decoder, column in zip(self.decoders, columns, strict=True)]
-        return inputs, torch.tensor([item[1] for item in items]), torch.tensor([item[2] for item in items])
+        return inputs, torch.tensor([label for _, label in items])
 
     def _together(self, decoder: Any, column: list[Any]) -> Any:
         if isinstance(decoder, Features):

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.accuracy.datasets.base import DataError, FlowFolders
-from benchmarks.accuracy.paper import EXPERIMENTS
-from tests.benchmarks.accuracy.datasets import made
+from benchmarks.paper.experiments import EXPERIMENTS
+from benchmarks.paper.listing import DataError, FlowFolders
+from tests.benchmarks.paper import made
 
 # Samples, classes, groups of what is made.
 SIZES = {

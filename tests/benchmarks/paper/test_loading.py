@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.accuracy.datasets.base import Sample
-from benchmarks.accuracy.datasets.cache import Cache
-from benchmarks.accuracy.datasets.decoding import Features, Photo, Text
-from benchmarks.accuracy.datasets.loading import Collate, Samples, cut
-from tests.benchmarks.accuracy.datasets import made
+from benchmarks.paper.cache import Cache
+from benchmarks.paper.decoding import Features, Photo, Text
+from benchmarks.paper.listing import Sample
+from benchmarks.paper.loading import Collate, Samples, cut
+from tests.benchmarks.paper import made
 
 
 @pytest.fixture
@@ -52,8 +52,8 @@ def test_a_batch(tmp_path):
         assert options["max_length"] == 3
         return {name: torch.zeros(2, 3) for name in ("input_ids", "token_type_ids", "attention_mask")}
 
-    (tokens, images, features), labels, places = Collate(decoders, tokenizer)([given[0], given[1]])
+    (tokens, images, features), labels = Collate(decoders, tokenizer)([given[0], given[1]])
     assert list(tokens) == ["input_ids", "attention_mask"]
     assert images.shape == (2, 1, 3, 6, 6)
     assert features.equal(torch.zeros(2, 4, 2, dtype=torch.float64))
-    assert labels.tolist() == places.tolist() == [0, 1]
+    assert labels.tolist() == [0, 1]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.accuracy.datasets.base import DataError, FlowFolders
-from benchmarks.accuracy.datasets.decoding import DamagedError, Flow, Frames, Photo, Spectrogram
-from tests.benchmarks.accuracy.datasets import made
+from benchmarks.paper.decoding import DamagedError, Flow, Frames, Photo, Spectrogram
+from benchmarks.paper.listing import DataError, FlowFolders
+from tests.benchmarks.paper import made
 
 SOUND = Spectrogram(seconds=1, rate=16000, window=512, hop=159)
 

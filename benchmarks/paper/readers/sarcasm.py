@@ -11,7 +11,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.accuracy.datasets.base import Listing, Problem, Sample, files_in, make_listing, read_lines
+from benchmarks.paper.listing import Listing, Problem, Sample, files_in, make_listing, read_lines
 
 LAYOUT = "text/{train,valid2,test2}.txt and dataset_image/{id}.jpg"
 CLASSES = ("not sarcastic", "sarcastic")
@@ -22,13 +22,7 @@ CUES = {
 
 
 def read(root: Path) -> Listing:
-    """List the tweets. Each is a group of its own.
-
-    Raises
-    ------
-    DataError
-        If the layout is another.
-    """
+    """List the tweets. Each is a group of its own."""
     files_in(root, "dataset_image", LAYOUT)
     found = [
         found

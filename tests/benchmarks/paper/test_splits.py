@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.accuracy.datasets.base import DataError, Listing, Sample
-from benchmarks.accuracy.datasets.splits import split
+from benchmarks.paper.listing import DataError, Listing, Sample
+from benchmarks.paper.splits import split
 
 
 def listing(count: int = 200, classes: int = 2, groups: int = 20) -> Listing:
@@ -44,8 +44,12 @@ def test_the_test_samples_are_the_same_for_every_seed(how):
 
 
 def test_too_few_samples_are_refused():
-    message = "class a: expected samples for training, validation and test in the paper split, got 1, 1, 0 of 2 samples"
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match="expected three or more of a class for the paper split, or groups, got 2"):
         split(listing(4), "paper", 0)
+    uneven = listing(40)
+    uneven.samples[3:] = [sample for sample in uneven.samples[3:] if not sample.label]
+    message = r"class b: expected samples for training, .* split, got 0, 0, 1 of 1 samples in 1 groups: too few"
+    with pytest.raises(DataError, match=message):
+        split(uneven, "paper", 0)
     with pytest.raises(DataError, match=r"in the leak-free split, got .* of 10 samples in 2 groups: too few"):
         split(listing(20, groups=4), "leak-free", 0)

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.benchmarks.accuracy.datasets.made import MAKERS
+from tests.benchmarks.paper.made import MAKERS
 
 
 @pytest.fixture(scope="session")

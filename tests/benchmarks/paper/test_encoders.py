@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks.accuracy import encoders
-from benchmarks.accuracy.datasets.decoding import Features, Flow, Frames, Photo, Spectrogram, Text
-from benchmarks.accuracy.encoders import SIZES, make_encoder, make_tokenizer, shrink
+from benchmarks.paper import encoders
+from benchmarks.paper.decoding import Features, Flow, Frames, Photo, Spectrogram, Text
+from benchmarks.paper.encoders import SIZES, make_encoder, make_tokenizer, shrink
 from midas_core.data import DataError
 
 TINY = SIZES["tiny"]
@@ -71,7 +71,7 @@ def test_weights_that_are_not_to_be_had_are_said(monkeypatch):
 
     monkeypatch.setattr(ResNetModel, "from_pretrained", missing)
     with pytest.raises(
-        DataError, match=r"looked for the weights microsoft/resnet-18 .*: cannot find microsoft/resnet-18$"
+        DataError, match=r"^microsoft/resnet-18: expected its weights .*, got cannot find microsoft/resnet-18$"
     ):
         made(Photo(256), SIZES["paper"], pretrained=True)
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.accuracy.datasets.base import DataError, FlowFolders
+from benchmarks.paper.listing import DataError, FlowFolders
 from midas_core.data.base import some_names
 
 Clip = NDArray[Any]
@@ -30,7 +30,7 @@ class DamagedError(ValueError):
 
 
 class Decoder(Protocol):
-    """What makes an array of a file."""
+    """From the files of a source to an array."""
 
     def files(self, source: Any) -> list[Path]:
         """Return the files that the array is made of."""
@@ -49,15 +49,7 @@ class OneFile:
 
 @dataclass(frozen=True)
 class Frames(OneFile):
-    """Colour frames of a video, evenly spaced, each the middle of its share of the time.
-
-    Attributes
-    ----------
-    count : int
-        T.
-    size : int
-        Side of the square, cut from the middle.
-    """
+    """Colour frames of a video, evenly spaced, each the middle of its share of the time."""
 
     count: int
     size: int
@@ -72,15 +64,7 @@ class Frames(OneFile):
 
 @dataclass(frozen=True)
 class Flow:
-    """The optical flow of a video, evenly spaced, from the images of its two components.
-
-    Attributes
-    ----------
-    count : int
-        T.
-    size : int
-        Side of the square, cut from the middle.
-    """
+    """The optical flow of a video, evenly spaced, from the images of its two components."""
 
     count: int
     size: int
@@ -106,13 +90,7 @@ class Flow:
 
 @dataclass(frozen=True)
 class Photo(OneFile):
-    """A photo.
-
-    Attributes
-    ----------
-    size : int
-        Side of the square, cut from the middle.
-    """
+    """A photo."""
 
     size: int
 
@@ -123,17 +101,7 @@ class Photo(OneFile):
 
 @dataclass(frozen=True)
 class Spectrogram(OneFile):
-    """Logarithm of the magnitudes of the short-time Fourier transform of a sound, scaled to mean 0 and spread 1.
-
-    Attributes
-    ----------
-    seconds : float
-        A shorter sound is repeated, a longer one cut.
-    rate : int
-        Samples in a second.
-    window, hop : int
-        Samples in a window, and from one to the next.
-    """
+    """Logarithm of the magnitudes of the short-time Fourier transform of a sound, scaled to mean 0 and spread 1."""
 
     seconds: float
     rate: int
@@ -157,26 +125,14 @@ class Spectrogram(OneFile):
 
 @dataclass(frozen=True)
 class Text:
-    """A text, as it is: the tokenizer comes when the batch is put together.
-
-    Attributes
-    ----------
-    length : int
-        Tokens at most.
-    """
+    """A text, as it is: the tokenizer comes when the batch is put together."""
 
     length: int
 
 
 @dataclass(frozen=True)
 class Features:
-    """Features over time that come with the data set; what is not finite, as in the sound of CMU-MOSI, becomes 0.
-
-    Attributes
-    ----------
-    width : int
-        D of (T, D).
-    """
+    """Features over time that come with the data set; what is not finite, as in the sound of CMU-MOSI, becomes 0."""
 
     width: int
 

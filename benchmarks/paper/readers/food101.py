@@ -10,7 +10,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.accuracy.datasets.base import (
+from benchmarks.paper.listing import (
     DataError,
     Listing,
     Problem,
@@ -25,13 +25,7 @@ SPLITS = ("train", "test")
 
 
 def read(root: Path) -> Listing:
-    """List the recipes. Each is a group of its own.
-
-    Raises
-    ------
-    DataError
-        If the layout is another.
-    """
+    """List the recipes. Each is a group of its own."""
     files_in(root, "images", LAYOUT)
     rows = {split: read_lines(root, f"texts/{split}_titles.csv", LAYOUT) for split in SPLITS}
     classes = sorted({path.name for split in SPLITS for path in files_in(root, f"images/{split}", LAYOUT)})

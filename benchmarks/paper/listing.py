@@ -1,4 +1,4 @@
-"""What every reader returns: samples with their sources, and what the folder lacks."""
+"""The listing that a reader makes of a folder: samples with their sources, and the files that are missing."""
 
 from __future__ import annotations
 
@@ -16,35 +16,19 @@ __all__ = ["DataError", "FlowFolders", "Listing", "Problem", "Sample", "Source",
 
 
 class FlowFolders(NamedTuple):
-    """The optical flow of one clip, as grey images of its two components.
-
-    Attributes
-    ----------
-    u, v : Path
-        Folders with ``frame000001.jpg`` and on.
-    """
+    """The optical flow of one clip, as grey images of its two components."""
 
     u: Path
     v: Path
 
 
 Source = Path | FlowFolders | str | NDArray[Any]
-"""What one modality of a sample is made of: a file, the folders of a flow, a text, features of shape (T, D)."""
+"""Source of one modality of a sample: a file, the folders of a flow, a text, features of shape (T, D)."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample.
-
-    Attributes
-    ----------
-    name : str
-        As in the data set.
-    label : int
-    sources : tuple of M Source
-    group : str
-        Samples of one group have more in common than their class: the actor, the scene, the image.
-    """
+    """One sample; what is of one ``group`` has more in common than its class: the actor, the scene, the image."""
 
     name: str
     label: int
@@ -64,17 +48,7 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True)
 class Listing:
-    """What a reader found.
-
-    Attributes
-    ----------
-    classes : tuple of C str
-    samples : list of Sample
-    problems : list of Problem
-        Files that are named and not there, lines that cannot be read.
-    note : str
-        What else the user should know; empty if nothing.
-    """
+    """Samples of a folder, and what cannot be used of it."""
 
     classes: tuple[str, ...]
     samples: list[Sample]
@@ -85,13 +59,7 @@ class Listing:
 def make_listing(
     root: Path, layout: str, classes: Sequence[str], candidates: Iterable[Sample | Problem], note: str = ""
 ) -> Listing:
-    """Return the listing, samples whose files are missing among its problems.
-
-    Raises
-    ------
-    DataError
-        If there is no sample at all, or none of a class.
-    """
+    """Return the listing, samples whose files are missing among its problems."""
     samples: list[Sample] = []
     problems: list[Problem] = []
     for candidate in candidates:
@@ -112,13 +80,7 @@ def make_listing(
 
 
 def files_in(root: Path, folder: str, layout: str) -> list[Path]:
-    """Return what is in a folder, sorted.
-
-    Raises
-    ------
-    DataError
-        If the folder is not there, or empty.
-    """
+    """Return what is in a folder, sorted."""
     looked = f"looked for {root / layout}"
     if not root.is_dir():
         raise DataError(f"{looked}: found no folder {root}")
@@ -133,13 +95,7 @@ def files_in(root: Path, folder: str, layout: str) -> list[Path]:
 
 
 def read_lines(root: Path, file: str, layout: str) -> list[str]:
-    """Return the lines of a text file of a data set.
-
-    Raises
-    ------
-    DataError
-        If it is not there or cannot be read.
-    """
+    """Return the lines of a text file of a data set."""
     path = root / file
     files_in(root, str(Path(file).parent), layout)
     try:

@@ -6,12 +6,11 @@ import os
 import numpy as np
 import pytest
 
-from benchmarks.accuracy.datasets import cache as cache_module
-from benchmarks.accuracy.datasets.base import DataError, Listing, Problem, Sample
-from benchmarks.accuracy.datasets.cache import Cache
-from benchmarks.accuracy.datasets.decoding import DamagedError, Features, Photo, Text
-from benchmarks.accuracy.datasets.preparing import prepare
-from tests.benchmarks.accuracy.datasets import made
+from benchmarks.paper import cache as cache_module
+from benchmarks.paper.cache import Cache, prepare
+from benchmarks.paper.decoding import DamagedError, Features, Photo, Text
+from benchmarks.paper.listing import DataError, Listing, Problem, Sample
+from tests.benchmarks.paper import made
 
 DECODERS = {"text": Text(8), "image": Photo(8)}
 
@@ -64,7 +63,7 @@ def test_a_full_disk_is_said(cache, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(cache_module, "write_whole", full)
-    with pytest.raises(DataError, match=r"cache: expected to keep 320 bytes of a decoded file, got No space"):
+    with pytest.raises(DataError, match=r"cache: expected room for 320 bytes of a decoded file, got No space"):
         cache.get(Photo(8), tmp_path / "a.jpg")
 
 
@@ -97,7 +96,7 @@ def test_a_second_pass_reads_no_array(listing, cache, monkeypatch):
 def test_what_is_damaged_is_refused(listing, cache):
     damage(listing, 0, 1, 2, 3)
     listing.problems.append(Problem("9.jpg", "missing"))
-    message = r"expected 7 samples that can be read, found 5 problems: 9\.jpg: missing; .*0\.jpg: .*; and 2 more; --dam"
+    message = r"samples: expected 7 that can be read, got 5 problems: 9\.jpg: missing; .*0\.jpg: .*; and 2 more; --dam"
     with pytest.raises(DataError, match=message):
         prepare(listing, DECODERS, cache)
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.accuracy.datasets.base import (
+from benchmarks.paper.listing import (
     DataError,
     FlowFolders,
     Listing,
@@ -26,13 +26,7 @@ _NAME = re.compile(r"v_(.+)(_g\d+)(_c\d+)")
 
 
 def read(root: Path) -> Listing:
-    """List the clips. The group is the scene: the same people at the same place.
-
-    Raises
-    ------
-    DataError
-        If the layout is another.
-    """
+    """List the clips. The group is the scene: the same people at the same place."""
     classes = [path.name for path in files_in(root, "UCF-101", LAYOUT) if path.is_dir()]
     if len(classes) < 2:
         raise DataError(f"looked for {root / LAYOUT}: expected two or more class folders, found {len(classes)}")
