@@ -1,4 +1,4 @@
-"""JSON files that any reader takes, and the versions of what took part."""
+"""JSON files that any reader takes, plain data to and from dataclasses, and the versions of packages."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ import json
 import math
 import os
 import platform
+from argparse import Namespace
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import MISSING, fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from types import NoneType, SimpleNamespace
+from typing import Any, get_args, get_origin, get_type_hints
+
+from midas_core.backends import get_backend
+from midas_core.text import printable
+
+LARGEST = 1e300
+"""The largest number that is read: beyond it figures and means overflow."""
 
 
 def finite(value: Any) -> Any:
@@ -125,3 +134,90 @@ def package_versions(*packages: str) -> dict[str, str]:
         with suppress(PackageNotFoundError):
             found[package] = version(package)
     return found
+
+
+def as_python(value: Any) -> Any:
+    """Return an array of any framework as (lists of) Python numbers, anything else as it is."""
+    if not hasattr(value, "__array__"):
+        return value
+    try:
+        return get_backend(value).to_numpy(value).tolist()
+    except TypeError:  # a variable of Keras
+        return value.__array__().tolist()
+
+
+def as_mapping(value: Any) -> Mapping[Any, Any] | None:
+    """Return the entries of a mapping, a namespace, a dataclass or an object with ``to_dict``; None for others."""
+    if isinstance(value, Mapping | type):
+        return value if isinstance(value, Mapping) else None
+    if callable(to_dict := getattr(value, "to_dict", None)):
+        entries = to_dict()
+        return entries if isinstance(entries, Mapping) else None
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    return vars(value) if isinstance(value, Namespace | SimpleNamespace) else None
+
+
+def plain(value: Any) -> Any:
+    """Return ``value`` as JSON holds it: numbers, text, lists and dicts; anything else as text.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> plain({"lr": np.float64(0.5), "sizes": (np.int64(1), 2), "path": Path("runs")})
+    {'lr': 0.5, 'sizes': [1, 2], 'path': 'runs'}
+    """
+    value = as_python(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if (entries := as_mapping(value)) is not None:
+        return {str(key): plain(entry) for key, entry in entries.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple | set) else str(value)
+
+
+def read_dataclass(kind: Any, content: Any, *, largest: float = LARGEST) -> Any:
+    """Return the dataclass ``kind`` that a JSON object describes; the inverse of `plain`.
+
+    Fields with a default may be missing; null stands for NaN where a number has to be. Fields that take no part in
+    comparisons are not read.
+
+    Raises
+    ------
+    ValueError
+        If a field is missing or of another type, or a number exceeds ``largest``.
+    """
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{kind.__name__}: expected an object, got {str(content)[:80]}")
+    types, values = get_type_hints(kind), {}
+    for field in fields(kind):
+        if field.compare and field.name in content:
+            values[field.name] = _read(types[field.name], content[field.name], field.name, largest)
+        elif field.default is MISSING and field.default_factory is MISSING:
+            raise ValueError(f"{field.name}: expected a value, but it is missing")
+    return kind(**values)
+
+
+def _read(kind: Any, value: Any, name: str, largest: float) -> Any:
+    """Return a value of a JSON file as the annotation of its field says."""
+    options = get_args(kind)
+    if NoneType in options:
+        return None if value is None else _read(options[0], value, name, largest)
+    if is_dataclass(kind):
+        return read_dataclass(kind, value, largest=largest)
+    if get_origin(kind) is tuple and isinstance(value, list | tuple):
+        kinds = [options[0]] * len(value) if options[-1] is Ellipsis else options
+        if len(kinds) == len(value):
+            return tuple(_read(inner, item, name, largest) for inner, item in zip(kinds, value, strict=True))
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is float and (value is None or numeric):
+        number = math.nan if value is None else math.inf if abs(value) >= LARGEST else float(value)
+        if not abs(number) > largest:
+            return number
+    elif kind is int and numeric and 0 <= value <= 2**53:
+        return int(value)
+    elif kind is bool and isinstance(value, bool):
+        return value
+    elif kind is str and isinstance(value, str):
+        return printable(value)
+    expected = {int: "a count", float: f"a number up to {largest:g}"}.get(kind, getattr(kind, "__name__", str(kind)))
+    raise ValueError(f"{name}: expected {expected}, got {str(value)[:80]}")

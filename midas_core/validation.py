@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from midas_core.backends import Array, Backend
 
 
@@ -114,8 +111,8 @@ def check_modalities(name: str, items: Sequence[Any], expected: int | None = Non
         raise ValueError(f"{name}: expected two or more modalities, got {len(items)}")
 
 
-def are_probabilities(rows: NDArray[Any]) -> bool:
-    """Return whether rows on the host, shape (B, C), are probabilities: non-negative, and each sums to 1.
+def are_probabilities(rows: Any) -> bool:
+    """Return whether rows of NumPy, shape (B, C), are probabilities: non-negative, and each sums to 1.
 
     Rows that are all one-hot are left as logits: a table of ones and zeros is no softmax.
 
@@ -128,6 +125,6 @@ def are_probabilities(rows: NDArray[Any]) -> bool:
     if rows.ndim != 2 or not len(rows) or rows.shape[1] < 2:
         return False
     tolerance = 1e-5 if rows.dtype.itemsize > 2 else 1e-2
-    values = rows.astype(np.float64)
-    sums_to_one = np.abs(values.sum(axis=1) - 1) <= tolerance
+    values = rows.astype("float64")
+    sums_to_one = abs(values.sum(axis=1) - 1) <= tolerance
     return bool((values >= 0).all() and sums_to_one.all() and (values.max(axis=1) < 1).any())

@@ -1,18 +1,17 @@
-"""Is one of my modalities being ignored? What a model does with each of them, measured on any framework's arrays."""
+"""Is one of my modalities being ignored? Measurements of a trained model, on the arrays of any framework."""
 
 from midas_core.diagnostics.calibration import Bin, calibration_error, reliability_bins
 from midas_core.diagnostics.comparison import Comparison, compare
+from midas_core.diagnostics.diagnosis import ClassScores, Diagnosis, ModalityScores
 from midas_core.diagnostics.diagnostics import Diagnostics, diagnose
+from midas_core.diagnostics.measure import coalitions, shapley_values
 from midas_core.diagnostics.pairs import (
     MisalignedPairs,
-    fused_shares,
     misaligned_accuracy,
     misaligned_interval,
     misaligned_pairs,
     unimodal_shares,
 )
-from midas_core.diagnostics.results import ClassScores, Diagnosis, ModalityScores
-from midas_core.diagnostics.shapley import coalitions, shapley_values
 from midas_core.diagnostics.verdict import Verdict, verdict
 
 __all__ = [
@@ -28,7 +27,6 @@ __all__ = [
     "coalitions",
     "compare",
     "diagnose",
-    "fused_shares",
     "misaligned_accuracy",
     "misaligned_interval",
     "misaligned_pairs",

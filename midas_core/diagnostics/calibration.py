@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
-
-from midas_core.diagnostics.pairs import mean
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,11 @@ class Bin:
     accuracy: float
 
 
+def mean(values: NDArray[Any]) -> float:
+    """Return the mean in float64, NaN of nothing."""
+    return float(values.astype(np.float64).mean()) if values.size else float("nan")
+
+
 def reliability_bins(confidence: NDArray[Any], correct: NDArray[Any], *, bins: int = 10) -> tuple[Bin, ...]:
     """Return the samples in equal intervals of their top probability.
 
@@ -48,17 +52,17 @@ def reliability_bins(confidence: NDArray[Any], correct: NDArray[Any], *, bins: i
     Examples
     --------
     >>> import numpy as np
-    >>> found = reliability_bins(np.array([0.6, 0.9, 0.8]), np.array([False, True, True]), bins=2)
-    >>> [each.count for each in found], round(found[1].accuracy, 2)
+    >>> bins = reliability_bins(np.array([0.6, 0.9, 0.8]), np.array([False, True, True]), bins=2)
+    >>> [x.count for x in bins], round(bins[1].accuracy, 2)
     ([0, 3], 0.67)
     """
-    found = []
+    result = []
     for i in range(bins):
         low, high = i / bins, (i + 1) / bins
         # Rounding may carry the top probability past one.
-        mine = ((confidence > low) | (i == 0)) & ((confidence <= high) | ((i == bins - 1) & (confidence > low)))
-        found.append(Bin(low, high, int(mine.sum()), mean(confidence[mine]), mean(correct[mine])))
-    return tuple(found)
+        inside = ((confidence > low) | (i == 0)) & ((confidence <= high) | ((i == bins - 1) & (confidence > low)))
+        result.append(Bin(low, high, int(inside.sum()), mean(confidence[inside]), mean(correct[inside])))
+    return tuple(result)
 
 
 def calibration_error(bins: Sequence[Bin]) -> float:
@@ -81,6 +85,6 @@ def calibration_error(bins: Sequence[Bin]) -> float:
     >>> round(calibration_error(bins), 2)
     0.27
     """
-    total = sum(each.count for each in bins)
-    gaps = [each.count * abs(each.accuracy - each.confidence) for each in bins if each.count]
+    total = sum(x.count for x in bins)
+    gaps = [x.count * abs(x.accuracy - x.confidence) for x in bins if x.count]
     return sum(gaps) / total if total else float("nan")

@@ -1,44 +1,48 @@
-"""The answer in words: did one model repair what another ignores, and at what price."""
+"""The difference of two models in words: did one repair what the other ignores, and at what price."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from midas_core.diagnostics.judgement import (
-    CALIBRATION,
+from midas_core.diagnostics.diagnosis import Diagnosis, Measured
+from midas_core.diagnostics.verdict import (
     FEW,
     at_chance,
     badly_used,
     beyond_noise,
     blind,
     diverged,
+    listed,
+    percent,
+    points,
     two_errors,
+    verdict,
 )
-from midas_core.diagnostics.results import Diagnosis, ModalityScores
-from midas_core.diagnostics.verdict import verdict
-from midas_core.diagnostics.wording import listed, percent, points
+from midas_core.files import plain
 
 REPAIRED, PARTLY = 2 / 3, 1 / 3
 """Share of the unused accuracy that has been won."""
+CALIBRATION = 0.02
+"""Calibration error, from which a difference counts: the error of a calibrated model on some hundred samples."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What changed from one model to another, in words.
+    """The changes from one model to another, in words.
 
     Attributes
     ----------
     status : {"repaired", "partly", "no", "nothing to repair", "unclear"}
         "partly" too where one modality is repaired and another is not.
     headline : str
-        What was repaired, what was not, and what got better or worse beside it.
+        The repairs, and what got better or worse beside them.
     repairs : dict by modality of {"repaired", "partly", "no"}
-        Of those that were not used as they could be.
+        Only the modalities that were not used as they could be.
     costs : tuple of str
-        What got worse, beyond noise.
+        Everything that got worse, beyond noise.
     findings : tuple of str
     """
 
@@ -50,7 +54,7 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Return text, lists and dicts only."""
-        return {**asdict(self), "costs": list(self.costs), "findings": list(self.findings)}
+        return {key: plain(value) for key, value in vars(self).items()}
 
 
 def compare(before: Diagnosis, after: Diagnosis, *, names: tuple[str, str] = ("before", "after")) -> Comparison:
@@ -60,7 +64,7 @@ def compare(before: Diagnosis, after: Diagnosis, *, names: tuple[str, str] = ("b
     ----------
     before, after : Diagnosis
     names : pair of str
-        What to call the models.
+        Names of the models in the sentences.
 
     Returns
     -------
@@ -84,103 +88,125 @@ def compare(before: Diagnosis, after: Diagnosis, *, names: tuple[str, str] = ("b
     """
     if before.names != after.names:
         raise ValueError(f"after: expected the modalities {list(before.names)}, got {list(after.names)}")
+    changes = list(_changes(before, after))
+    a, b = before.calibration_error, after.calibration_error
+    findings = [change.text for change in changes]
+    if not math.isnan(a) and not math.isnan(b):
+        findings.append(f"Calibration error: {100 * a:.1f} % to {100 * b:.1f} % ({points(b - a)}).")
     size = min(before.kept, after.kept)
-    findings = tuple(_findings(before, after, size))
     if size >= FEW:
-        for each, name in ((before, names[0]), (after, names[1])):
-            if diverged(each) or at_chance(each):
+        for diagnosis, name in ((before, names[0]), (after, names[1])):
+            if diverged(diagnosis) or at_chance(diagnosis):
                 text = f"{name} is at chance: there is nothing to compare."
-                return Comparison("unclear", text, findings=findings)
-    found = verdict(before)
-    if size < FEW or found.status == "unclear":
-        return Comparison("unclear", f"{size} samples, or what was measured, do not tell.", findings=findings)
-    gains, costs = _changes(before, after, size)
-    beside = _beside(gains, costs)
-    if found.status == "balanced":
+                return Comparison("unclear", text, findings=tuple(findings))
+    judged = verdict(before)
+    if size < FEW or judged.status == "unclear":
+        text = f"The comparison is unclear: {size} samples, or what was measured on them, do not tell."
+        return Comparison("unclear", text, findings=tuple(findings))
+    costs = [f"{change.what} {points(change.difference)}" for change in changes if change.worse]
+    if b - a >= CALIBRATION:
+        costs.append(f"calibration error {points(b - a)}")
+    beside = _beside(changes[0], costs)
+    if judged.status == "balanced":
         text = f"{names[0]} ignored no modality: there was nothing to repair.{beside}"
-        return Comparison("nothing to repair", text, {}, costs, findings)
-    repairs, said = {}, []
-    for a in badly_used(before, found.uses):
-        b = next(each for each in after.modalities if each.name == a.name)
-        if found.uses[a.name] == "overruled":
-            repairs[a.name], text = _heard(before, after, a.name, size)
+        return Comparison("nothing to repair", text, {}, tuple(costs), tuple(findings))
+    repairs, sentences = {}, []
+    scales = before.measured, after.measured_in(before.measured.unit)
+    for name in badly_used(scales[0], judged.uses):
+        if judged.uses[name] == "overruled":
+            repairs[name], text = _heard(before, after, name)
         else:
-            repairs[a.name], text = _won(a, b, size)
-        said.append(text)
+            repairs[name], text = _won(name, *scales)
+        sentences.append(text)
     kinds = set(repairs.values())
     status = kinds.pop() if len(kinds) == 1 else "partly"
-    return Comparison(status, f"{names[1]} {listed(said)}.{beside}", repairs, costs, findings)
+    return Comparison(status, f"{names[1]} {listed(sentences)}.{beside}", repairs, tuple(costs), tuple(findings))
 
 
-def _won(a: ModalityScores, b: ModalityScores, size: int) -> tuple[str, str]:
+def _won(name: str, before: Measured, after: Measured) -> tuple[str, str]:
     """Compare by the accuracy with the modality alone, and what is within its reach."""
+    a, b, size = before.alone[name], after.alone[name], min(before.samples, after.samples)
     # Against one goal: an encoder that MIDAS has improved also raises what is within reach.
-    goal = max(a.available or 0.0, b.available or 0.0, b.accuracy_alone)
-    won = (b.accuracy_alone - a.accuracy_alone) / (goal - a.accuracy_alone)
-    real = beyond_noise(a.accuracy_alone, b.accuracy_alone, size) and b.accuracy_alone > a.accuracy_alone
+    goal = max(before.available[name] or 0.0, after.available[name] or 0.0, b)
+    won = (b - a) / (goal - a)
+    real = beyond_noise(a, b, size) and b > a
     status = "repaired" if won >= REPAIRED and real else "partly" if won >= PARTLY and real else "no"
-    said = {"repaired": "repairs", "partly": "partly repairs", "no": "does not repair"}[status]
-    return status, (
-        f"{said} the use of {a.name} (by itself {percent(a.accuracy_alone)} to {percent(b.accuracy_alone)}, of "
-        f"{percent(goal)} within reach)"
-    )
+    verb = {"repaired": "repairs", "partly": "partly repairs", "no": "does not repair"}[status]
+    numbers = f"by itself {percent(a)} to {percent(b)}, of {percent(goal)} within reach"
+    return status, f"{verb} the use of {name} ({numbers})"
 
 
-def _heard(before: Diagnosis, after: Diagnosis, name: str, size: int) -> tuple[str, str]:
+def _heard(before: Diagnosis, after: Diagnosis, name: str) -> tuple[str, str]:
     """Compare by the misaligned accuracy: the modality is heard where its class is among the top predictions."""
     a, b = before.misaligned_accuracy or 0.0, after.misaligned_accuracy or 0.0
-    won = b > a and beyond_noise(a, b, size)
+    won = b - a > math.hypot(_misaligned_noise(before), _misaligned_noise(after))
     status = "repaired" if won and not blind(after) else "partly" if won else "no"
-    said = {"repaired": "hears", "partly": "hears more of", "no": "does not hear"}[status]
+    verb = {"repaired": "hears", "partly": "hears more of", "no": "does not hear"}[status]
     return status, (
-        f"{said} {name} where the modalities disagree (it names all their classes in {percent(b)} of the samples, "
+        f"{verb} {name} where the modalities disagree (it names all their classes in {percent(b)} of the samples, "
         f"after {percent(a)})"
     )
 
 
-def _shares(before: Diagnosis, after: Diagnosis) -> Mapping[str, tuple[float, float]]:
-    """Return what is compared, before and after, without what was not measured."""
-    found = {"Aligned accuracy": (before.accuracy, after.accuracy)}
+class _Change(NamedTuple):
+    """A share before and after; ``noise`` is two standard errors of the difference."""
+
+    what: str
+    before: float
+    after: float
+    noise: float
+
+    @property
+    def difference(self) -> float:
+        return self.after - self.before
+
+    @property
+    def worse(self) -> bool:
+        return self.difference < -self.noise
+
+    @property
+    def text(self) -> str:
+        start = f"{self.what[0].upper()}{self.what[1:]}: {percent(self.before)} to {percent(self.after)}"
+        if math.isnan(self.difference):
+            return f"{start}."
+        sure = "" if abs(self.difference) > self.noise else ", within noise"
+        return f"{start} ({points(self.difference)} ± {100 * self.noise:.1f}{sure})."
+
+
+def _changes(before: Diagnosis, after: Diagnosis) -> Iterator[_Change]:
+    """Yield what is compared, the aligned accuracy first; without what was not measured."""
+
+    def change(what: str, a: float, b: float, samples: float) -> _Change:
+        return _Change(what, a, b, math.hypot(two_errors(a, samples), two_errors(b, samples)))
+
+    size = min(before.kept, after.kept)
+    yield change("aligned accuracy", before.accuracy, after.accuracy, size)
+    unit = before.measured.unit if before.measured.unit == after.measured.unit else "accuracy"
+    one, other = before.measured_in(unit), after.measured_in(unit)
+    samples = min(one.samples, other.samples)
+    if unit == "recall":
+        yield change("recall averaged over classes", one.fused, other.fused, samples)
     if before.misaligned_accuracy is not None and after.misaligned_accuracy is not None:
-        found["Misaligned accuracy"] = before.misaligned_accuracy, after.misaligned_accuracy
-    for a, b in zip(before.modalities, after.modalities, strict=True):
-        found[f"With {a.name} alone"] = a.accuracy_alone, b.accuracy_alone
-    return found
+        noise = math.hypot(_misaligned_noise(before), _misaligned_noise(after))
+        yield _Change("misaligned accuracy", before.misaligned_accuracy, after.misaligned_accuracy, noise)
+    for name in before.names:
+        end = "" if unit == "accuracy" else " (recall)"
+        yield change(f"with {name} alone{end}", one.alone[name], other.alone[name], samples)
 
 
-def _changes(before: Diagnosis, after: Diagnosis, size: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return what got better and what got worse, beyond noise; of what got better only the accuracy."""
-    gains, costs = [], []
-    for what, (a, b) in _shares(before, after).items():
-        if beyond_noise(a, b, size):
-            text = f"{what[0].lower()}{what[1:]} {points(b - a)}"
-            if b < a:
-                costs.append(text)
-            elif what == "Aligned accuracy":
-                gains.append(text)
-    rise = after.calibration_error - before.calibration_error
-    if rise >= CALIBRATION:
-        costs.append(f"calibration error {points(rise)}")
-    return tuple(gains), tuple(costs)
+def _misaligned_noise(diagnosis: Diagnosis) -> float:
+    """Return half of the interval of the misaligned accuracy, as the report shows it."""
+    if diagnosis.misaligned_interval is None:
+        return two_errors(diagnosis.misaligned_accuracy or 0.0, diagnosis.kept)
+    low, high = diagnosis.misaligned_interval
+    return (high - low) / 2
 
 
-def _beside(gains: tuple[str, ...], costs: tuple[str, ...]) -> str:
+def _beside(accuracy: _Change, costs: list[str]) -> str:
     """Return what else got better or worse, as the end of a headline."""
-    text = f" Better: {listed(gains)}." if gains else ""
+    text = ""
+    if accuracy.difference > accuracy.noise:
+        text = f" Better: aligned accuracy {points(accuracy.difference)}."
+    elif abs(accuracy.difference) <= accuracy.noise:
+        text = f" Accuracy unchanged ({100 * accuracy.difference:+.1f} ± {100 * accuracy.noise:.1f} points)."
     return f"{text} It costs: {listed(costs)}." if costs else text
-
-
-def _findings(before: Diagnosis, after: Diagnosis, size: int) -> list[str]:
-    found = [_change(what, a, b, size) for what, (a, b) in _shares(before, after).items()]
-    a, b = before.calibration_error, after.calibration_error
-    if not math.isnan(a) and not math.isnan(b):
-        found.append(f"Calibration error: {100 * a:.1f} % to {100 * b:.1f} % ({points(b - a)}).")
-    return found
-
-
-def _change(what: str, a: float, b: float, size: int) -> str:
-    if math.isnan(a) or math.isnan(b):
-        return f"{what}: {percent(a)} to {percent(b)}."
-    noise = math.hypot(two_errors(a, size), two_errors(b, size))
-    sure = "" if abs(b - a) > noise else ", within noise"
-    return f"{what}: {percent(a)} to {percent(b)} ({points(b - a)} ± {100 * noise:.1f}{sure})."

@@ -1,4 +1,4 @@
-"""Misaligned samples of a whole split, and what is measured on them (section 4 and figures 1 and 3 to 5)."""
+"""Misaligned samples of a whole split, and measures on them (section 4 and figures 1 and 3 to 5)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from midas_core.diagnostics.arrays import Floats, Ints
+from midas_core.diagnostics.calibration import mean
 from midas_core.pairing import draw_pairs
 from midas_core.partners import VIEWS, draw
 from midas_core.validation import check_number
-from midas_core.weighting import log_confidence, normalized_confidence
+from midas_core.weighting import normalized_confidence
+
+Ints = NDArray[np.int64]
 
 Z95 = 1.959964
-"""What a standard error is multiplied by for an interval of 95 %."""
+"""Standard errors in an interval of 95 %."""
 
 
 class MisalignedPairs(NamedTuple):
@@ -38,9 +40,9 @@ class MisalignedPairs(NamedTuple):
 
 
 def misaligned_pairs(labels: NDArray[Any], num_modalities: int, *, rounds: int = 8, seed: int = 0) -> MisalignedPairs:
-    """Give each sample partners of another class, in both mixed versions, ``rounds`` times.
+    """Draw partners of another class for each sample, in both mixed versions, ``rounds`` times.
 
-    The partners are drawn as in training: each sample's by themselves, see `midas_core.partners.draw_partners`.
+    The partners are drawn as in training, independently for each sample.
 
     Parameters
     ----------
@@ -50,7 +52,7 @@ def misaligned_pairs(labels: NDArray[Any], num_modalities: int, *, rounds: int =
     rounds : int
         Partners drawn for each sample.
     seed : int
-        Of the draw, so that every model sees the same pairs.
+        Seed of the draw, so that every model sees the same pairs.
 
     Returns
     -------
@@ -73,26 +75,16 @@ def misaligned_pairs(labels: NDArray[Any], num_modalities: int, *, rounds: int =
 
 
 def in_top(logits: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return for which samples all the classes are among the top M predictions.
-
-    Parameters
-    ----------
-    logits : array, shape (P, C), floating
-    classes : array, shape (M, P), integer
-
-    Returns
-    -------
-    array, shape (P,), bool
-    """
+    """Return whether all the classes, shape (M, P), are among the top M predictions of logits, shape (P, C)."""
     # The highest M times, of equal ones the first: a full sort would take most of the time with many classes.
     left = np.nan_to_num(logits, nan=-np.inf, posinf=np.inf, neginf=-np.inf)
-    found = np.zeros(classes.shape, dtype=bool)
+    named = np.zeros(classes.shape, dtype=bool)
     rows = np.arange(len(left))
     for _ in range(min(len(classes), left.shape[1])):
         highest = left.argmax(axis=1)
-        found |= classes == highest
+        named |= classes == highest
         left[rows, highest] = -np.inf
-    return np.asarray(found.all(axis=0))
+    return np.asarray(named.all(axis=0))
 
 
 def misaligned_accuracy(logits: NDArray[Any], classes: NDArray[Any]) -> float:
@@ -171,25 +163,7 @@ def _squared_error(deviations: NDArray[Any], pairs: MisalignedPairs, samples: in
 
 
 def misaligned_chance(labels: NDArray[Any], classes: NDArray[Any]) -> float:
-    """Return the misaligned accuracy of a model that names the same M classes always, the most frequent ones.
-
-    Parameters
-    ----------
-    labels : array, shape (N,), integer
-    classes : array, shape (M, P), integer
-        Of the misaligned samples.
-
-    Returns
-    -------
-    float
-        NaN without samples.
-
-    Examples
-    --------
-    >>> labels = np.arange(40) % 4
-    >>> round(misaligned_chance(labels, misaligned_pairs(labels, 2, rounds=500).classes), 2)
-    0.17
-    """
+    """Return the misaligned accuracy of a model that always names the M most frequent classes; NaN without samples."""
     frequent = np.argsort(-np.bincount(labels), kind="stable")[: len(classes)]
     return mean(np.asarray(np.isin(classes, frequent).all(axis=0)))
 
@@ -217,29 +191,6 @@ def unimodal_shares(log_probabilities: Sequence[NDArray[Any]], sources: Ints) ->
     return shares(np.stack([x[rows] for x, rows in zip(log_probabilities, sources, strict=True)]))
 
 
-def fused_shares(logits: NDArray[Any], classes: NDArray[Any]) -> list[float]:
-    """Return the mean share of each modality in the confidence of the fused head (mean of q, eq. 5).
-
-    Parameters
-    ----------
-    logits : array, shape (P, C), floating
-        Of the misaligned samples.
-    classes : array, shape (M, P), integer
-
-    Returns
-    -------
-    list of M floats
-        They sum to 1.
-
-    Examples
-    --------
-    >>> found = fused_shares(np.log(np.array([[0.6, 0.2, 0.2]])), np.array([[0], [1]]))
-    >>> [round(share, 2) for share in found]
-    [0.75, 0.25]
-    """
-    return shares(np.stack([log_confidence(logits.astype(np.float64), spoken) for spoken in classes]))
-
-
 def shares(log_confidences: NDArray[Any]) -> list[float]:
     """Return the mean over the samples of the normalised confidences, from their logarithms of shape (M, P)."""
     if not log_confidences.shape[1]:
@@ -247,13 +198,8 @@ def shares(log_confidences: NDArray[Any]) -> list[float]:
     return [float(x) for x in normalized_confidence(log_confidences.astype(np.float64)).mean(axis=1)]
 
 
-def cosine(a: NDArray[Any], b: NDArray[Any]) -> Floats:
+def cosine(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
     """Return the cosine of each row of one matrix with that row of the other, 0 where one is zero."""
     a, b = (x.reshape(len(x), math.prod(x.shape[1:])).astype(np.float64) for x in (a, b))
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     return np.asarray(np.where(norms > 0, (a * b).sum(axis=1), 0.0) / np.where(norms > 0, norms, 1.0))
-
-
-def mean(values: NDArray[Any]) -> float:
-    """Return the mean in float64, NaN of nothing."""
-    return float(values.astype(np.float64).mean()) if values.size else float("nan")

@@ -13,8 +13,8 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from midas_core.diagnostics.arrays import Floats
-from midas_core.diagnostics.results import Diagnosis
+from midas_core.diagnostics.diagnosis import Diagnosis
+from midas_core.diagnostics.model import Floats
 from midas_core.runs import Run
 
 INK, MUTED, GRID, PLAIN = "#1f2328", "#59636e", "#d1d9e0", "#8c959f"

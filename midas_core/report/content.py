@@ -10,7 +10,7 @@ from typing import Any
 
 from midas_core.diagnostics import Comparison, Diagnosis, Verdict, compare, verdict
 from midas_core.diagnostics.average import average
-from midas_core.diagnostics.judgement import WORST_FIRST
+from midas_core.diagnostics.verdict import WORST_FIRST
 from midas_core.runs import Run, RunError
 from midas_core.text import printable
 

@@ -11,7 +11,7 @@ from midas_core import __version__
 from midas_core.backends import require
 from midas_core.files import check_writable, write_whole
 from midas_core.runs import Run, read_run
-from midas_core.runs.find import find_runs
+from midas_core.runs.folder import find_runs
 
 if TYPE_CHECKING:
     from midas_core.report.content import RunContent
@@ -151,7 +151,7 @@ def _lines(contents: Sequence[RunContent]) -> list[str]:
 
 def _page(contents: Sequence[RunContent], title: str | None) -> str:
     jinja2 = require("jinja2", "Jinja2", "report")
-    from midas_core.diagnostics.wording import listed
+    from midas_core.diagnostics.verdict import listed
     from midas_core.report.content import number
     from midas_core.report.sections import sections
 

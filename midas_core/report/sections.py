@@ -16,7 +16,7 @@ from midas_core.diagnostics.plots import (
     plot_similarity,
     plot_use,
 )
-from midas_core.diagnostics.wording import listed, percent
+from midas_core.diagnostics.verdict import listed, percent
 from midas_core.report.content import RunContent
 from midas_core.report.svg import inline_svg
 

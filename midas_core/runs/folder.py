@@ -1,9 +1,8 @@
-"""What lies in a run folder, and how it is read back.
+"""The files of a run folder, and how they are read back.
 
-run.json          what was trained: modalities, classes, configuration, versions
+run.json          modalities, classes, configuration, versions
 metrics.jsonl     one JSON object for each epoch or step, appended as training goes
-metrics.csv       the same as a table
-diagnostics.json  what was measured in the end
+diagnostics.json  the diagnoses, by split
 tensorboard/      the same metrics for TensorBoard, where it is installed
 """
 
@@ -14,19 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from midas_core.files import parse_json, read_text
+from midas_core.files import LARGEST, parse_json, read_text
 from midas_core.text import printable
 
 FORMAT, VERSION = "midas-run", 1
-INFO, METRICS, TABLE, DIAGNOSTICS, TENSORBOARD = (
-    "run.json",
-    "metrics.jsonl",
-    "metrics.csv",
-    "diagnostics.json",
-    "tensorboard",
-)
-MOST_BYTES, MOST_MODALITIES, MOST_PROBLEMS, LARGEST = 2**27, 64, 20, 1e300
-"""What is read of one file, of one run, and told of one file; the largest number."""
+INFO, METRICS, DIAGNOSTICS, TENSORBOARD = "run.json", "metrics.jsonl", "diagnostics.json", "tensorboard"
+MOST_BYTES, MOST_MODALITIES, MOST_PROBLEMS = 2**27, 64, 20
+"""Limits of one file, of one run, and of the problems told of one file."""
+DEPTH, MOST_RUNS, MOST_FOLDERS = 3, 500, 2000
+"""Limits of a search for run folders."""
 
 RESUMED = "resumed"
 """The key of the line that says that training went on from a checkpoint."""
@@ -36,7 +31,7 @@ Row = dict[str, float | None]
 
 
 class RunError(ValueError):
-    """A folder holds no run that can be read. The message says what was looked for and what was found."""
+    """A folder holds no run that can be read. The message says what was expected and what came."""
 
 
 @dataclass(frozen=True)
@@ -50,18 +45,18 @@ class Run:
     modalities : tuple of M names
     class_names : tuple of C names, or None
     config : dict
-        Whatever the writer put there: method, learning rate ...
+        Method, learning rate and other settings of the writer.
     versions : dict of str
     created : str
-        When, in UTC.
+        Time in UTC.
     finished : str or None
-        When the logger was closed; None for a run that was cut off or still goes on.
+        Time at which the logger was closed; None for a run that was cut off or still goes on.
     metrics : tuple of dict
         One for each line, without those that a resumed run has done again. None is a value that was not finite.
     diagnostics : dict of dict
-        By the name of what was measured on: ``{"test": {...}}``. Empty before the end.
+        Diagnoses by split: ``{"test": {...}}``. Empty before the end.
     problems : tuple of str
-        What could not be read and was left out.
+        Lines and files that could not be read and were left out, and a run that finished without a line of metrics.
     """
 
     path: Path
@@ -97,8 +92,8 @@ class Run:
             position = row.get(key)
             if position is not None:
                 values.setdefault(position, []).append(row[name])
-        found = {position: mean for position, each in values.items() if (mean := _mean(each)) is not None}
-        return list(found), list(found.values())
+        means = {position: mean for position, x in values.items() if (mean := _mean(x)) is not None}
+        return list(means), list(means.values())
 
 
 def read_run(folder: str | os.PathLike[str]) -> Run:
@@ -111,7 +106,7 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     Returns
     -------
     Run
-        What could not be read is in its ``problems``.
+        Files and lines that could not be read are in its ``problems``.
 
     Raises
     ------
@@ -135,12 +130,12 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     diagnostics: dict[str, dict[str, Any]] = {}
     if (path / DIAGNOSTICS).exists():
         try:
-            found = parse_json(read_text(path / DIAGNOSTICS, MOST_BYTES))
+            splits = parse_json(read_text(path / DIAGNOSTICS, MOST_BYTES))
         except (ValueError, OSError) as error:
             problems.append(f"{DIAGNOSTICS} could not be read: {error}")
         else:
-            if isinstance(found, dict) and all(isinstance(each, dict) for each in found.values()):
-                diagnostics = found
+            if isinstance(splits, dict) and all(isinstance(x, dict) for x in splits.values()):
+                diagnostics = splits
             else:
                 problems.append(f"{DIAGNOSTICS}: expected an object for each split, left out")
     names = info.get("class_names")
@@ -148,6 +143,8 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     for key, value, kind in (("class_names", names, list), ("config", config, dict), ("versions", about, dict)):
         if value is not None and not isinstance(value, kind):
             problems.append(f"{key} in {INFO} could not be read: expected a {kind.__name__}, left out")
+    if info.get("finished") is not None and not metrics and not problems:
+        problems.append(f"the run finished without a line of metrics: nothing was logged to {METRICS}")
     return Run(
         path,
         printable(str(info.get("name") or path.resolve().name)),
@@ -163,9 +160,31 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     )
 
 
+def find_runs(folder: str | os.PathLike[str]) -> list[Path]:
+    """Return a run folder itself, or the run folders up to three levels within a folder, by name."""
+    path = Path(folder)
+    if (path / INFO).exists() or not path.is_dir():
+        return [path]  # the reader says what is wrong with it
+    runs: list[Path] = []
+    for count, (place, folders, files) in enumerate(os.walk(path)):
+        if count >= MOST_FOLDERS:
+            raise RunError(f"{path}: expected run folders, but there are more than {MOST_FOLDERS} folders in it")
+        here = Path(place)
+        if INFO in files:
+            runs.append(here)
+        deep = len(here.relative_to(path).parts) >= DEPTH
+        # No run lies in another; hidden folders belong to tools.
+        folders[:] = [] if deep or INFO in files else sorted(x for x in folders if not x.startswith("."))
+    if not runs:
+        raise RunError(f"{path}: expected a run folder with {INFO} in it, or a folder of such folders, found none")
+    if len(runs) > MOST_RUNS:
+        raise RunError(f"{path}: expected at most {MOST_RUNS} runs, got {len(runs)}: name those to compare")
+    return runs
+
+
 def clear_run(folder: str | os.PathLike[str]) -> None:
     """Remove the files of a run from a folder, and nothing else, so that another run can begin there."""
-    for name in (INFO, METRICS, TABLE, DIAGNOSTICS):
+    for name in (INFO, METRICS, DIAGNOSTICS, "metrics.csv"):  # a table that earlier releases wrote
         (Path(folder) / name).unlink(missing_ok=True)
     for events in (Path(folder) / TENSORBOARD).glob("events.out.tfevents.*"):
         events.unlink(missing_ok=True)
@@ -174,8 +193,8 @@ def clear_run(folder: str | os.PathLike[str]) -> None:
 def _read_info(path: Path) -> dict[str, Any]:
     file = path / INFO
     if not file.is_file():
-        found = "no such folder" if not path.exists() else "it is not there"
-        raise RunError(f"{path}: expected a run folder with {INFO} in it, but {found}")
+        reason = "no such folder" if not path.exists() else "it is not there"
+        raise RunError(f"{path}: expected a run folder with {INFO} in it, but {reason}")
     try:
         info = parse_json(read_text(file, MOST_BYTES))
     except (ValueError, OSError) as error:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
+import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
-from midas_core.files import finite, package_versions, write_json
+from midas_core.files import as_mapping, finite, package_versions, plain, write_json
 from midas_core.objective import MidasTerms
 from midas_core.runs.folder import (
     DIAGNOSTICS,
@@ -19,16 +21,13 @@ from midas_core.runs.folder import (
     METRICS,
     POSITION,
     RESUMED,
-    TABLE,
     TENSORBOARD,
     VERSION,
     RunError,
     clear_run,
-    read_metrics,
     read_run,
 )
-from midas_core.runs.names import as_python, flatten, term_metrics
-from midas_core.runs.tensorboard import open_tensorboard
+from midas_core.runs.names import flatten, term_metrics
 from midas_core.text import printable
 from midas_core.validation import check_flag, check_number
 
@@ -44,23 +43,25 @@ class RunLogger:
     Parameters
     ----------
     folder : path
-        Made where it is missing.
+        Made if it is missing.
     modalities : sequence of M names
     name : str, optional
-        What to call the run; the name of the folder without one.
+        Name of the run; by default that of the folder.
     class_names : sequence of C names, optional
-    config : dict, optional
-        What to remember of the run: method, learning rate, weight ... Anything that JSON holds; the rest as text.
+    config : dict, dataclass, argparse.Namespace or object with ``to_dict``, optional
+        Settings of the run: method, seed, learning rate, weight ... Values that JSON does not hold are kept as text.
     resume : bool
-        Whether to append to a run that is in the folder already. Where there is none, a new one begins.
+        Whether to append to a run that is in the folder already. An empty folder begins a new one.
     overwrite : bool
         Whether to remove a run that is in the folder already and begin another; files that are no part of it stay.
     tensorboard : bool, optional
-        Whether to write for TensorBoard too, through ``torch.utils.tensorboard``. None does where PyTorch is imported
+        Whether to write for TensorBoard too, through ``torch.utils.tensorboard``. By default if PyTorch is imported
         and TensorBoard installed.
 
     Raises
     ------
+    TypeError
+        If ``config`` has no entries.
     ValueError
         If the folder holds a run and neither ``resume`` nor ``overwrite`` is True, or both are; with ``resume``, a run
         of other modalities.
@@ -86,7 +87,7 @@ class RunLogger:
         modalities: Sequence[str],
         name: str | None = None,
         class_names: Sequence[str] | None = None,
-        config: Mapping[str, Any] | None = None,
+        config: Any = None,
         resume: bool = False,
         overwrite: bool = False,
         tensorboard: bool | None = None,
@@ -105,7 +106,7 @@ class RunLogger:
             "finished": None,
             "modalities": list(self.modalities),
             "class_names": None if class_names is None else list(_names("class_names", class_names)),
-            "config": _plain(config or {}),
+            "config": _settings(config),
             "versions": package_versions(*PACKAGES),
         }
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -114,10 +115,9 @@ class RunLogger:
         resumed = (self.folder / INFO).exists()
         if resumed:
             self._check_resume(resume)
-        self._tensorboard = open_tensorboard(self.folder / TENSORBOARD, tensorboard)
+        self._tensorboard = _open_tensorboard(self.folder / TENSORBOARD, tensorboard)
         write_json(self.folder / INFO, self._info)
         self._lines: IO[str] | None = (self.folder / METRICS).open("a", encoding="utf-8")
-        self._columns: list[str] = []
         if resumed:
             self._begin_again()
 
@@ -154,39 +154,34 @@ class RunLogger:
         row: dict[str, Any] = {}
         for key, value in (("epoch", epoch), ("step", step)):
             if value is not None:
-                check_number(key, value, minimum=0, whole=True)
-                row[key] = value
+                row[key] = check_number(key, value, minimum=0, whole=True)
         if not row:
             raise ValueError("log: expected an epoch or a step, got neither")
         if isinstance(metrics, MidasTerms):
-            found = term_metrics(metrics, self.modalities, prefix=prefix)
+            values = term_metrics(metrics, self.modalities, prefix=prefix)
         else:
-            found = {prefix + key: x for key, x in flatten(metrics or {}, self.modalities).items()}
-        found |= {prefix + key: x for key, x in flatten(more, self.modalities).items()}
-        if clash := set(found) & set(POSITION):
+            values = {prefix + key: x for key, x in flatten(metrics or {}, self.modalities).items()}
+        values |= {prefix + key: x for key, x in flatten(more, self.modalities).items()}
+        if clash := set(values) & set(POSITION):
             raise ValueError(f"metrics: {sorted(clash)} are arguments of log, not metrics")
-        row |= finite(found)
-        self._append(row)
-        self._tabulate(row)
+        self._append(row | finite(values))
         if self._tensorboard is not None:
-            at = step if step is not None else epoch
-            for key, x in found.items():
-                self._tensorboard.add_scalar(_tag(key, self.modalities), x, at)
+            for key, x in values.items():
+                self._tensorboard.add_scalar(_tag(key, self.modalities), x, row.get("step", row.get("epoch")))
 
-    def log_diagnostics(self, found: Any, *, split: str = "validation") -> None:
-        """Keep what was measured in the end, in ``diagnostics.json``.
+    def log_diagnostics(self, diagnosis: Any, *, split: str = "validation") -> None:
+        """Write a diagnosis into ``diagnostics.json``.
 
         Parameters
         ----------
-        found : object with ``to_dict``, or dict
-            Such as what `midas_core.diagnostics` returns.
+        diagnosis : Diagnosis, another object with ``to_dict``, or dict
         split : str
-            What it was measured on.
+            Name of the data that it was measured on.
         """
-        add_diagnostics(self.folder, found, split=split)
+        add_diagnostics(self.folder, diagnosis, split=split)
 
     def close(self) -> None:
-        """Say that the run is finished; nothing can be logged after."""
+        """Mark the run as finished; nothing can be logged after."""
         if self._lines is None:
             return
         self._release()
@@ -247,33 +242,31 @@ class RunLogger:
         self._lines.write(json.dumps(row, allow_nan=False) + "\n")
         self._lines.flush()
 
-    def _tabulate(self, row: Mapping[str, Any]) -> None:
-        if set(row) <= set(self._columns):
-            with (self.folder / TABLE).open("a", encoding="utf-8", newline="") as file:
-                csv.DictWriter(file, self._columns).writerow(row)
-            return
-        # Another column changes the header: the table is written again, which happens once or twice.
-        rows = read_metrics(self.folder / METRICS, [])
-        self._columns = list(dict.fromkeys([*POSITION, *(key for each in rows for key in each)]))
-        with (self.folder / TABLE).open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, self._columns)
-            writer.writeheader()
-            writer.writerows(rows)
+
+def add_diagnostics(folder: str | os.PathLike[str], diagnosis: Any, *, split: str) -> None:
+    """Write a diagnosis into the folder of a run, also of a finished one; see `RunLogger.log_diagnostics`."""
+    content = as_mapping(diagnosis)
+    if content is None:
+        raise TypeError(f"diagnostics: expected a dict or an object with to_dict(), got {type(diagnosis).__name__}")
+    write_json(Path(folder) / DIAGNOSTICS, {**read_run(folder).diagnostics, split: plain(content)})
 
 
-def add_diagnostics(folder: str | os.PathLike[str], found: Any, *, split: str) -> None:
-    """Keep what was measured in the folder of a run, also of one that is finished; see `RunLogger.log_diagnostics`."""
-    content = found.to_dict() if hasattr(found, "to_dict") else found
-    if not isinstance(content, Mapping):
-        raise TypeError(f"diagnostics: expected a dict or an object with to_dict(), got {type(content).__name__}")
-    known = read_run(folder).diagnostics
-    write_json(Path(folder) / DIAGNOSTICS, {**known, split: _plain(content)})
+def _settings(config: Any) -> dict[str, Any]:
+    """Return the configuration as JSON holds it."""
+    entries = {} if config is None else as_mapping(config)
+    if entries is None:
+        raise TypeError(
+            "config: expected a dict, a dataclass, a Namespace or an object with to_dict(), "
+            f"got {type(config).__name__} {str(config)[:80]!r}"
+        )
+    settings: dict[str, Any] = plain(entries)
+    return settings
 
 
-def _names(argument: str, given: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(given, str) or not isinstance(given, Sequence):
-        raise TypeError(f"{argument}: expected a sequence of names, got {given!r}")
-    names = tuple(map(str, given))
+def _names(argument: str, names: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise TypeError(f"{argument}: expected a sequence of names, got {names!r}")
+    names = tuple(map(str, names))
     if not names or len(set(names)) < len(names):
         raise ValueError(f"{argument}: expected different names, got {list(names)}")
     if any(printable(name) != name for name in names):
@@ -285,21 +278,27 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _plain(value: Any) -> Any:
-    """Return what JSON holds: numbers, text, lists and dicts; anything else as text."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): _plain(x) for key, x in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(x) for x in value]
-    number = as_python(value)
-    return str(value) if number is value else _plain(number)
-
-
 def _tag(name: str, modalities: Sequence[str]) -> str:
     # TensorBoard puts what shares a prefix into one section.
     for modality in modalities:
         if name.endswith(f"_{modality}"):
             return f"{name.removesuffix(f'_{modality}')}/{modality}"
     return name
+
+
+def _open_tensorboard(folder: Path, wanted: bool | None) -> Any:
+    """Return a ``SummaryWriter``, or None; ``wanted=None`` takes it if it is there."""
+    if wanted is False:
+        return None
+    if wanted is None and ("torch" not in sys.modules or find_spec("tensorboard") is None):
+        return None
+    try:
+        with warnings.catch_warnings():
+            # TensorBoard imports what NumPy and protobuf have deprecated.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        if wanted is None:
+            return None
+        raise ImportError("tensorboard=True needs PyTorch and TensorBoard: pip install torch tensorboard") from error
+    return SummaryWriter(str(folder))

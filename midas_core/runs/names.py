@@ -1,13 +1,11 @@
-"""What the metrics are called: the same names in every log, as the Keras adapter writes them."""
+"""Names of the metrics: the same in every log, as the Keras adapter writes them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from midas_core.backends import get_backend
+from midas_core.files import as_python
 from midas_core.objective import MidasTerms
 
 PER_MODALITY = ("unimodal_loss", "alpha", "confidence", "fused_confidence")
@@ -23,7 +21,7 @@ _TERMS = {
 
 
 def metric_names(modalities: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of what a training step measures.
+    """Return the names of the metrics of a training step.
 
     Parameters
     ----------
@@ -67,12 +65,11 @@ def term_metrics(terms: MidasTerms, modalities: Sequence[str], *, prefix: str = 
     --------
     >>> import numpy as np
     >>> two = np.array([1.0, 1.5])
-    >>> found = term_metrics(MidasTerms(3.0, 1.0, two, 0.5, two, two, two), ["audio", "video"])
-    >>> found["loss"], found["alpha_video"]
+    >>> metrics = term_metrics(MidasTerms(3.0, 1.0, two, 0.5, two, two, two), ["audio", "video"])
+    >>> metrics["loss"], metrics["alpha_video"]
     (3.0, 1.5)
     """
-    given = {_TERMS[field]: value for field, value in terms._asdict().items() if field in _TERMS}
-    flat = flatten(given, modalities)
+    flat = flatten({_TERMS[key]: x for key, x in terms._asdict().items() if key in _TERMS}, modalities)
     for key in ("confidence", "fused_confidence"):
         shares = [name for name in (f"{key}_{each}" for each in modalities) if name in flat]
         # Shares sum to one. Where a batch offers no pair there are none, and they are given as zeros.
@@ -83,18 +80,7 @@ def term_metrics(terms: MidasTerms, modalities: Sequence[str], *, prefix: str = 
 
 
 def flatten(metrics: Mapping[str, Any], modalities: Sequence[str]) -> dict[str, float]:
-    """Return plain floats by name; a vector of M and a dict by modality become one entry for each modality.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a value is none of these.
-
-    Examples
-    --------
-    >>> flatten({"loss": 1, "alpha": [1.0, 1.5]}, ["audio", "video"])
-    {'loss': 1.0, 'alpha_audio': 1.0, 'alpha_video': 1.5}
-    """
+    """Return plain floats by name; a vector of M and a dict by modality become one entry for each modality."""
     flat: dict[str, float] = {}
     for name, value in metrics.items():
         if not isinstance(name, str):
@@ -114,16 +100,6 @@ def flatten(metrics: Mapping[str, Any], modalities: Sequence[str]) -> dict[str, 
             raise ValueError(f"{name}: expected {len(modalities)} values, one for each modality, got {len(value)}")
         flat |= {f"{name}_{each}": _number(name, as_python(x)) for each, x in zip(modalities, value, strict=True)}
     return flat
-
-
-def as_python(value: Any) -> Any:
-    """Return an array of any framework as (lists of) Python numbers, anything else as it is."""
-    if not hasattr(value, "__array__"):
-        return value
-    try:
-        return get_backend(value).to_numpy(value).tolist()
-    except TypeError:  # a variable of Keras
-        return np.asarray(value).tolist()
 
 
 def _number(name: str, value: Any) -> float:

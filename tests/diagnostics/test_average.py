@@ -13,7 +13,7 @@ from tests.diagnostics.test_verdict import diagnosis
 def test_one_stays_as_it_is():
     one = diagnosis([0.3, 0.9], [0.8, 0.9])
     assert average([one]) is one
-    with pytest.raises(ValueError, match="at least one diagnosis, got none"):
+    with pytest.raises(ValueError, match="diagnoses: expected at least one, got none"):
         average([])
 
 

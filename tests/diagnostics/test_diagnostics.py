@@ -11,16 +11,17 @@ import pytest
 from midas_core.diagnostics import (
     Diagnosis,
     Diagnostics,
+    compare,
     diagnose,
-    fused_shares,
     misaligned_accuracy,
     misaligned_pairs,
     reliability_bins,
     shapley_values,
     unimodal_shares,
+    verdict,
 )
-from midas_core.diagnostics.probe import accuracy_of, late_fusion_accuracy, probe_probabilities
-from midas_core.diagnostics.reservoir import Pool
+from midas_core.diagnostics.inputs import Pool
+from midas_core.diagnostics.measure import late_fusion, probe_probabilities, rates_of
 
 CLASSES = 4
 WIDTHS = (5, 3, 4)
@@ -188,8 +189,6 @@ def test_normalised_confidences():
     # The paper's example: 0.9 and 0.3 give 0.75 and 0.25.
     logs = [np.log([0.9, 0.1]), np.log([0.5, 0.3])]
     assert unimodal_shares(logs, np.array([[0], [1]])) == pytest.approx([0.75, 0.25])
-    fused = np.log([[0.6, 0.2, 0.2]])
-    assert fused_shares(fused, np.array([[0], [1]])) == pytest.approx([0.75, 0.25])
 
 
 @pytest.mark.parametrize("options", [{}, {"keep": 17}, {"absent": "shuffle"}, {"absent": "mean"}])
@@ -347,21 +346,21 @@ def test_bins_hold_every_sample_once():
 
 def probe_accuracy(features, labels, training=None, **options):
     found = probe_probabilities(features, labels, 4, training, **options)
-    return None if found is None else accuracy_of(found, labels)
+    return None if found is None else rates_of(found, labels)[0]
 
 
 def test_late_fusion_averages_the_probes():
     labels = np.array([0, 1, 2])
     sure, doubtful = np.eye(3), np.full((3, 3), 1 / 3)
     wrong = np.array([[0.0, 0.6, 0.4], [0.0, 0.6, 0.4], [0.0, 0.6, 0.4]])
-    assert late_fusion_accuracy([sure, doubtful], labels) == 1.0
-    assert late_fusion_accuracy([doubtful, wrong], labels) == pytest.approx(1 / 3)
-    assert late_fusion_accuracy([sure, wrong], labels) == 1.0
-    assert late_fusion_accuracy([sure, None], labels) is None
+    assert late_fusion([sure, doubtful], labels)[0] == 1.0
+    assert late_fusion([doubtful, wrong], labels)[0] == pytest.approx(1 / 3)
+    assert late_fusion([sure, wrong], labels)[0] == 1.0
+    assert late_fusion([sure, None], labels)[0] is None
     # What took no part counts for nothing.
     hole = np.where(np.arange(3)[:, None] == 0, np.nan, sure)
-    assert late_fusion_accuracy([hole, wrong], labels) == 1.0
-    assert accuracy_of(np.full((3, 3), np.nan), labels) is None
+    assert late_fusion([hole, wrong], labels)[0] == 1.0
+    assert rates_of(np.full((3, 3), np.nan), labels) == (None, None)
 
 
 def test_the_probe_finds_what_a_feature_knows():
@@ -401,8 +400,8 @@ def test_to_dict_and_back():
     assert "sample_shapley" not in content
     assert [x["name"] for x in content["classes"]] == list("wxyz")
     for change, said in (
-        ({"modalities": None}, "expected what"),
-        ({"samples": -7}, "-7 is no count"),
+        ({"modalities": None}, "expected the result of Diagnosis.to_dict, got another: modalities"),
+        ({"samples": -7}, "samples: expected a count, got -7"),
         ({"modalities": [], "classes": []}, "expected values for 0 modalities"),
         ({"modalities": content["modalities"][:2]}, r"expected values for 2 modalities, got \[3\]"),
     ):
@@ -559,20 +558,165 @@ def test_a_followed_criterion_tells_order_and_method():
 def test_several_labels_are_refused():
     from midas_core.adapters.torch import MidasLoss
 
-    with pytest.raises(ValueError, match="several labels for each sample are not diagnosed"):
+    with pytest.raises(ValueError, match="multi-label rows are not diagnosed"):
         diagnose(lambda x: x[:, :3], [np.zeros((2, 3))] * 2, np.eye(3, dtype=np.int64)[:2], num_classes=3)
     criterion = MidasLoss(num_classes=3, feature_dims=(4, 5), multi_label=True)
-    with pytest.raises(ValueError, match="several labels are not diagnosed"):
+    with pytest.raises(ValueError, match="criterion: expected one class for each sample"):
         Diagnostics(lambda x: x, num_classes=3, criterion=criterion)
 
 
 def test_every_batch_has_the_same_width():
     diagnostics = Diagnostics(lambda x: x[:, :3], num_classes=3)
     diagnostics.update([np.zeros((2, 3)), np.zeros((2, 4))], np.array([0, 1]))
-    with pytest.raises(ValueError, match=r"modality 1: expected \(B, 4\) as before, got \(2, 5\)"):
+    with pytest.raises(ValueError, match=r"modality 1: expected \(B, 4\) as before, got \(B, 5\)"):
         diagnostics.update([np.zeros((2, 3)), np.zeros((2, 5))], np.array([0, 1]))
 
 
 def test_nothing_seen():
     with pytest.raises(ValueError, match="update has seen none"):
         Diagnostics(lambda x: x, num_classes=3).compute()
+
+
+def test_scores_of_what_was_seen_need_no_further_call():
+    features, labels, weights = problem(size=60)
+    calls = []
+    diagnostics = Diagnostics(lambda x: calls.append(len(x)) or linear(weights)(x), num_classes=CLASSES, probe=False)
+    diagnostics.update(features, labels)
+    scores = diagnostics.scores()
+    assert calls == [60]
+    metrics = diagnostics.compute().metrics()
+    assert scores == {key: metrics[key] for key in scores}
+    assert set(scores) == {"accuracy", "macro_f1", "calibration_error"}
+
+
+def uneven(shares, size=1000, seed=0):
+    """Return two features that each know the class, and labels of which few are of the last classes."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(len(shares)), np.round(np.array(shares) * size).astype(int))
+    return [np.eye(len(shares))[labels] + 0.05 * rng.normal(size=(len(labels), len(shares))) for _ in range(2)], labels
+
+
+@pytest.mark.parametrize("shares", [(0.95, 0.05), (0.97, 0.03), (0.9, 0.05, 0.05)])
+def test_a_modality_is_ignored_under_uneven_classes_too(shares):
+    features, labels = uneven(shares)
+    classes = len(shares)
+    found = diagnose(lambda x: 8 * x[:, classes:], features, labels, num_classes=classes, modalities=["a", "b"])
+    assert found.modalities[0].accuracy_alone == pytest.approx(shares[0])  # less than ten points below what is there
+    said = verdict(found)
+    assert said.uses == {"a": "ignored", "b": "used"}
+    assert f"(mean recall by itself {100 / classes:.0f} %, within reach 100 %)" in said.headline
+    assert f"the most frequent makes {100 * shares[0]:.0f} %" in str(said)
+    assert f"{round(1000 * shares[-1])} of them of the rarest class" in str(said)
+    assert Diagnosis.from_dict(found.to_dict()) == found
+    # A model of both is told to use both, and to have repaired the first.
+    both = diagnose(
+        lambda x: 8 * (x[:, :classes] + x[:, classes:]), features, labels, num_classes=classes, modalities=["a", "b"]
+    )
+    assert verdict(both).status == "balanced"
+    assert compare(found, both).repairs == {"a": "repaired"}
+    # A diagnosis of an earlier release knows no recall: it is judged by accuracies, as it was.
+    old = found.to_dict()
+    for scores in old["modalities"]:
+        del scores["probe_recall"]
+    assert Diagnosis.from_dict(old).measured.unit == "accuracy"
+
+
+def test_recall_is_that_of_scikit_learn():
+    from sklearn.metrics import balanced_accuracy_score
+
+    rng = np.random.default_rng(0)
+    labels = rng.choice(4, size=300, p=[0.6, 0.2, 0.1, 0.1])
+    a, b = (np.eye(4)[labels] + rng.normal(size=(300, 4)) for _ in range(2))
+    heads = [lambda x: 2 * x, lambda x: x - x[:, ::-1]]
+    found = diagnose(lambda x: x[:, :4] + x[:, 4:], [a, b], labels, num_classes=4, unimodal_heads=heads)
+    assert found.measured.unit == "recall"
+    assert found.measured.fused == pytest.approx(balanced_accuracy_score(labels, (a + b).argmax(1)))
+    assert found.measured.alone["1"] == pytest.approx(balanced_accuracy_score(labels, b.argmax(1)))
+    unimodal, probed = heads[1](b), probe_probabilities(a, labels, 4)
+    assert found.modalities[1].unimodal_recall == pytest.approx(balanced_accuracy_score(labels, unimodal.argmax(1)))
+    assert found.modalities[0].probe_recall == pytest.approx(balanced_accuracy_score(labels, probed.argmax(1)))
+    assert sum(found.measured.shapley.values()) == pytest.approx(
+        found.measured.fused - balanced_accuracy_score(labels, np.zeros(300))
+    )
+
+
+def sequences(rng, labels, longest, extra=0, fill=0.0):
+    """Return tokens, of which a mean knows the class, with a mask; ``extra`` tokens of padding hold ``fill``."""
+    lengths = rng.integers(1, longest + 1, size=len(labels))
+    mask = np.arange(longest + extra) < lengths[:, None]
+    tokens = np.eye(CLASSES)[labels][:, None] + 0.3 * rng.normal(size=(len(labels), longest + extra, CLASSES))
+    return {"tokens": np.where(mask[..., None], tokens, fill), "mask": mask}
+
+
+def attend(tokens, mask):
+    return np.where(mask[..., None], tokens, 0).sum(axis=1) / mask.sum(axis=1, keepdims=True)
+
+
+def masked_head(features):
+    return 3 * attend(**features["text"]) + features["image"]
+
+
+@pytest.mark.parametrize("absent", ["zero", "shuffle"])
+def test_padding_changes_no_number(absent):
+    labels = np.arange(80) % CLASSES
+    image = np.eye(CLASSES)[labels] + 0.4 * np.random.default_rng(1).normal(size=(80, CLASSES))
+    plain = sequences(np.random.default_rng(2), labels, 6)
+    # The same tokens: five more columns, and something else in the padding.
+    padded = {
+        "tokens": np.concatenate([plain["tokens"], np.full((80, 5, CLASSES), 7.0)], axis=1),
+        "mask": np.concatenate([plain["mask"], np.zeros((80, 5), bool)], axis=1),
+    }
+    padded["tokens"][~padded["mask"]] = 9.0
+    heads = {"text": lambda x: attend(**x), "image": lambda x: x}
+    options = {"num_classes": CLASSES, "head_input": "separate", "unimodal_heads": heads, "absent": absent}
+    expected, found = (
+        diagnose(masked_head, {"text": text, "image": image}, labels, **options) for text in (plain, padded)
+    )
+    assert list(numbers(found.to_dict())) == pytest.approx(list(numbers(expected.to_dict())), nan_ok=True)
+    right = (masked_head({"text": plain, "image": image}).argmax(1) == labels).mean()
+    assert found.accuracy == right
+    assert found.modalities[0].probe_accuracy > 0.9
+    # Batches of unlike length.
+    diagnostics = Diagnostics(masked_head, **options)
+    for rows, width in ((slice(0, 30), 8), (slice(30, 80), 11)):
+        part = {key: x[rows, :width] for key, x in padded.items()}
+        diagnostics.update({"text": part, "image": image[rows]}, labels[rows])
+    again = diagnostics.compute()
+    assert again.modalities == expected.modalities
+    with pytest.raises(
+        ValueError,
+        match=r"'text': expected {'tokens': \(B, T, 4\), .* as before, got {'tokens': \(B, T, 3\)",
+    ):
+        diagnostics.update({"text": {**padded, "tokens": padded["tokens"][..., :3]}, "image": image}, labels)
+
+
+def test_an_absent_sequence_is_one_token_of_zeros():
+    seen = []
+
+    def head(features):
+        seen.append(features["text"])
+        return masked_head(features)
+
+    labels = np.arange(8) % CLASSES
+    text, image = sequences(np.random.default_rng(0), labels, 5), np.eye(CLASSES)[labels]
+    present = {"text": labels != 1, "image": np.ones(8, bool)}
+    diagnose(head, {"text": text, "image": image}, labels, num_classes=CLASSES, head_input="separate", present=present)
+    np.testing.assert_array_equal(seen[0]["mask"][labels == 1], np.arange(5)[None].repeat(2, 0) == 0)
+    assert not seen[0]["tokens"][labels == 1].any()
+    np.testing.assert_array_equal(seen[0]["mask"][labels != 1], text["mask"][labels != 1])
+
+
+def test_modalities_of_several_arrays_need_a_head_that_takes_them():
+    labels = np.arange(8) % CLASSES
+    text, image = sequences(np.random.default_rng(0), labels, 5), np.eye(CLASSES)[labels]
+    with pytest.raises(ValueError, match=r"modality 'text': expected shape .* got 2 arrays; .*head_input='separate'"):
+        diagnose(masked_head, {"text": text, "image": image}, labels, num_classes=CLASSES)
+    with pytest.raises(TypeError, match="absent: 'mean' needs floating features without a mask"):
+        diagnose(
+            masked_head,
+            {"text": text, "image": image},
+            labels,
+            num_classes=CLASSES,
+            head_input="separate",
+            absent="mean",
+        )

@@ -21,7 +21,7 @@ from midas_core.diagnostics.plots import plot_history, plot_similarity
 from midas_core.report import headlines, render_report, write_report
 from midas_core.report.content import gather, trained_with_midas
 from midas_core.runs import RunError, RunLogger, read_run
-from midas_core.runs.find import find_runs
+from midas_core.runs.folder import find_runs
 
 NAMES = ["audio", "image"]
 VOID = {"meta", "link", "br", "img", "hr", "input"}

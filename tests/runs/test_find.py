@@ -3,9 +3,8 @@
 import pytest
 
 from midas_core.runs import RunLogger
-from midas_core.runs import find as module
-from midas_core.runs.find import find_runs
-from midas_core.runs.folder import RunError
+from midas_core.runs import folder as module
+from midas_core.runs.folder import RunError, find_runs
 
 
 def make_run(folder):
@@ -36,7 +35,7 @@ def test_folders_that_are_large_end_with_a_message(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "MOST_FOLDERS", 6)
     assert find_runs(tmp_path) == runs
     monkeypatch.setattr(module, "MOST_RUNS", 4)
-    with pytest.raises(RunError, match="at most 4 runs, found 5: name those to compare"):
+    with pytest.raises(RunError, match="at most 4 runs, got 5: name those to compare"):
         find_runs(tmp_path)
     monkeypatch.setattr(module, "MOST_FOLDERS", 5)
     with pytest.raises(RunError, match="more than 5 folders"):

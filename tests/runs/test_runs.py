@@ -1,11 +1,12 @@
 """The run folder: what is logged comes back, also after a cut and a resume."""
 
-import csv
 import io
 import json
 import os
 import re
 import sys
+from argparse import Namespace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import ModuleType
 
@@ -85,18 +86,6 @@ def test_a_series_is_the_mean_of_each_epoch(tmp_path):
     assert run.metrics[-1] == {"epoch": 2, "loss": None}
 
 
-def test_the_table_holds_the_same(tmp_path):
-    with RunLogger(tmp_path, modalities=NAMES) as log:
-        log.log(epoch=0, loss=1.0)
-        log.log(epoch=1, loss=0.5)
-        log.log(epoch=1, accuracy=0.75)
-        log.log(epoch=2, loss=0.25, accuracy=1.0)
-    with (tmp_path / "metrics.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    found = [{key: float(value) for key, value in row.items() if value} for row in rows]
-    assert found == [dict(row) for row in read_run(tmp_path).metrics]
-
-
 def test_names_of_any_script_on_a_system_of_another_encoding(tmp_path, monkeypatch):
     monkeypatch.setattr(io, "text_encoding", lambda encoding, *level: encoding or "ascii")
     with RunLogger(
@@ -107,8 +96,6 @@ def test_names_of_any_script_on_a_system_of_another_encoding(tmp_path, monkeypat
     run = read_run(tmp_path)
     assert (run.modalities, run.class_names, run.config) == (("vidéo", "音"), ("žába", "猫"), {"œ": "ß"})
     assert run.series("größe_音") == ([0, 1], [2.0, 2.0])
-    table = (tmp_path / "metrics.csv").read_bytes().decode()
-    assert table.splitlines()[0] == "epoch,step,größe_vidéo,größe_音"
 
 
 def test_every_line_is_there_before_the_end(tmp_path):
@@ -159,7 +146,6 @@ def test_resume_appends_and_forgets_what_is_done_again(tmp_path):
     assert run.series("loss") == ([0, 1, 2], [10.0, 9.0, 0.5])
     assert (run.config, run.class_names) == ({"lr": 0.1}, ("cat", "dog"))
     assert len(run.problems) == 1
-    assert (tmp_path / "metrics.csv").read_text().count("\n") == 5
 
 
 def test_resume_in_the_middle_of_an_epoch(tmp_path):
@@ -178,12 +164,13 @@ def test_overwrite_begins_another_run(tmp_path):
     (tmp_path / "tensorboard").mkdir()
     (tmp_path / "tensorboard" / "events.out.tfevents.1").write_text("old")
     (tmp_path / "weights.pt").write_text("mine")
+    (tmp_path / "metrics.csv").write_text("of an earlier release")
     with RunLogger(tmp_path, modalities=["left", "right"], overwrite=True) as log:
         log.log(epoch=0, loss=1.0)
     run = read_run(tmp_path)
     assert run.modalities == ("left", "right")
     assert run.metrics == ({"epoch": 0, "loss": 1.0},)
-    assert (tmp_path / "metrics.csv").read_text().count("\n") == 2
+    assert not (tmp_path / "metrics.csv").exists()
     assert not list((tmp_path / "tensorboard").iterdir())
     assert (tmp_path / "weights.pt").read_text() == "mine"
     with pytest.raises(ValueError, match=r"^overwrite: expected False with resume=True.*got True$"):
@@ -401,3 +388,37 @@ def test_missing_tensorboard_says_what_to_install(tmp_path, monkeypatch):
     with pytest.raises(ImportError, match=r"^tensorboard=True needs .*: pip install torch tensorboard$"):
         RunLogger(tmp_path, modalities=NAMES, tensorboard=True)
     RunLogger(tmp_path / "quiet", modalities=NAMES, tensorboard=False).close()
+
+
+def test_what_is_checked_is_what_is_kept(tmp_path):
+    @dataclass
+    class Settings:
+        method: str = "MIDAS"
+        seed: int = 3
+
+    class Arguments:
+        def to_dict(self):
+            return {"method": "MIDAS", "seed": np.int64(3)}
+
+    configs = [Settings(), Namespace(method="MIDAS", seed=3), Arguments(), {"method": "MIDAS", "seed": np.int64(3)}]
+    for i, config in enumerate(configs):
+        with RunLogger(tmp_path / str(i), modalities=NAMES, config=config) as log:
+            log.log(epoch=np.int64(1), step=np.int32(7), loss=np.float32(0.5))
+        run = read_run(tmp_path / str(i))
+        assert run.config == {"method": "MIDAS", "seed": 3}
+        assert run.metrics == ({"epoch": 1, "step": 7, "loss": 0.5},)
+    nested = RunLogger(tmp_path / "nested", modalities=NAMES, config={"optimizer": Settings()})
+    assert read_run(nested.folder).config == {"optimizer": {"method": "MIDAS", "seed": 3}}
+    nested.close()
+    for config in ("MIDAS", 5, Settings):
+        with pytest.raises(TypeError, match=r"^config: expected a dict, a dataclass, a Namespace"):
+            RunLogger(tmp_path / "bad", modalities=NAMES, config=config)
+
+
+def test_a_finished_run_without_a_line_says_so(tmp_path):
+    log = RunLogger(tmp_path, modalities=NAMES)
+    assert read_run(tmp_path).problems == ()
+    log.close()
+    assert read_run(tmp_path).problems == (
+        "the run finished without a line of metrics: nothing was logged to metrics.jsonl",
+    )
