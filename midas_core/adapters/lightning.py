@@ -27,10 +27,12 @@ def import_lightning() -> ModuleType:
 
 lightning = import_lightning()
 
-from midas_core.adapters.torch.follower import FollowingCallback
-from midas_core.diagnostics import Diagnostics
+from midas_core.adapters.torch.follower import VALIDATION_LOSSES, FollowingCallback
 
 __all__ = ["MidasCallback"]
+
+ALWAYS = VALIDATION_LOSSES
+"""Measured at each validation, also where no diagnosis is due."""
 
 
 class MidasCallback(FollowingCallback, lightning.Callback):  # type: ignore[misc, name-defined]
@@ -46,110 +48,119 @@ class MidasCallback(FollowingCallback, lightning.Callback):  # type: ignore[misc
     folder : path
         The run folder.
     criterion : nn.Module, optional
-        None finds the only `MidasLoss` in the LightningModule. Another loss that is called as ``criterion(features,
-        labels, head=head)`` serves as a baseline.
-    every : int
-        Diagnose after every so many validations: quickly, without probes; in full in the end.
-    name, class_names, config, tensorboard : as for `midas_core.runs.RunLogger`
-        As for `midas_core.runs.RunLogger`.
-    resume : bool, optional
-        Whether to go on with a run that is in the folder. None does where ``fit`` is given a ``ckpt_path``, or called
-        again.
-    diagnostics : dict, optional
-        Options of `midas_core.diagnostics.Diagnostics`: ``keep``, ``absent`` ...
+        None finds the only `MidasLoss` in the LightningModule as training begins. Another loss that is called as
+        ``criterion(features, labels, head=head)`` serves as a baseline.
+    **run
+        ``every``: diagnose after every so many validations, quickly, without probes; in full in the end. ``prefix``: in
+        front of the names in Lightning's logger, after ``midas/``, where a model has several criteria with a callback
+        each. ``name``, ``class_names``, ``config``, ``tensorboard``: as for `midas_core.runs.RunLogger`. ``resume``:
+        whether to go on with a run that is in the folder; None does where ``fit`` is given a ``ckpt_path``, or the
+        Trainer trains further. ``diagnostics``: a dict of options of `midas_core.diagnostics.Diagnostics`.
 
     Raises
     ------
     TypeError, ValueError
-        If an option does not fit, or, as ``fit`` begins, there is not one criterion or a run in the folder already.
+        If an option does not fit, or, as training begins, there is not one criterion, a run in the folder already, or a
+        callback monitors what is not measured at each validation.
+    RuntimeError
+        If an epoch ends and the criterion was not called.
 
     Notes
     -----
-    ``trainer.validate(model, ckpt_path="best")`` after ``fit`` puts the diagnosis of the best checkpoint in the place
-    of that of the last epoch; ``trainer.test`` adds one of the test data. On several processes the folder is written
-    by the first, from what it has seen. ``fast_dev_run`` writes nothing. Where the last steps have no validation after
-    them, the last quick diagnosis stays.
+    A criterion outside of the LightningModule gets its mode. ``trainer.validate(model, ckpt_path="best")`` after
+    ``fit`` puts the diagnosis of the best checkpoint in the place of that of the last epoch; ``trainer.test`` adds one
+    of the test data. On several processes the folder is written by the first, from what it has seen. ``fast_dev_run``
+    writes nothing. Where the last steps have no validation after them, the last quick diagnosis stays.
     """
 
-    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Find the criterion."""
-        self._follow(pl_module)
-        self._last = None
+    not_trained = (
+        "training_step has to call it with features, labels and head=, and the module that is trained has to hold it: "
+        "leave criterion= out where it is copied or wrapped."
+    )
+    not_evaluated = "validation_step has to call it too."
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Let go of the criterion."""
         self._let_go()
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Open the run folder."""
-        self._begin(trainer)
+        """Find the criterion, and open the run folder."""
+        self._check_callbacks(trainer.callbacks)
+        resumed = trainer.ckpt_path is not None or trainer.global_step > 0
+        self._begin(pl_module, trainer.global_step, writes=self._may_write(trainer), resumed=resumed)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Count the epoch."""
+        self._known.set_mode()
         self._known.set_epoch(trainer.current_epoch)
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Train again, after a validation within the epoch."""
+        self._known.set_mode()
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Log the means of the terms."""
+        self._end_epoch(trainer.global_step)
         means = self._known.take_means()
-        self._begin(trainer)
-        self._recorder.log(means, epoch=trainer.current_epoch, step=trainer.global_step)
-        pl_module.log_dict({f"midas/{key}": x for key, x in means.items()}, sync_dist=True)
+        self._log(means, trainer.current_epoch, trainer.global_step)
+        pl_module.log_dict(self._named(means), sync_dist=True)
 
     def on_validation_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Look at the validation data, but not at the batches of the sanity check."""
-        self._known.following = trainer.is_global_zero and not trainer.sanity_checking
+        if not trainer.sanity_checking:
+            self._look(trainer, pl_module)
 
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Diagnose the model: quickly while it trains, else in full."""
-        diagnostics, found = self._known.take_diagnostics(), self._known.take_validation_losses()
         if trainer.sanity_checking:
             return
         if trainer.state.fn != "fit":
-            if diagnostics is not None:
-                self._keep(trainer, diagnostics, "validation", quick=False)
+            self._end_final_evaluation("validation")
             return
-        due = not trainer.fast_dev_run and self._recorder.due()
-        if diagnostics is not None:  # the first process
-            self._last = trainer.global_step, diagnostics
-            if due:
-                found |= self._keep(trainer, diagnostics, "validation", quick=True)
-        if found:
-            self._begin(trainer)
-            self._recorder.log(found, epoch=trainer.current_epoch, step=trainer.global_step, prefix="val_")
+        metrics = self._end_evaluation(trainer.current_epoch, trainer.global_step)
         # Every process has to know what a checkpoint may be chosen by.
-        found = trainer.strategy.broadcast(found)
-        pl_module.log_dict({f"midas/val_{key}": x for key, x in found.items()}, sync_dist=True)
+        metrics = trainer.strategy.broadcast(metrics)
+        pl_module.log_dict(self._named(metrics, "val_"), sync_dist=True)
 
     def on_test_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Look at the test data."""
-        self._known.following = trainer.is_global_zero
+        self._look(trainer, pl_module)
 
     def on_test_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Diagnose the model on the test data."""
-        diagnostics, _ = self._known.take_diagnostics(), self._known.take_validation_losses()
-        if diagnostics is not None:
-            self._keep(trainer, diagnostics, "test", quick=False)
+        self._end_final_evaluation("test")
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Diagnose the model in full, and close the run folder."""
-        if self._last is not None:
-            step, diagnostics = self._last
-            # After further steps the head would no longer fit the features that it is measured on.
-            if step == trainer.global_step:
-                self._keep(trainer, diagnostics, "validation", quick=False)
-        self._recorder.finish()
+        self._end_training(trainer.global_step)
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Leave the run unfinished."""
         self._recorder.abandon()
 
-    def _begin(self, trainer: Any) -> None:
-        names = self._known.names
-        if names is not None and trainer.is_global_zero and not trainer.fast_dev_run:
-            self._recorder.begin(names, self._known.config, resumed=trainer.ckpt_path is not None)
+    def _look(self, trainer: Any, pl_module: Any) -> None:
+        if self._follower is None:
+            self._writes = self._may_write(trainer)
+            self._follow(pl_module)
+        self._known.set_mode()
+        self._known.following = trainer.is_global_zero
 
-    def _keep(self, trainer: Any, diagnostics: Diagnostics, split: str, *, quick: bool) -> dict[str, float]:
-        found = diagnostics.compute(quick=quick)
-        if not trainer.fast_dev_run:
-            self._recorder.keep(found, split, found.names, self._known.config)
-        return found.metrics()
+    def _may_write(self, trainer: Any) -> bool:
+        return trainer.is_global_zero and not trainer.fast_dev_run
+
+    def _named(self, metrics: dict[str, float], prefix: str = "") -> dict[str, float]:
+        return {f"midas/{self._recorder.prefix}{prefix}{key}": x for key, x in metrics.items()}
+
+    def _check_callbacks(self, callbacks: list[Any]) -> None:
+        """Raise where another callback writes under the same names, or waits for what is not measured each time."""
+        prefix, every = self._recorder.prefix, self._recorder.every
+        for callback in callbacks:
+            if isinstance(callback, MidasCallback) and callback is not self and callback._recorder.prefix == prefix:
+                raise ValueError(f"prefix: expected another one for each MidasCallback, got {prefix!r} twice")
+            monitor = str(getattr(callback, "monitor", ""))
+            known = self._named(dict.fromkeys(ALWAYS, 0.0), "val_")
+            if every > 1 and monitor.startswith(f"midas/{prefix}val_") and monitor not in known:
+                raise ValueError(
+                    f"every: expected 1 where {type(callback).__name__} monitors {monitor!r}, which a diagnosis "
+                    f"measures, got {every}"
+                )

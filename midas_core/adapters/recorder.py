@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ class Recorder:
     folder : path
     every : int
         Write a diagnosis after every so many evaluations.
+    prefix : str
+        In front of the names in the framework's own log.
     name, class_names, config, tensorboard : as for `midas_core.runs.RunLogger`
         As for `midas_core.runs.RunLogger`.
     resume : bool, optional
@@ -35,23 +38,33 @@ class Recorder:
         folder: str | os.PathLike[str],
         *,
         every: int = 1,
+        prefix: str = "",
         name: str | None = None,
         class_names: Sequence[str] | None = None,
-        config: Mapping[str, Any] | None = None,
+        config: Any = None,
         resume: bool | None = None,
         tensorboard: bool | None = None,
         diagnostics: Mapping[str, Any] | None = None,
     ) -> None:
         check_number("every", every, minimum=1, whole=True)
+        if not isinstance(prefix, str):
+            raise TypeError(f"prefix: expected text, got {type(prefix).__name__} {prefix!r}")
         self.folder = Path(folder)
-        self.every = every
-        self._given: dict[str, Any] = {"name": name, "class_names": class_names, "tensorboard": tensorboard}
+        self.every, self.prefix = every, prefix
+        self._options: dict[str, Any] = {"name": name, "class_names": class_names, "tensorboard": tensorboard}
         self._config = dict(config or {})
         self._resume = resume
-        self._options = {"class_names": class_names, **(diagnostics or {})}
+        self._diagnostics = {"class_names": class_names, **(diagnostics or {})}
         self._log: RunLogger | None = None
-        self._opened = False
+        self._opened = self._finished = False
         self._evaluations = 0
+
+    def in_folder(self, name: str, config: Mapping[str, Any]) -> Recorder:
+        """Return a recorder of one training among several: a folder within this one, more to remember."""
+        other = copy.copy(self)
+        other.folder, other._config = self.folder.joinpath(name), {**self._config, **config}
+        other._log, other._opened, other._finished, other._evaluations = None, False, False, 0
+        return other
 
     def begin(self, modalities: Sequence[str], known: Mapping[str, Any], *, resumed: bool = False) -> None:
         """Open the folder, unless it is open.
@@ -62,13 +75,27 @@ class Recorder:
         known : dict
             What the callback knows of the configuration; the user's entries go first.
         resumed : bool
-            Whether training goes on from a checkpoint.
+            Whether training goes on, from a checkpoint or with the model of the last time.
+
+        Raises
+        ------
+        ValueError
+            If another run is in the folder already.
         """
         if self._log is not None:
             return
-        resume = self._resume if self._resume is not None and not self._opened else resumed or self._opened
+        if self._finished and not resumed:
+            raise ValueError(
+                f"folder: {self.folder} holds the last training of this callback, and another one begins: give each "
+                "(a fold, a seed) a callback and a folder of its own"
+            )
+        # A training that an error ended is done again.
+        resume = True if self._opened else resumed if self._resume is None else self._resume
+        self._open(modalities, known, resume)
+
+    def _open(self, modalities: Sequence[str], known: Mapping[str, Any], resume: bool) -> None:
         config = {**known, **self._config}
-        self._log = RunLogger(self.folder, modalities=modalities, config=config, resume=resume, **self._given)
+        self._log = RunLogger(self.folder, modalities=modalities, config=config, resume=resume, **self._options)
         self._opened = True
 
     def log(self, metrics: Mapping[str, Any], *, epoch: int, step: int | None = None, prefix: str = "") -> None:
@@ -78,22 +105,26 @@ class Recorder:
 
     def new_diagnostics(self, head: Any, **options: Any) -> Diagnostics:
         """Return diagnostics with the user's options."""
-        return Diagnostics(head, **{**options, **self._options})
+        return Diagnostics(head, **{**options, **self._diagnostics})
 
     def due(self) -> bool:
         """Count an evaluation, and return whether a diagnosis is due after it."""
         self._evaluations += 1
         return self._evaluations % self.every == 0
 
-    def keep(self, found: Diagnosis, split: str, modalities: Sequence[str], known: Mapping[str, Any]) -> None:
+    def keep(self, diagnosis: Diagnosis, split: str, modalities: Sequence[str], known: Mapping[str, Any]) -> None:
         """Write a diagnosis, also where there was no training in this process."""
         if self._log is None and not (self.folder / INFO).exists():
-            self.begin(modalities, known)
-            self.finish()
-        add_diagnostics(self.folder, found, split=split)
+            self._open(modalities, known, False)
+            self._close()
+        add_diagnostics(self.folder, diagnosis, split=split)
 
     def finish(self) -> None:
         """Say that the run has come to its end."""
+        self._finished = self._finished or self._log is not None
+        self._close()
+
+    def _close(self) -> None:
         if self._log is not None:
             self._log.close()
         self._log = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from midas_core.backends import require
@@ -10,8 +11,8 @@ transformers = require("transformers", "Transformers", "transformers")
 require("torch", "PyTorch", "transformers")
 
 
+from midas_core.adapters.recorder import Recorder
 from midas_core.adapters.torch.follower import FollowingCallback
-from midas_core.diagnostics import Diagnosis, Diagnostics
 
 __all__ = ["MidasCallback"]
 
@@ -19,59 +20,74 @@ __all__ = ["MidasCallback"]
 class MidasCallback(FollowingCallback, transformers.TrainerCallback):  # type: ignore[misc, name-defined]
     """Counts the epochs of a criterion, logs its terms, and writes a run folder with the diagnosis of the model.
 
-    For a model whose ``forward`` takes labels and calls a `MidasLoss`, also in evaluation. Calls
-    ``criterion.set_epoch``, writes loss terms, alpha and confidences into the run folder and into the Trainer's own
-    log, and diagnoses the model on the evaluation data. The state of MIDAS travels in the Trainer's checkpoints without
-    any help.
+    For a model whose ``forward`` takes labels and calls a `MidasLoss`, also in evaluation, or a Trainer whose
+    ``compute_loss`` calls one. Calls ``criterion.set_epoch``, writes loss terms, alpha and confidences into the run
+    folder and into the Trainer's own log, and diagnoses the model on the evaluation data. The state of a criterion in
+    the model travels in the Trainer's checkpoints without any help.
 
     Parameters
     ----------
     folder : path
-        The run folder. Not ``output_dir``: the Trainer's checkpoints go there.
+        The run folder. Not ``output_dir``: the Trainer's checkpoints go there. Each trial of a hyperparameter search
+        has a folder within it, ``trial-1``, ``trial-2`` ...
     criterion : nn.Module, optional
-        None finds the only `MidasLoss` in the model. Another loss that is called as ``criterion(features, labels,
-        head=head)`` serves as a baseline.
-    every : int
-        Diagnose after every so many evaluations: quickly, without probes; in full in the end.
-    name, class_names, config, tensorboard : as for `midas_core.runs.RunLogger`
-        As for `midas_core.runs.RunLogger`.
-    resume : bool, optional
-        Whether to go on with a run that is in the folder. None does where ``train`` resumes from a checkpoint, or is
-        called again.
-    diagnostics : dict, optional
-        Options of `midas_core.diagnostics.Diagnostics`: ``keep``, ``absent`` ...
+        None finds the only `MidasLoss` in the model as training begins. Another loss that is called as
+        ``criterion(features, labels, head=head)`` serves as a baseline.
+    **run
+        ``every``: diagnose after every so many evaluations, quickly, without probes; in full in the end. ``prefix``: in
+        front of the names in the Trainer's log, where a model has several criteria with a callback each. ``name``,
+        ``class_names``, ``config``, ``tensorboard``: as for `midas_core.runs.RunLogger`. ``resume``: whether to go on
+        with a run that is in the folder; None does where ``train`` resumes from a checkpoint. ``diagnostics``: a dict
+        of options of `midas_core.diagnostics.Diagnostics`.
 
     Raises
     ------
     TypeError, ValueError
-        If an option does not fit, or there is not one criterion, or, as training begins, a run in the folder already.
+        If an option does not fit, or, as training begins, there is not one criterion or a run in the folder already.
+    RuntimeError
+        If an epoch ends and the criterion was not called.
 
     Notes
     -----
-    ``trainer.evaluate()`` after training diagnoses the model in full, ``trainer.predict(dataset)`` on test data. With
-    ``load_best_model_at_end`` call the first of them: until then the folder holds the quick diagnosis of the last
-    model. On several processes the folder is written by the first, from what it has seen.
+    A criterion outside of the model gets the model's mode. ``trainer.evaluate()`` after training diagnoses the model in
+    full, ``trainer.predict(dataset)`` on test data. With ``load_best_model_at_end`` call the first of them: until then
+    the folder holds the quick diagnosis of the last model. On several processes the folder is written by the first,
+    from what it has seen.
 
     A report to others (``report_to``) has gone before this callback is called: TensorBoard has the terms in the run
     folder, and ``trainer.state.log_history`` has them all.
     """
 
+    not_trained = (
+        "Likely causes: label_smoothing_factor or compute_loss_func keep the labels from the model's forward (give "
+        "label_smoothing to the criterion instead); forward gets no labels (label_names); or the callback follows "
+        "another criterion than the one that is trained (leave criterion= out)."
+    )
+    not_evaluated = "It needs labels in eval_dataset, and forward has to call the criterion in evaluation too."
+
     _means: dict[str, float]
-    _epoch = 0
-    _training = _resumed = False
+    _epoch = _trials = 0
+    _training = False
+    _search: Recorder | None = None
 
     def on_init_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
-        """Find the criterion."""
-        self._follow(model)
+        """Follow what is there, for an evaluation before training."""
+        self._writes = state.is_world_process_zero
+        with suppress(ValueError):
+            self._follow(model)
+            self._known.following = self._writes
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
-        """Open the run folder."""
-        if self._follower is None:  # added to a Trainer that was there
-            self.on_init_end(args, state, control, model)
-        self._training, self._last, self._means = True, None, {}
-        self._resumed = state.global_step > 0
-        self._known.take_means()
-        self._begin(state)
+        """Find the criterion of the model that is trained, and open the run folder."""
+        if state.is_hyper_param_search:
+            self._trials += 1
+            self._search = self._search or self._recorder
+            self._recorder = self._search.in_folder(f"trial-{self._trials}", state.trial_params or {})
+        # A training that was interrupted, or whose batches were too large, begins again.
+        self._recorder.abandon()
+        self._training, self._means = True, {}
+        self._begin(model, state.global_step, writes=state.is_world_process_zero, resumed=state.global_step > 0)
+        self._known.following = self._writes
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Count the epoch."""
@@ -81,6 +97,7 @@ class MidasCallback(FollowingCallback, transformers.TrainerCallback):  # type: i
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Write the means of the terms."""
+        self._end_epoch(state.global_step)
         self._take_means(state)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
@@ -88,63 +105,40 @@ class MidasCallback(FollowingCallback, transformers.TrainerCallback):  # type: i
         if not self._training or logs is None or "loss" not in logs:
             return
         self._take_means(state)
-        more = {key: x for key, x in self._means.items() if key not in logs}
-        logs.update(more)
+        prefix = self._recorder.prefix
+        named = {prefix + key: x for key, x in self._means.items() if prefix + key != "loss"}
+        if clash := sorted(set(named) & set(logs)):
+            raise ValueError(
+                f"prefix: expected another one for each MidasCallback, got {prefix!r}: {clash[0]} is taken"
+            )
+        logs.update(named)
         if state.log_history:
-            state.log_history[-1].update(more)
+            state.log_history[-1].update(named)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
         """Diagnose the model on the evaluation data: quickly while it trains, else in full."""
-        diagnostics, found = self._take_evaluation()
-        if not state.is_world_process_zero:
+        if not state.is_world_process_zero or self._follower is None:
             return
-        if not self._training:
-            if diagnostics is not None:
-                self._keep(diagnostics, "validation", quick=False)
-            return
-        due = self._recorder.due()
-        if diagnostics is not None:
-            self._last = state.global_step, diagnostics
-            if due:
-                found |= self._keep(diagnostics, "validation", quick=True).metrics()
-        if found:
-            self._begin(state)
-            self._recorder.log(found, epoch=self._epoch, step=state.global_step, prefix="val_")
+        if self._training:
+            self._end_evaluation(self._epoch, state.global_step)
+        else:
+            self._end_final_evaluation("validation")
 
     def on_predict(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
         """Diagnose the model on the test data."""
-        diagnostics, _ = self._take_evaluation()
-        if diagnostics is not None and state.is_world_process_zero:
-            self._keep(diagnostics, "test", quick=False)
+        if state.is_world_process_zero and self._follower is not None:
+            self._end_final_evaluation("test")
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Diagnose the model in full, and close the run folder."""
-        if self._last is not None:
-            step, diagnostics = self._last
-            # After further steps, or with another checkpoint, the head no longer fits the features of the evaluation.
-            if step == state.global_step and not args.load_best_model_at_end:
-                self._keep(diagnostics, "validation", quick=False)
+        self._end_epoch(state.global_step)
         self._training = False
-        self._recorder.finish()
-
-    def _begin(self, state: Any) -> None:
-        names = self._known.names
-        if names is not None and state.is_world_process_zero:
-            self._recorder.begin(names, self._known.config, resumed=self._resumed)
-
-    def _take_evaluation(self) -> tuple[Diagnostics | None, dict[str, float]]:
-        if self._follower is None:
-            return None, {}
-        return self._follower.take_diagnostics(), self._follower.take_validation_losses()
+        if args.load_best_model_at_end:
+            self._last = None
+        self._end_training(state.global_step)
 
     def _take_means(self, state: Any) -> None:
         means = self._known.take_means()
         if means:
-            self._begin(state)
-            self._recorder.log(means, epoch=self._epoch, step=state.global_step)
+            self._log(means, self._epoch, state.global_step)
             self._means = means
-
-    def _keep(self, diagnostics: Diagnostics, split: str, *, quick: bool) -> Diagnosis:
-        found = diagnostics.compute(quick=quick)
-        self._recorder.keep(found, split, found.names, self._known.config)
-        return found

@@ -228,3 +228,125 @@ def test_a_sharded_model_is_logged_and_not_diagnosed(tmp_path):
         assert follower.take_validation_losses()["loss"] > 0
     finally:
         destroy_process_group()
+
+
+def short(folder, model, *callbacks, loads=None, **options):
+    fit = trainer(folder, callbacks=callbacks, enable_checkpointing=False, **{"epochs": 2, **options})
+    fit.fit(model, *(loads or loaders()))
+    return fit
+
+
+def test_a_criterion_is_looked_for_when_training_begins(tmp_path):
+    class Late(Classifier):
+        def configure_model(self):
+            self.criterion = MidasLoss(num_classes=10, feature_dims={"left": 16, "right": 16}, warmup_epochs=1)
+
+    model = Late(Joint())
+    short(tmp_path, model, MidasCallback(tmp_path / "run"))
+    assert model.criterion.epoch == 1
+    assert read_run(tmp_path / "run").config["method"] == "MIDAS"
+
+
+def test_a_training_that_does_not_call_the_criterion_is_an_error(tmp_path):
+    class Other(Classifier):
+        def training_step(self, batch, _):
+            left, _, labels = batch
+            return nn.functional.cross_entropy(self.head(torch.cat([self.encoders["left"](left)] * 2, dim=1)), labels)
+
+    with pytest.raises(RuntimeError, match="expected calls of MidasLoss in 10 steps of training, got none"):
+        short(tmp_path, Other(), MidasCallback(tmp_path / "run"))
+    assert read_run(tmp_path / "run").finished is None
+
+
+def test_an_evaluation_that_does_not_call_the_criterion_is_said(tmp_path):
+    class Silent(Classifier):
+        def validation_step(self, batch, _):
+            pass
+
+    with pytest.warns(UserWarning, match="evaluation did not call MidasLoss.*validation_step has to call it too"):
+        short(tmp_path, Silent(), MidasCallback(tmp_path / "run"))
+
+
+def test_a_criterion_outside_of_the_module_gets_its_mode(tmp_path):
+    class Outside(Classifier):
+        def __init__(self):
+            super().__init__()
+            self.known = [self._modules.pop("criterion")]
+
+        def __getattr__(self, name):
+            return self.known[0] if name == "criterion" else super().__getattr__(name)
+
+        def training_step(self, batch, _):
+            *views, labels = batch
+            features = {name: self.encoders[name](x) for name, x in zip(("left", "right"), views, strict=True)}
+            return self.criterion.terms(features, labels, head=self.head).total
+
+        validation_step = test_step = training_step
+
+        def configure_optimizers(self):
+            return torch.optim.Adam([*self.parameters(), *self.criterion.parameters()], lr=1e-2)
+
+    runs = []
+    for kind in (Classifier, Outside):
+        torch.manual_seed(0)
+        model = kind()
+        callback = MidasCallback(tmp_path / kind.__name__, criterion=model.criterion)
+        fit = short(tmp_path, model, callback, val_check_interval=0.5)
+        fit.test(model, loaders()[1], verbose=False)
+        runs.append(read_run(tmp_path / kind.__name__))
+    assert runs[0].metrics == runs[1].metrics
+    assert runs[0].diagnostics == runs[1].diagnostics
+
+
+def test_two_criteria_with_a_callback_each(tmp_path):
+    class Two(Classifier):
+        def __init__(self):
+            super().__init__()
+            self.parity = MidasLoss(num_classes=2, feature_dims={"left": 16, "right": 16}, seed=0)
+            self.small = nn.Linear(32, 2)
+
+        def training_step(self, batch, _):
+            *views, labels = batch
+            features = {name: self.encoders[name](x) for name, x in zip(("left", "right"), views, strict=True)}
+            loss = self.criterion(features, labels, head=self.head)
+            return loss + self.parity(features, labels % 2, head=self.small)
+
+        validation_step = training_step
+
+    def callbacks(folder, model, prefixes):
+        pairs = zip(("criterion", "parity"), prefixes, strict=True)
+        return [MidasCallback(tmp_path / folder / c, criterion=getattr(model, c), prefix=p) for c, p in pairs]
+
+    model = Two()
+    with pytest.raises(ValueError, match=r"found 2 \(criterion, parity\); pass criterion="):
+        short(tmp_path, model, MidasCallback(tmp_path / "run"))
+    with pytest.raises(ValueError, match="prefix: expected another one for each MidasCallback, got '' twice"):
+        short(tmp_path, model, *callbacks("clash", model, ["", ""]))
+    logged = short(tmp_path, model, *callbacks("both", model, ["", "parity_"])).callback_metrics
+    for name, prefix in (("criterion", ""), ("parity", "parity_")):
+        run = read_run(tmp_path / "both" / name)
+        for metric in ("val_loss", "val_accuracy", "alpha_left"):
+            assert logged[f"midas/{prefix}{metric}"].item() == pytest.approx(run.series(metric)[1][-1])
+
+
+def test_every_second_diagnosis_goes_with_early_stopping(tmp_path):
+    stop = pl.callbacks.EarlyStopping(monitor="midas/val_accuracy", mode="max", patience=9)
+    short(tmp_path, Classifier(), MidasCallback(tmp_path / "run", every=2), stop)
+    run = read_run(tmp_path / "run")
+    assert run.series("val_accuracy")[0] == [0, 1]
+    assert run.series("val_misaligned_accuracy")[0] == [1]
+    stop = pl.callbacks.EarlyStopping(monitor="midas/val_misaligned_accuracy", mode="max")
+    with pytest.raises(
+        ValueError, match="every: expected 1 where EarlyStopping monitors 'midas/val_misaligned_accuracy'"
+    ):
+        short(tmp_path, Classifier(), MidasCallback(tmp_path / "other", every=2), stop)
+
+
+def test_a_second_fit_goes_on_and_another_training_is_refused(tmp_path):
+    callback, model, loads = MidasCallback(tmp_path / "run"), Classifier(), loaders()
+    fit = short(tmp_path, model, callback, loads=loads)
+    fit.fit_loop.max_epochs = 3
+    fit.fit(model, *loads)
+    assert read_run(tmp_path / "run").series("loss")[0] == [0, 1, 2]
+    with pytest.raises(ValueError, match="holds the last training of this callback, and another one begins"):
+        short(tmp_path, Classifier(), callback, loads=loads)

@@ -32,10 +32,32 @@ def test_a_run_from_its_begin_to_its_end(tmp_path):
 def test_a_training_in_several_parts_is_one_run(tmp_path):
     recorder = Recorder(tmp_path, tensorboard=False)
     for epoch in range(2):
-        recorder.begin(NAMES, KNOWN)
+        recorder.begin(NAMES, KNOWN, resumed=epoch > 0)
         recorder.log({"loss": 1.0}, epoch=epoch)
         recorder.finish()
     assert [row["epoch"] for row in read_run(tmp_path).metrics] == [0, 1]
+
+
+@pytest.mark.parametrize("resume", [None, True])
+def test_another_training_does_not_replace_the_last_one(tmp_path, resume):
+    recorder = Recorder(tmp_path, resume=resume)
+    recorder.begin(NAMES, KNOWN)
+    recorder.log({"loss": 1.0}, epoch=0)
+    recorder.finish()
+    with pytest.raises(ValueError, match="holds the last training of this callback, and another one begins"):
+        recorder.begin(NAMES, KNOWN)
+    assert read_run(tmp_path).metrics == ({"epoch": 0, "loss": 1.0},)
+
+
+def test_each_of_several_trainings_has_a_folder_within(tmp_path):
+    recorder = Recorder(tmp_path, config={"lr": 0.1})
+    for trial in range(2):
+        part = recorder.in_folder(f"trial-{trial}", {"weight": float(trial)})
+        part.begin(NAMES, KNOWN)
+        part.log({"loss": 1.0}, epoch=0)
+        part.finish()
+    assert [read_run(tmp_path / f"trial-{trial}").config["weight"] for trial in range(2)] == [0.0, 1.0]
+    assert read_run(tmp_path / "trial-1").config == {"method": "joint", "weight": 1.0, "lr": 0.1}
 
 
 @pytest.mark.parametrize(("resume", "resumed"), [(None, True), (True, False)])
@@ -67,6 +89,11 @@ def test_a_run_that_an_error_ended_is_unfinished(tmp_path):
     recorder.log({"loss": 1.0}, epoch=0)
     run = read_run(tmp_path)
     assert (run.finished, run.metrics) == (None, ())
+    # The same callback tries again.
+    recorder.begin(NAMES, KNOWN)
+    recorder.log({"loss": 1.0}, epoch=0)
+    recorder.finish()
+    assert read_run(tmp_path).finished is not None
 
 
 def test_every_so_many_evaluations_a_diagnosis_is_due(tmp_path):
@@ -75,6 +102,8 @@ def test_every_so_many_evaluations_a_diagnosis_is_due(tmp_path):
     assert [recorder.due() for _ in range(6)] == [False, False, True, False, False, True]
     with pytest.raises(ValueError, match="every: expected a whole number >= 1, got 0"):
         Recorder(tmp_path, every=0)
+    with pytest.raises(TypeError, match="prefix: expected text, got int 1"):
+        Recorder(tmp_path, prefix=1)
 
 
 def test_the_options_of_the_user_go_before_those_of_the_callback(tmp_path):
@@ -96,6 +125,8 @@ def test_a_diagnosis_without_a_training_makes_its_folder(tmp_path):
     assert run.diagnostics == {"test": {"accuracy": 0.5}}
     assert (run.modalities, run.config) == (("audio", "video"), KNOWN)
     assert run.finished is not None
+    recorder.begin(NAMES, KNOWN)  # a diagnosis before training
+    recorder.abandon()
     # Another process: the folder stays as it is.
     Recorder(tmp_path / "new").keep(Found(), "validation", ["other"], {})
     run = read_run(tmp_path / "new")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from midas_core.adapters.keras.backend import keras
@@ -33,24 +34,24 @@ class MidasCallback(RunsFirst):
     validation_data : tuple of inputs and labels, or iterable of such batches, optional
         What the model is diagnosed on: arrays, a ``tf.data.Dataset``, a ``PyDataset``, a ``DataLoader``. Keras shows a
         callback nothing of what ``fit`` validates on. Without it only the logs are written.
-    every : int
-        Diagnose after every so many epochs: quickly, without probes; in full in the end.
     batch_size : int
         For arrays.
-    name, class_names, config, tensorboard : as for `midas_core.runs.RunLogger`
-        As for `midas_core.runs.RunLogger`.
     features : list, or dict by modality name, optional
         For a plain functional model, which is to be compared with MIDAS: its features, as
         `MidasModel.from_functional` takes them. Without them a plain model is not diagnosed.
-    resume : bool, optional
-        Whether to go on with a run that is in the folder. None does where the model has been trained before.
-    diagnostics : dict, optional
-        Options of `midas_core.diagnostics.Diagnostics`: ``keep``, ``absent`` ...
+    **run
+        ``every``: diagnose after every so many epochs, quickly, without probes; in full in the end. ``prefix``: in
+        front of the names in Keras's logs, after ``val_``, where a model has several of these callbacks. ``name``,
+        ``class_names``, ``config``, ``tensorboard``: as for `midas_core.runs.RunLogger`. ``resume``: whether to go on
+        with a run that is in the folder; None does where the model has been trained before. ``diagnostics``: a dict of
+        options of `midas_core.diagnostics.Diagnostics`.
 
     Raises
     ------
     TypeError, ValueError
         If an option does not fit, or, as training begins, there is a run in the folder already.
+    RuntimeError
+        If an epoch of a `MidasModel` ends and its loss was not called.
 
     Notes
     -----
@@ -63,47 +64,46 @@ class MidasCallback(RunsFirst):
         folder: str | os.PathLike[str],
         *,
         validation_data: Any = None,
-        every: int = 1,
         batch_size: int = 256,
-        name: str | None = None,
-        class_names: Sequence[str] | None = None,
-        config: Mapping[str, Any] | None = None,
-        tensorboard: bool | None = None,
         features: Any = None,
-        resume: bool | None = None,
-        diagnostics: Mapping[str, Any] | None = None,
+        **run: Any,
     ) -> None:
         super().__init__()
-        check_number("batch_size", batch_size, minimum=1, whole=True)
-        self._recorder = Recorder(
-            folder,
-            every=every,
-            name=name,
-            class_names=class_names,
-            config=config,
-            tensorboard=tensorboard,
-            resume=resume,
-            diagnostics=diagnostics,
-        )
+        self._recorder = Recorder(folder, **run)
+        self._batch_size = check_number("batch_size", batch_size, minimum=1, whole=True)
+        if isinstance(validation_data, Iterator):
+            raise TypeError(
+                "validation_data: expected what can be read in every epoch (a tuple, a list, a Dataset), got the "
+                f"{type(validation_data).__name__} of one pass"
+            )
         self._data = validation_data
-        self._batch_size = batch_size
         self._features = features
         self._parts: _Parts | None = None
-        self._epoch = 0
+        self._epoch = self._next_epoch = self._step = 0
         self._terms: dict[str, float] = {}
         self._validation_terms: dict[str, float] = {}
 
     def set_model(self, model: Any) -> None:
         """Take the model, and for a diagnosis its parts."""
+        if model is not self._model:
+            self._next_epoch = 0
         super().set_model(model)
         if isinstance(model, MidasModel):
             self._parts = _Parts(model.modalities.shown_names, model.encode, model._fused(False), model.unimodal_heads)
         elif self._features is not None:
             self._parts = _parts_of_functional(model, self._features)
 
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Say where nothing will be diagnosed."""
+        if self._data is not None and not self._diagnosable():
+            way_out = "pass features=" if self._parts is None else "it has several labels for each sample"
+            warnings.warn(f"validation_data: the model is not diagnosed on it: {way_out}", stacklevel=2)
+
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Open the run folder, once every other callback has restored what it restores."""
-        self._epoch = self.model.midas_state.get_epoch() if isinstance(self.model, MidasModel) else epoch
+        known = self.model.midas_state.get_epoch() if isinstance(self.model, MidasModel) else self._next_epoch
+        self._epoch = max(epoch, known)
+        self._step = self._steps()
         self._recorder.begin(self._names, self._config, resumed=self._epoch > 0)
         self._terms = self._validation_terms = {}
 
@@ -117,18 +117,34 @@ class MidasCallback(RunsFirst):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write the logs, and a diagnosis where it is due."""
-        at: dict[str, Any] = {"epoch": self._epoch, "step": int(ops.convert_to_numpy(self.model.optimizer.iterations))}
+        at: dict[str, Any] = {"epoch": self._epoch, "step": self._steps()}
+        self._next_epoch = self._epoch + 1
         logs = {} if logs is None else logs
-        found = {key: float(x) for key, x in logs.items()}
+        shown = {key: float(x) for key, x in logs.items()}
+        terms = self._terms or self._read_terms()
+        if isinstance(self.model, MidasModel) and not terms and at["step"] > self._step:
+            self._recorder.abandon()
+            raise RuntimeError(
+                f"loss: expected calls of {type(self.model.loss).__name__} in {at['step'] - self._step} steps, got "
+                "got none. A train_step or compute_loss of your own has to call that of MidasModel."
+            )
         # Terms first: what Keras's logs have too stays as it is there.
-        train = {**(self._terms or self._read_terms()), **{k: x for k, x in found.items() if not k.startswith("val_")}}
-        validation = {**self._validation_terms, **{k: x for k, x in found.items() if k.startswith("val_")}}
+        train = {**terms, **{k: x for k, x in shown.items() if not k.startswith("val_")}}
+        validation = {**self._validation_terms, **{k: x for k, x in shown.items() if k.startswith("val_")}}
         self._recorder.log(train, **at)
         if self._diagnosable() and self._recorder.due():
             measured = self.diagnose(self._data, split="validation", quick=True).metrics()
-            logs.update({f"val_{key}": float(x) for key, x in measured.items() if f"val_{key}" not in logs})
+            self._show(measured, logs)
             validation |= {f"val_{key}": x for key, x in measured.items()}
         self._recorder.log(validation, **at)
+
+    def _show(self, measured: dict[str, float], logs: dict[str, Any]) -> None:
+        """Add a diagnosis to Keras's logs, under the names that are free there."""
+        prefix = self._recorder.prefix
+        if f"val_{prefix}misaligned_accuracy" in logs:  # no metric of Keras
+            raise ValueError(f"prefix: expected another one for each MidasCallback, got {prefix!r} twice")
+        named = {f"val_{prefix}{key}": float(x) for key, x in measured.items()}
+        logs.update({key: x for key, x in named.items() if key not in logs})
 
     def on_train_end(self, logs: Any = None) -> None:
         """Diagnose the model in full, and close the run folder."""
@@ -137,7 +153,7 @@ class MidasCallback(RunsFirst):
         self._recorder.finish()
 
     def diagnose(self, data: Any, *, split: str = "test", quick: bool = False) -> Diagnosis:
-        """Diagnose the model of the last ``fit``, and keep what was found in the run folder.
+        """Diagnose the model of the last ``fit``, and keep the result in the run folder.
 
         Parameters
         ----------
@@ -170,13 +186,16 @@ class MidasCallback(RunsFirst):
             if present is not None:
                 present = ops.convert_to_numpy(presence(present, len(classes), modalities))
             diagnostics.update(parts.encode(inputs), classes, present=present)
-        found = diagnostics.compute(quick=quick)
-        self._recorder.keep(found, split, parts.names, self._config)
-        return found
+        diagnosis = diagnostics.compute(quick=quick)
+        self._recorder.keep(diagnosis, split, parts.names, self._config)
+        return diagnosis
 
     def _diagnosable(self) -> bool:
         several = isinstance(self.model, MidasModel) and self.model.loss.options.multi_label
         return self._data is not None and self._parts is not None and not several
+
+    def _steps(self) -> int:
+        return int(ops.convert_to_numpy(self.model.optimizer.iterations))
 
     def _read_terms(self) -> dict[str, float]:
         return self.model.terms.read() if isinstance(self.model, MidasModel) else {}
@@ -203,7 +222,7 @@ class MidasCallback(RunsFirst):
 
 
 class _Parts(NamedTuple):
-    """What a diagnosis runs: names of the modalities, from inputs to features, and the heads."""
+    """Parts of a model that a diagnosis runs: names of the modalities, from inputs to features, and the heads."""
 
     names: tuple[str, ...]
     encode: Callable[[Any], list[Any]]

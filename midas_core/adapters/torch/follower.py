@@ -25,7 +25,7 @@ MEANS = (*LOSSES, "confidence", "fused_confidence")
 
 
 class Follower:
-    """Follows one criterion.
+    """Follows one criterion, and gives it the mode of the model where it is no part of it.
 
     A `MidasLoss` tells of its steps itself. Any other module that is called as ``criterion(features, labels,
     head=head)`` and returns a loss is followed too, so that a baseline leaves the same run folder.
@@ -33,9 +33,9 @@ class Follower:
     Parameters
     ----------
     model : nn.Module
-        Holds the criterion.
+        Trained and evaluated.
     criterion : nn.Module, optional
-        Which it is; None finds the only `MidasLoss` in ``model``.
+        As for `find_criterion`.
     make : callable
         Makes the `Diagnostics`, of a head and options.
 
@@ -46,7 +46,7 @@ class Follower:
     """
 
     def __init__(self, model: nn.Module, criterion: nn.Module | None, make: Callable[..., Diagnostics]) -> None:
-        self.criterion: Any = find_criterion(model) if criterion is None else criterion
+        self.criterion: Any = find_criterion(model, criterion)
         self._model, self._make = model, make
         self._means, self._validation = TermMeans(), TermMeans()
         self._structure = getattr(self.criterion, "modalities", None)
@@ -54,11 +54,16 @@ class Follower:
         self._sharded: bool | None = None
         self.following = True
         """Whether evaluation is looked at."""
+        self.steps = 0
+        """Training steps seen."""
         hook = _Hook(self)
         if isinstance(self.criterion, MidasLoss):
-            self._handle = self.criterion.register_terms_hook(hook)
+            self._handles = [self.criterion.register_terms_hook(hook)]
         else:
-            self._handle = self.criterion.register_forward_hook(hook.forward, with_kwargs=True)
+            self._handles = [self.criterion.register_forward_hook(hook.forward, with_kwargs=True)]
+        self._outside = all(module is not self.criterion for module in model.modules())
+        if self._outside:
+            self._handles += [x.register_forward_pre_hook(hook.set_mode) for x in (model, self.criterion)]
 
     @property
     def names(self) -> tuple[str, ...] | None:
@@ -92,12 +97,18 @@ class Follower:
 
     def take_diagnostics(self) -> Diagnostics | None:
         """Return what the evaluation since the last call has shown; None where the criterion was not called."""
-        found, self._diagnostics = self._diagnostics, None
-        return found
+        diagnostics, self._diagnostics = self._diagnostics, None
+        return diagnostics
 
     def remove(self) -> None:
         """Stop following."""
-        self._handle.remove()
+        for handle in self._handles:
+            handle.remove()
+
+    def set_mode(self) -> None:
+        """Give the criterion the mode of the model, where ``model.eval()`` does not reach it."""
+        if self._outside and self.criterion.training != self._model.training:
+            self.criterion.train(self._model.training)
 
     def see(self, step: Step) -> None:
         """Take in a step."""
@@ -106,6 +117,7 @@ class Follower:
             known = getattr(step.criterion, "modalities", None)
             self._structure = known if isinstance(known, Modalities) else Modalities(step.features, "features")
         if step.criterion.training:
+            self.steps += 1
             self._means.add(step.terms, step.labels.shape[0])
         elif self.following:
             self._validation.add(step.terms, step.labels.shape[0])
@@ -147,35 +159,24 @@ class Follower:
 
 
 class FollowingCallback:
-    """What the callbacks of Lightning and of Hugging Face have in common: a run folder, and a criterion to follow."""
+    """A run folder, and a criterion to follow: common to the callbacks of Lightning and of Hugging Face."""
 
-    def __init__(
-        self,
-        folder: str | os.PathLike[str],
-        *,
-        criterion: nn.Module | None = None,
-        every: int = 1,
-        name: str | None = None,
-        class_names: Sequence[str] | None = None,
-        config: Mapping[str, Any] | None = None,
-        tensorboard: bool | None = None,
-        resume: bool | None = None,
-        diagnostics: Mapping[str, Any] | None = None,
-    ) -> None:
+    not_trained = not_evaluated = ""
+    """Likely causes of a training, or an evaluation, without a call of the criterion."""
+
+    def __init__(self, folder: str | os.PathLike[str], *, criterion: nn.Module | None = None, **run: Any) -> None:
         super().__init__()
-        self._recorder = Recorder(
-            folder,
-            every=every,
-            name=name,
-            class_names=class_names,
-            config=config,
-            tensorboard=tensorboard,
-            resume=resume,
-            diagnostics=diagnostics,
-        )
+        self._recorder = Recorder(folder, **run)
         self._criterion = criterion
         self._follower: Follower | None = None
         self._last: tuple[int, Diagnostics] | None = None
+        self._writes = self._resumed = False
+        self._step = self._steps_seen = 0
+
+    @property
+    def _known(self) -> Follower:
+        assert self._follower is not None
+        return self._follower
 
     def _follow(self, model: nn.Module) -> None:
         self._let_go()
@@ -184,27 +185,106 @@ class FollowingCallback:
     def _let_go(self) -> None:
         if self._follower is not None:
             self._follower.remove()
+        self._follower = None
 
-    @property
-    def _known(self) -> Follower:
-        assert self._follower is not None
-        return self._follower
+    def _begin(self, model: nn.Module, step: int, *, writes: bool, resumed: bool) -> None:
+        """Find the criterion and open the run folder, as training begins."""
+        self._follow(model)
+        self._last, self._step, self._steps_seen = None, step, 0
+        self._writes, self._resumed = writes, resumed
+        self._open()
+
+    def _open(self) -> None:
+        """Open the run folder as soon as the names of the modalities are known."""
+        if self._writes and self._known.names is not None:
+            self._recorder.begin(self._known.names, self._known.config, resumed=self._resumed)
+
+    def _log(self, metrics: Mapping[str, float], epoch: int, step: int, prefix: str = "") -> None:
+        if metrics:
+            self._open()
+            self._recorder.log(metrics, epoch=epoch, step=step, prefix=prefix)
+
+    def _end_epoch(self, step: int) -> None:
+        """Raise ``RuntimeError`` where the optimizer has made steps and the criterion was not called."""
+        if step > self._step and self._known.steps == self._steps_seen:
+            self._recorder.abandon()
+            raise RuntimeError(
+                f"criterion: expected calls of {type(self._known.criterion).__name__} in {step - self._step} steps of "
+                f"training, got none. {self.not_trained}"
+            )
+        self._step, self._steps_seen = step, self._known.steps
+
+    def _end_evaluation(self, epoch: int, step: int) -> dict[str, float]:
+        """Log an evaluation during training, with a quick diagnosis where it is due; return what may be monitored."""
+        diagnostics, metrics = self._known.take_diagnostics(), self._known.take_validation_losses()
+        self._warn_unless(metrics)
+        due = self._recorder.due()
+        if diagnostics is not None:
+            self._last = step, diagnostics
+            if due:
+                metrics |= self._diagnose(diagnostics, "validation", quick=True)
+        self._log(metrics, epoch, step, "val_")
+        return metrics
+
+    def _end_final_evaluation(self, split: str) -> None:
+        """Diagnose the model in full, on what an evaluation outside of training has shown."""
+        diagnostics, losses = self._known.take_diagnostics(), self._known.take_validation_losses()
+        if split == "validation":
+            self._warn_unless(losses)
+        if diagnostics is not None:
+            self._diagnose(diagnostics, split, quick=False)
+
+    def _warn_unless(self, losses: Mapping[str, float]) -> None:
+        if not losses and self._known.following:
+            name = type(self._known.criterion).__name__
+            warnings.warn(
+                f"the evaluation did not call {name}: there is no validation loss and no diagnosis. "
+                f"{self.not_evaluated}",
+                stacklevel=2,
+            )
+
+    def _end_training(self, step: int) -> None:
+        """Diagnose the model in full, and close the run folder."""
+        # After further steps, or with another checkpoint, the head no longer fits the features of the evaluation.
+        if self._last is not None and self._last[0] == step:
+            self._diagnose(self._last[1], "validation", quick=False)
+        self._recorder.finish()
+
+    def _diagnose(self, diagnostics: Diagnostics, split: str, *, quick: bool) -> dict[str, float]:
+        diagnosis = diagnostics.compute(quick=quick)
+        if self._writes:
+            self._recorder.keep(diagnosis, split, diagnosis.names, self._known.config)
+        return diagnosis.metrics()
 
 
-def find_criterion(model: nn.Module) -> nn.Module:
-    """Return the only `MidasLoss` among the modules of a model.
+def find_criterion(model: nn.Module, criterion: nn.Module | None = None) -> nn.Module:
+    """Return the criterion that is trained.
+
+    Parameters
+    ----------
+    model : nn.Module
+    criterion : nn.Module, optional
+        Which it is: a `MidasLoss`, what wraps one, or another loss. None finds the only `MidasLoss` in ``model``. Of a
+        frozen one and its copies (PEFT's ``modules_to_save``) the copy that is trained counts.
 
     Raises
     ------
     ValueError
         If there is none, or more than one.
     """
-    found = [each for each in model.modules() if isinstance(each, MidasLoss)]
-    if len(found) != 1:
+    holder = model if criterion is None else criterion
+    known = {name: module for name, module in holder.named_modules() if isinstance(module, MidasLoss)}
+    if criterion is not None and not known:
+        return criterion
+    trained = [module for module in known.values() if any(p.requires_grad for p in module.parameters())]
+    if len(known) > 1 and len(trained) == 1:
+        return trained[0]
+    if len(known) != 1:
+        which = f" ({', '.join(known)})" if known else ""
         raise ValueError(
-            f"criterion: expected one MidasLoss in {type(model).__name__}, found {len(found)}; pass criterion="
+            f"criterion: expected one MidasLoss in {type(holder).__name__}, found {len(known)}{which}; pass criterion="
         )
-    return found[0]
+    return next(iter(known.values()))
 
 
 def _is_sharded(model: nn.Module) -> bool:
@@ -252,7 +332,7 @@ class TermMeans:
 
 
 class _Hook:
-    """What the criterion calls; a copy of the criterion, or one that is unpickled, calls a hook that does nothing."""
+    """Called by the criterion; that of a copy, or of one that is unpickled, does nothing."""
 
     def __init__(self, follower: Follower | None = None) -> None:
         self.follower = follower
@@ -260,6 +340,11 @@ class _Hook:
     def __call__(self, step: Step) -> None:
         if self.follower is not None:
             self.follower.see(step)
+
+    def set_mode(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        """Give the criterion its mode, before the forward of the model and its own."""
+        if self.follower is not None:
+            self.follower.set_mode()
 
     def forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], loss: Tensor) -> None:
         """Make a step of the call of another criterion."""

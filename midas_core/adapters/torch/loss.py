@@ -165,7 +165,18 @@ class MidasLoss(SteppingModule):
         self.modalities, self.unimodal_heads = make_heads(self.num_classes, feature_dims, unimodal_heads)
         options.check_fits(self.modalities.count, self.num_classes)
         self.register_state(self.modalities.count)
-        self._head_check = HeadCheck()
+        self._head_check = HeadCheck(made=unimodal_heads is None)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch begins, from 0; the loss is the unimodal one while ``epoch < warmup_epochs``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``epoch`` is not a whole number >= 0.
+        """
+        super().set_epoch(epoch)
+        self._head_check.end_epoch(self.unimodal_heads)
 
     def extra_repr(self) -> str:
         """Return the options that differ between uses."""
@@ -267,7 +278,9 @@ class MidasLoss(SteppingModule):
                 self.step.copy_(state.step)
         if self._moves and not is_recorded(given.classes.device):
             common = warming_up is not True and waits_for_others()
-            self._head_check.see(self.unimodal_heads, common=common, stacklevel=6)
+            self._head_check.see(self.unimodal_heads, head, common=common)
+        elif not self.training and not is_recorded(given.classes.device):
+            self._head_check.end_epoch(self.unimodal_heads)
         if self._terms_hooks:
             shown = self.modalities.pack(given.features, features)
             self._tell(Step(self, shown, given.classes, head, terms, given.present))

@@ -65,8 +65,13 @@ def test_a_plain_model_leaves_its_folder_too(tmp_path):
     accuracy = np.mean(model.predict(validation[0], verbose=0).argmax(axis=1) == validation[1])
     assert run.diagnostics["validation"]["accuracy"] == pytest.approx(accuracy)
     assert len(history["val_misaligned_accuracy"]) == 2
+    # The same model goes on, and so does its run.
+    model.fit(x, y, epochs=1, verbose=0, callbacks=[callback])
+    assert read_run(tmp_path / "run").series("loss")[0] == [0, 1, 2]
     model = plain_model()
-    model.fit(x, y, epochs=1, verbose=0, callbacks=[MidasCallback(tmp_path / "logs", validation_data=validation)])
+    callback = MidasCallback(tmp_path / "logs", validation_data=validation)
+    with pytest.warns(UserWarning, match="validation_data: the model is not diagnosed on it: pass features="):
+        model.fit(x, y, epochs=1, verbose=0, callbacks=[callback])
     run = read_run(tmp_path / "logs")
     assert run.series("accuracy")[1]
     assert not run.diagnostics
@@ -105,3 +110,49 @@ def test_the_folder_knows_the_epochs_of_the_model(tmp_path):
     (x, y), _ = digits()
     compiled().fit(x, y, initial_epoch=3, epochs=4, verbose=0, callbacks=[MidasCallback(tmp_path / "run")])
     assert list(read_run(tmp_path / "run").series("loss")[0]) == [3]
+
+
+@pytest.mark.parametrize("make", [compiled, plain_model])
+def test_each_fold_wants_a_callback_of_its_own(tmp_path, make):
+    (x, y), _ = digits()
+    callback = MidasCallback(tmp_path / "run")
+    make().fit(x, y, epochs=1, verbose=0, callbacks=[callback])
+    first = read_run(tmp_path / "run").metrics
+    with pytest.raises(ValueError, match="holds the last training of this callback, and another one begins"):
+        make().fit(x, y, epochs=1, verbose=0, callbacks=[callback])
+    assert read_run(tmp_path / "run").metrics == first
+
+
+@pytest.mark.filterwarnings("ignore:Gradients do not exist for variables")
+def test_a_loss_that_is_not_called_is_an_error(tmp_path):
+    class Own(MidasModel):
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            return keras.ops.mean(keras.losses.sparse_categorical_crossentropy(y, y_pred, from_logits=True))
+
+    (x, y), _ = digits()
+    model = Own({name: keras.layers.Dense(16) for name in ("left", "right")}, num_classes=10)
+    model.compile("adam", MidasLoss())
+    with pytest.raises(RuntimeError, match="loss: expected calls of MidasLoss in 7 steps, got none"):
+        model.fit(x, y, epochs=2, verbose=0, callbacks=[MidasCallback(tmp_path / "run")])
+    assert read_run(tmp_path / "run").finished is None
+
+
+def test_several_callbacks_take_prefixes(tmp_path):
+    (x, y), validation = digits()
+    names = ["run", "other"]
+    fit = {"epochs": 1, "verbose": 0}
+
+    def callbacks(folder, prefixes):
+        options = {"validation_data": validation}
+        pairs = zip(names, prefixes, strict=True)
+        return [MidasCallback(tmp_path / folder / name, prefix=prefix, **options) for name, prefix in pairs]
+
+    logs = compiled().fit(x, y, callbacks=callbacks("both", ["", "other_"]), **fit).history
+    assert logs["val_misaligned_accuracy"] == logs["val_other_misaligned_accuracy"]
+    with pytest.raises(ValueError, match="prefix: expected another one for each MidasCallback, got '' twice"):
+        compiled().fit(x, y, callbacks=callbacks("clash", ["", ""]), **fit)
+
+
+def test_validation_data_has_to_last(tmp_path):
+    with pytest.raises(TypeError, match="validation_data: expected what can be read in every epoch"):
+        MidasCallback(tmp_path, validation_data=(x for x in []))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -11,7 +13,7 @@ pytest.importorskip("sklearn")
 from torch import nn  # noqa: E402
 
 from midas_core.adapters.torch import MidasLoss, MidasTerms, follower  # noqa: E402
-from midas_core.adapters.torch.follower import Follower, TermMeans  # noqa: E402
+from midas_core.adapters.torch.follower import Follower, TermMeans, find_criterion  # noqa: E402
 from midas_core.diagnostics import Diagnostics  # noqa: E402
 
 NAMES = ("audio", "video")
@@ -75,6 +77,67 @@ def test_a_sharded_model_is_said_once_and_not_diagnosed(monkeypatch, recwarn, sh
     assert len([x for x in recwarn if "the model is sharded" in str(x.message)]) == sharded
     assert (found.take_diagnostics() is None) == sharded
     assert set(found.take_validation_losses()) == {"loss", "aligned_loss"}
+
+
+class Saved(nn.Module):
+    """Frozen, and a copy that is trained: the shape of PEFT's modules_to_save."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.original_module, self.copies = module.requires_grad_(False), nn.ModuleDict({"default": deepcopy(module)})
+        self.copies.requires_grad_(True)
+
+
+class Wrapper(nn.Module):
+    """One that calls what it holds, such as DistributedDataParallel or a compiled module."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, *args, **kwargs):
+        return self.module(*args, **kwargs)
+
+
+def test_the_criterion_that_is_trained_is_found_in_what_wraps_it():
+    criterion = MidasLoss(num_classes=2, feature_dims=(2, 3))
+    assert find_criterion(nn.ModuleList([nn.Linear(2, 2), Wrapper(criterion)])) is criterion
+    assert find_criterion(nn.Linear(2, 2), Wrapper(criterion)) is criterion
+    assert find_criterion(nn.Linear(2, 2), torch.compile(criterion, backend="eager")) is criterion
+    saved = Saved(criterion)
+    for given in (None, saved):
+        assert find_criterion(nn.ModuleList([saved]), given) is saved.copies["default"]
+    joint = Joint()
+    assert find_criterion(nn.ModuleList([saved]), joint) is joint
+    with pytest.raises(ValueError, match=r"expected one MidasLoss in ModuleDict, found 2 \(emotion, topic\); pass"):
+        find_criterion(
+            nn.ModuleDict({name: MidasLoss(num_classes=2, feature_dims=(2, 3)) for name in ("emotion", "topic")})
+        )
+
+
+@pytest.mark.parametrize("call", ["criterion", "terms"])
+def test_a_criterion_outside_of_the_model_gets_its_mode(call):
+    criterion, head = MidasLoss(num_classes=2, feature_dims=(2, 3), seed=0), nn.Linear(5, 2)
+    follower = Follower(head, criterion, Diagnostics)
+
+    def step():
+        head(torch.cat(FEATURES, dim=1))
+        getattr(criterion, "forward" if call == "terms" else "__call__")(FEATURES, LABELS, head=head)
+
+    step()
+    head.eval()
+    for _ in range(2):
+        step()
+    assert not criterion.training
+    assert (follower.steps, criterion.step.item()) == (1, 1)
+    assert set(follower.take_validation_losses()) == {"loss", "aligned_loss"}
+    twin = deepcopy(head)
+    head.train()
+    twin(torch.cat(FEATURES, dim=1))
+    assert not criterion.training, "the hook of a copy does nothing"
+    follower.remove()
+    step()
+    assert not criterion.training
 
 
 class Joint(nn.Module):
