@@ -31,7 +31,7 @@ from midas_core.adapters.torch.follower import VALIDATION_LOSSES, FollowingCallb
 
 __all__ = ["MidasCallback"]
 
-ALWAYS = VALIDATION_LOSSES
+ALWAYS = (*VALIDATION_LOSSES, "accuracy", "macro_f1", "calibration_error")
 """Measured at each validation, also where no diagnosis is due."""
 
 
@@ -83,11 +83,16 @@ class MidasCallback(FollowingCallback, lightning.Callback):  # type: ignore[misc
         """Let go of the criterion."""
         self._let_go()
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Find the criterion, and open the run folder."""
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """Find the criterion."""
         self._check_callbacks(trainer.callbacks)
+        self._follow(pl_module)
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Open the run folder."""
         resumed = trainer.ckpt_path is not None or trainer.global_step > 0
-        self._begin(pl_module, trainer.global_step, writes=self._may_write(trainer), resumed=resumed)
+        options = {"following": trainer.is_global_zero, "writes": self._may_write(trainer), "resumed": resumed}
+        self._begin(pl_module, trainer.global_step, **options)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Count the epoch."""
@@ -107,8 +112,7 @@ class MidasCallback(FollowingCallback, lightning.Callback):  # type: ignore[misc
 
     def on_validation_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Look at the validation data, but not at the batches of the sanity check."""
-        if not trainer.sanity_checking:
-            self._look(trainer, pl_module)
+        self._look(trainer, pl_module)
 
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Diagnose the model: quickly while it trains, else in full."""
@@ -143,7 +147,7 @@ class MidasCallback(FollowingCallback, lightning.Callback):  # type: ignore[misc
             self._writes = self._may_write(trainer)
             self._follow(pl_module)
         self._known.set_mode()
-        self._known.following = trainer.is_global_zero
+        self._known.following = trainer.is_global_zero and not trainer.sanity_checking
 
     def _may_write(self, trainer: Any) -> bool:
         return trainer.is_global_zero and not trainer.fast_dev_run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,19 @@ class Recorder:
         other.folder, other._config = self.folder.joinpath(name), {**self._config, **config}
         other._log, other._opened, other._finished, other._evaluations = None, False, False, 0
         return other
+
+    def claim(self, shared: MutableMapping[str, Any]) -> None:
+        """Raise ``ValueError`` where another callback of the same training has the prefix.
+
+        Parameters
+        ----------
+        shared : dict
+            Seen by all callbacks of the training, and by none of another.
+        """
+        taken = shared.setdefault("_midas_prefixes", set())
+        if self.prefix in taken:
+            raise ValueError(f"prefix: expected another one for each MidasCallback, got {self.prefix!r} twice")
+        taken.add(self.prefix)
 
     def begin(self, modalities: Sequence[str], known: Mapping[str, Any], *, resumed: bool = False) -> None:
         """Open the folder, unless it is open.

@@ -72,6 +72,7 @@ class MidasCallback(FollowingCallback, transformers.TrainerCallback):  # type: i
 
     def on_init_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         """Follow what is there, for an evaluation before training."""
+        self._recorder.claim(vars(state))
         self._writes = state.is_world_process_zero
         with suppress(ValueError):
             self._follow(model)
@@ -83,11 +84,12 @@ class MidasCallback(FollowingCallback, transformers.TrainerCallback):  # type: i
             self._trials += 1
             self._search = self._search or self._recorder
             self._recorder = self._search.in_folder(f"trial-{self._trials}", state.trial_params or {})
+        self._recorder.claim(vars(state))
         # A training that was interrupted, or whose batches were too large, begins again.
         self._recorder.abandon()
         self._training, self._means = True, {}
-        self._begin(model, state.global_step, writes=state.is_world_process_zero, resumed=state.global_step > 0)
-        self._known.following = self._writes
+        main, step = state.is_world_process_zero, state.global_step
+        self._begin(model, step, following=main, writes=main, resumed=step > 0)
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Count the epoch."""

@@ -159,8 +159,8 @@ def test_a_baseline_and_a_monitor(tmp_path):
     run = read_run(tmp_path / "joint")
     assert run.config == {"method": "joint"}
     assert run.series("loss")[0] == [0, 1, 2]
-    assert run.series("val_accuracy")[0] == [1]
-    assert best.best_model_score.item() == pytest.approx(run.series("val_accuracy")[1][0])
+    assert run.series("val_misaligned_accuracy")[0] == [1]
+    assert best.best_model_score.item() == pytest.approx(run.series("val_accuracy")[1][1])
     assert run.diagnostics["validation"]["accuracy"] > 0.5
     fit.validate(model, loads[1], ckpt_path="best", verbose=False)
     found = read_run(tmp_path / "joint").diagnostics["validation"]

@@ -237,7 +237,7 @@ def test_two_callbacks_take_prefixes(example, tmp_path, caplog):
 
     logged = train("both", ["", "other_"])
     assert logged["alpha_left"] == logged["other_alpha_left"] == 1
-    with pytest.raises(ValueError, match="prefix: expected another one for each MidasCallback, got '': aligned_loss"):
+    with pytest.raises(ValueError, match="prefix: expected another one for each MidasCallback, got '' twice"):
         train("clash", ["", ""])
 
 

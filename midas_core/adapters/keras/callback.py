@@ -95,6 +95,8 @@ class MidasCallback(RunsFirst):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Say where nothing will be diagnosed."""
+        if logs is not None:  # shared by all callbacks
+            self._recorder.claim(logs)
         if self._data is not None and not self._diagnosable():
             way_out = "pass features=" if self._parts is None else "it has several labels for each sample"
             warnings.warn(f"validation_data: the model is not diagnosed on it: {way_out}", stacklevel=2)
@@ -126,7 +128,7 @@ class MidasCallback(RunsFirst):
             self._recorder.abandon()
             raise RuntimeError(
                 f"loss: expected calls of {type(self.model.loss).__name__} in {at['step'] - self._step} steps, got "
-                "got none. A train_step or compute_loss of your own has to call that of MidasModel."
+                "none. A train_step or compute_loss of your own has to call that of MidasModel."
             )
         # Terms first: what Keras's logs have too stays as it is there.
         train = {**terms, **{k: x for k, x in shown.items() if not k.startswith("val_")}}
@@ -134,17 +136,10 @@ class MidasCallback(RunsFirst):
         self._recorder.log(train, **at)
         if self._diagnosable() and self._recorder.due():
             measured = self.diagnose(self._data, split="validation", quick=True).metrics()
-            self._show(measured, logs)
             validation |= {f"val_{key}": x for key, x in measured.items()}
+            named = {f"val_{self._recorder.prefix}{key}": float(x) for key, x in measured.items()}
+            logs.update({key: x for key, x in named.items() if key not in logs})
         self._recorder.log(validation, **at)
-
-    def _show(self, measured: dict[str, float], logs: dict[str, Any]) -> None:
-        """Add a diagnosis to Keras's logs, under the names that are free there."""
-        prefix = self._recorder.prefix
-        if f"val_{prefix}misaligned_accuracy" in logs:  # no metric of Keras
-            raise ValueError(f"prefix: expected another one for each MidasCallback, got {prefix!r} twice")
-        named = {f"val_{prefix}{key}": float(x) for key, x in measured.items()}
-        logs.update({key: x for key, x in named.items() if key not in logs})
 
     def on_train_end(self, logs: Any = None) -> None:
         """Diagnose the model in full, and close the run folder."""

@@ -15,7 +15,7 @@ from midas_core.adapters.recorder import Recorder
 from midas_core.adapters.torch.hooks import Step
 from midas_core.adapters.torch.loss import MidasLoss
 from midas_core.diagnostics import Diagnostics
-from midas_core.modalities import Modalities
+from midas_core.modalities import Modalities, map_leaves
 from midas_core.objective import MidasTerms
 from midas_core.runs import term_metrics
 
@@ -141,21 +141,29 @@ class Follower:
 
     def _in_precision(self, step: Step) -> Any:
         """Return the features in the dtype of the heads: these are called again outside of autocast."""
-        heads = [each for each in (step.criterion, step.head) if isinstance(each, nn.Module)]
-        dtype = next((x.dtype for each in heads for x in each.parameters() if x.is_floating_point()), None)
+        modules = [x for x in (step.criterion, step.head) if isinstance(x, nn.Module)]
+        dtype = next((x.dtype for module in modules for x in module.parameters() if x.is_floating_point()), None)
         assert self._structure is not None
-        given = self._structure.unpack(step.features, "features")
-        return self._structure.pack([x.to(dtype) if x.is_floating_point() else x for x in given], step.features)
+
+        def cast(x: Tensor) -> Tensor:
+            return x.to(dtype) if x.is_floating_point() else x
+
+        features = [map_leaves(cast, modality) for modality in self._structure.unpack(step.features, "features")]
+        return self._structure.pack(features, step.features)
 
     def _new_diagnostics(self, step: Step) -> Diagnostics:
         criterion = step.criterion
-        options: dict[str, Any] = {"head_input": getattr(criterion, "head_input", "concatenated")}
-        number = getattr(criterion, "num_classes", None)
-        if number is None:
+        features = list(step.features.values() if isinstance(step.features, Mapping) else step.features)
+        flat = all(isinstance(x, Tensor) and x.ndim == 2 for x in features)
+        head_input = getattr(criterion, "head_input", "concatenated" if flat else "separate")
+        num_classes = getattr(criterion, "num_classes", None)
+        if num_classes is None:
             with torch.no_grad():
-                given = list(step.features.values()) if isinstance(step.features, Mapping) else list(step.features)
-                number = step.head(torch.cat(given, dim=1)).shape[-1]
-        return self._make(step.head, num_classes=number, modalities=self.names, criterion=criterion, **options)
+                num_classes = step.head(
+                    step.features if head_input == "separate" else torch.cat(features, dim=1)
+                ).shape[-1]
+        options = {"num_classes": num_classes, "modalities": self.names, "head_input": head_input}
+        return self._make(step.head, criterion=criterion, **options)
 
 
 class FollowingCallback:
@@ -187,10 +195,11 @@ class FollowingCallback:
             self._follower.remove()
         self._follower = None
 
-    def _begin(self, model: nn.Module, step: int, *, writes: bool, resumed: bool) -> None:
+    def _begin(self, model: nn.Module, step: int, *, following: bool, writes: bool, resumed: bool) -> None:
         """Find the criterion and open the run folder, as training begins."""
         self._follow(model)
         self._last, self._step, self._steps_seen = None, step, 0
+        self._known.following = following
         self._writes, self._resumed = writes, resumed
         self._open()
 
@@ -221,8 +230,7 @@ class FollowingCallback:
         due = self._recorder.due()
         if diagnostics is not None:
             self._last = step, diagnostics
-            if due:
-                metrics |= self._diagnose(diagnostics, "validation", quick=True)
+            metrics |= self._diagnose(diagnostics, "validation", quick=True) if due else diagnostics.scores()
         self._log(metrics, epoch, step, "val_")
         return metrics
 
