@@ -227,7 +227,7 @@ class FollowingCallback:
         """Log an evaluation during training, with a quick diagnosis where it is due; return what may be monitored."""
         diagnostics, metrics = self._known.take_diagnostics(), self._known.take_validation_losses()
         self._warn_unless(metrics)
-        due = self._recorder.due()
+        due = self._writes and self._recorder.due()
         if diagnostics is not None:
             self._last = step, diagnostics
             metrics |= self._diagnose(diagnostics, "validation", quick=True) if due else diagnostics.scores()
