@@ -16,19 +16,21 @@ from midas_core.text import printable
     "--output",
     "-o",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The page.  [default: report.html in the first folder]",
+    help="File of the page.  [default: report.html in the first folder]",
 )
-@click.option("--title", help="Heading of the page.")
+@click.option("--title", help="Title of the page.")
 @click.option(
     "--baseline",
     metavar="NAME",
-    help="The run that the others are compared to.  [default: joint training, or the only one without MIDAS]",
+    help="Run that the others are compared to.  [default: joint training, or the only run without MIDAS]",
 )
 def report(runs: tuple[Path, ...], output: Path | None, title: str | None, baseline: str | None) -> None:
-    """Say on one page whether a run ignores a modality, and what others change about it.
+    """Write a page that says whether a run ignores a modality, and what the other runs change about it.
 
-    RUN is a run folder, as RunLogger and midas demo write it, or a folder of run folders. Several seeds of a method are
-    taken together. The page needs no network and can be mailed.
+    RUN is a run folder, as RunLogger, the callbacks and midas compare write it, or a folder of run folders. Several
+    seeds of a method are averaged. It takes seconds; the page needs no network and can be mailed.
+
+    Example: midas report runs/joint runs/midas -o report.html
     """
     from midas_core.backends import require
     from midas_core.runs import RunError

@@ -311,8 +311,7 @@ class Diagnosis:
     @property
     def shapley_shares(self) -> tuple[float, ...]:
         """The share of each modality in the sum of the Shapley values; negative values count as 0."""
-        total = sum(max(scores.shapley, 0.0) for scores in self.modalities)
-        return tuple(max(x.shapley, 0.0) / total if total > 0 else float("nan") for x in self.modalities)
+        return tuple(self.measured_in("accuracy").shapley_shares.values())
 
     @property
     def measured(self) -> Measured:

@@ -35,6 +35,12 @@ class Inputs:
         if len(modalities) > MOST:
             raise ValueError(f"features: expected at most {MOST} modalities, whose coalitions can be counted")
         truth = self._check_labels(_to_numpy(labels))
+        for m, x in enumerate(modalities):
+            if hasattr(x, "last_hidden_state"):
+                raise TypeError(
+                    f"features of {self.structure.title(m)}: expected an array, or a dict or tuple of arrays, got "
+                    f"{type(x).__name__}; take one of its tensors, such as last_hidden_state, and its mask"
+                )
         host = [map_leaves(_to_numpy, with_keras_mask(x)) for x in modalities]
         self._first = self._first or [map_leaves(lambda x: x[:0], x) for x in host]
         for m, (x, first) in enumerate(zip(host, self._first, strict=True)):

@@ -720,3 +720,38 @@ def test_modalities_of_several_arrays_need_a_head_that_takes_them():
             head_input="separate",
             absent="mean",
         )
+
+
+def test_masks_on_keras_tensors_reach_the_heads():
+    import torch
+
+    labels = np.arange(80) % CLASSES
+    text = sequences(np.random.default_rng(0), labels, 6, fill=9.0)
+    image = np.eye(CLASSES)[labels] + 0.4 * np.random.default_rng(1).normal(size=(80, CLASSES))
+    expected = diagnose(masked_head, {"text": text, "image": image}, labels, num_classes=CLASSES, head_input="separate")
+    tensor = torch.from_numpy(text["tokens"])
+    tensor._keras_mask = torch.from_numpy(text["mask"])
+
+    def head(features):
+        mask = features["text"]._keras_mask
+        features["text"]._keras_mask = None  # as MultiHeadAttention does
+        tokens = {"tokens": features["text"].numpy(), "mask": mask.numpy()}
+        return torch.from_numpy(masked_head({"text": tokens, "image": features["image"].numpy()}))
+
+    found = diagnose(
+        head,
+        {"text": tensor, "image": torch.from_numpy(image)},
+        torch.from_numpy(labels),
+        num_classes=CLASSES,
+        head_input="separate",
+    )
+    assert list(numbers(found.to_dict())) == pytest.approx(list(numbers(expected.to_dict())), nan_ok=True)
+
+
+def test_outputs_of_a_model_are_refused_with_the_way_out():
+    class BaseModelOutput(dict):
+        last_hidden_state = np.zeros((4, 3, 2))
+
+    features = [BaseModelOutput(last_hidden_state=np.zeros((4, 3, 2))), np.zeros((4, 3))]
+    with pytest.raises(TypeError, match=r"modality 0: expected an array, .* got BaseModelOutput; take one of its"):
+        diagnose(lambda x: x[:, :3], features, np.arange(4) % 3, num_classes=3)
