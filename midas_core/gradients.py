@@ -40,6 +40,7 @@ def midas_gradients(
     present: Array | None = None,
     weight: float = 1.0,
     variant: str = "paper",
+    aligned_only: bool = False,
     backend: Backend | None = None,
 ) -> Gradients:
     """Return the closed-form gradient of each sample's total in every set of logits.
@@ -58,6 +59,8 @@ def midas_gradients(
     present : as for `midas_objective`
     weight : float
     variant : {"paper", "official"}
+    aligned_only : bool
+        Whether only the aligned part is left, as in the aligned finish.
     backend : Backend, optional
         Backend of the arrays; inferred if omitted.
 
@@ -103,8 +106,10 @@ def midas_gradients(
         scale = unimodal_scale(present, rows.dtype, bk)
         unimodal = [g * scale[m, :, None] for m, g in enumerate(unimodal)]
     fused = error(fused_logits)
-    if mixed_logits is None:
+    if aligned_only or mixed_logits is None:
         empty = xp.zeros_like(xp.stack([fused] * VIEWS))
+        if aligned_only:
+            return Gradients(fused, [xp.zeros_like(g) for g in unimodal], empty)
         return Gradients(xp.zeros_like(fused), unimodal, empty)
     if present is not None:
         whole = complete_pairs(present, sources, absent, backend=bk)

@@ -11,7 +11,7 @@ from midas_core.missing import complete_pairs, unimodal_scale, zero_missing
 from midas_core.options import REDUCTIONS, VARIANTS
 from midas_core.pairing import Pairs, absent_of, alone, as_pairs, mix, source_matrix_of
 from midas_core.partners import VIEWS
-from midas_core.validation import check_choice, check_number, check_same_kind, check_shape, check_switch
+from midas_core.validation import check_choice
 from midas_core.weighting import (
     MidasState,
     Reduce,
@@ -29,21 +29,23 @@ class MidasTerms(NamedTuple):
     Attributes
     ----------
     total : array, shape (B,)
-        aligned + unimodal + weight * misaligned (eq. 11); the unimodal loss alone during warm-up.
+        aligned + unimodal + weight * misaligned (eq. 11); the unimodal loss alone during warm-up, the aligned one alone
+        in the aligned finish.
     aligned : array, shape (B,)
         Cross-entropy of the fused logits (eq. 9).
     unimodal : array, shape (M, B)
         Cross-entropy of each unimodal classifier (eq. 9). The total takes their sum,
         the authors' code their mean.
     misaligned : array, shape (B,)
-        Weighted cross-entropy of the mixed samples (eq. 10), the mean over the two versions; 0 during warm-up and
-        where a batch offers no partner of another class.
+        Weighted cross-entropy of the mixed samples (eq. 10), the mean over the two versions; 0 during warm-up, in the
+        aligned finish, and where a batch offers no partner of another class.
     alpha : array, shape (M,)
         The weights that this step used (section 3.4).
     confidence : array, shape (M,)
         Mean share of each modality in the confidence of the unimodal classifiers (mean of c~, eq. 2).
     fused_confidence : array, shape (M,)
-        Mean share of each modality in the confidence of the fused classifier (mean of q, eq. 5); NaN during warm-up.
+        Mean share of each modality in the confidence of the fused classifier (mean of q, eq. 5); NaN where nothing is
+        mixed.
     """
 
     total: Array
@@ -106,17 +108,6 @@ def reduce_terms(terms: MidasTerms, reduction: str, *, backend: Backend | None =
     )
 
 
-def _check_step(state: MidasState, similarities: Array | None, batch: int | None, modalities: int) -> None:
-    """Raise unless state and similarities fit."""
-    for name in ("alpha", "step"):
-        if not hasattr(getattr(state, name, None), "shape"):
-            kind = type(getattr(state, name, state)).__name__
-            raise TypeError(f"state: expected a MidasState of arrays, got {kind} as {name}; see init_state")
-    check_shape("alpha of the state", state.alpha, (modalities,), "(M,)")
-    if similarities is not None:
-        check_shape("similarities", similarities, (VIEWS, batch), "(V, B)")
-
-
 class Objective(NamedTuple):
     """What `midas_objective` returns.
 
@@ -151,6 +142,7 @@ def midas_objective(
     alpha_update: str = "sign",
     max_alpha: float | None = None,
     warmup: Array | None = None,
+    aligned_only: bool | Array = False,
     reduce: Reduce | None = None,
     backend: Backend | None = None,
 ) -> Objective:
@@ -192,6 +184,9 @@ def midas_objective(
     warmup : array, shape (), bool, optional
         Whether this is a step of the warm-up, for a traced step, which cannot choose by ``mixed_logits=None``. Where it
         holds, terms and state are what that gives, and no gradient reaches the fused logits, whatever they hold.
+    aligned_only : bool; or array, shape (), bool
+        Whether this is a step of the aligned finish, the mirror of the warm-up: the total is the aligned loss alone,
+        ``mixed_logits`` may be None, the state stays. An array for a traced step, as ``warmup``. Not in the paper.
     reduce : callable, optional
         Where a batch is spread over several processes: takes a vector of sums over the batch to sums over all of them,
         so that all hold one alpha. Called once, for "official" twice.
@@ -238,23 +233,18 @@ def midas_objective(
     if variant == "official" and len(unimodal_logits) != 2:
         raise ValueError(f"variant: 'official' is defined for 2 modalities only, got {len(unimodal_logits)}")
     check_batch(fused_logits, unimodal_logits, mixed_logits, labels, source_matrix_of(sources), present, bk)
-    check_switch("warmup", warmup)
-    if backend is None:
-        beside = {"labels": as_targets(labels).labels, "sources": source_matrix_of(sources), "present": present}
-        check_same_kind({**beside, "similarities": similarities}, bk)
-    _check_step(state, similarities, fused_logits.shape[0], len(unimodal_logits))
-    for name, value, minimum in (("weight", weight, 0), ("eta", eta, 0), ("max_alpha", max_alpha, 1)):
-        # Traced, it is an array, and its value unknown.
-        if isinstance(value, (bool, int, float, str)):
-            check_number(name, value, minimum=minimum)
     if variant == "official" and absent_of(sources) is not None:
         raise ValueError("sources: expected no absent partner with variant 'official', got some")
     if variant == "official" and present is not None:
         raise ValueError("present: expected None with variant 'official', which knows no missing modality, got a mask")
     targets = as_targets(labels)
-    if warmup is not None and mixed_logits is not None:
-        fused_logits = bk.where(warmup, bk.stop_gradient(fused_logits), fused_logits)
-        mixed_logits = bk.where(warmup, 0.0, mixed_logits)
+    if aligned_only is True:
+        mixed_logits = None
+    traced = {"warmup": warmup, "aligned_only": None if isinstance(aligned_only, bool) else aligned_only}
+    if mixed_logits is not None:
+        fused_logits, unimodal_logits, mixed_logits = _cut_off(
+            fused_logits, unimodal_logits, mixed_logits, bk, **traced
+        )
     sources, classes, mask, absent = as_pairs(targets.labels, sources, variant, bk)
     if present is not None:
         whole = complete_pairs(present, sources, absent, backend=bk)
@@ -285,7 +275,8 @@ def midas_objective(
         found = imbalance(xp.stack([shares, shares], axis=1), finite_pairs(mask, own, backend=bk), backend=bk)
         alpha = xp.astype(state.alpha, aligned.dtype)
         zeros, nan = xp.zeros_like(aligned), found.fused_confidence * float("nan")
-        terms = MidasTerms(unimodal_loss, aligned, unimodal, zeros, alpha, found.confidence, nan)
+        total = aligned if aligned_only is True else unimodal_loss
+        terms = MidasTerms(total, aligned, unimodal, zeros, alpha, found.confidence, nan)
         return Objective(terms, state, xp.zeros_like(shares))
 
     mixed_log_c, mixed_log = log_likelihoods(mixed_logits, targets, bk, (sources, classes))
@@ -320,17 +311,38 @@ def midas_objective(
         pairs.fused_confidence,
     )
     outcome = Objective(terms, pairs.state, soft_weights)
-    return outcome if warmup is None else _during_warmup(warmup, outcome, unimodal_loss, state, bk)
+    for name, total in (("warmup", unimodal_loss), ("aligned_only", aligned)):
+        if traced[name] is not None:
+            outcome = _unmixed(traced[name], outcome, total, state, bk)
+    return outcome
 
 
-def _during_warmup(warmup: Array, found: Objective, total: Array, state: MidasState, bk: Backend) -> Objective:
-    """Return what a step of the warm-up gives where ``warmup`` holds, else what was found."""
-    terms = found.terms
+def _cut_off(
+    fused: Array,
+    unimodal: Sequence[Array],
+    mixed: Array,
+    bk: Backend,
+    *,
+    warmup: Array | None,
+    aligned_only: Array | None,
+) -> tuple[Array, Sequence[Array], Array]:
+    """Return the logits as constants where the total of a traced step does not hold them, zeros for the mixed ones."""
+    if warmup is not None:
+        fused, mixed = bk.where(warmup, bk.stop_gradient(fused), fused), bk.where(warmup, 0.0, mixed)
+    if aligned_only is not None:
+        unimodal = [bk.where(aligned_only, bk.stop_gradient(z), z) for z in unimodal]
+        mixed = bk.where(aligned_only, 0.0, mixed)
+    return fused, unimodal, mixed
+
+
+def _unmixed(holds: Array, outcome: Objective, total: Array, state: MidasState, bk: Backend) -> Objective:
+    """Return a step without mixed samples and with another total where ``holds``, else the outcome."""
+    terms = outcome.terms
     chosen = terms._replace(
-        total=bk.where(warmup, total, terms.total),
-        misaligned=bk.where(warmup, 0.0, terms.misaligned),
-        alpha=bk.where(warmup, bk.xp.astype(state.alpha, terms.alpha.dtype, copy=False), terms.alpha),
-        fused_confidence=bk.where(warmup, float("nan"), terms.fused_confidence),
+        total=bk.where(holds, total, terms.total),
+        misaligned=bk.where(holds, 0.0, terms.misaligned),
+        alpha=bk.where(holds, bk.xp.astype(state.alpha, terms.alpha.dtype, copy=False), terms.alpha),
+        fused_confidence=bk.where(holds, float("nan"), terms.fused_confidence),
     )
-    after = [bk.where(warmup, old, new) for old, new in zip(state, found.state, strict=True)]
-    return Objective(chosen, MidasState(*after), bk.where(warmup, 0.0, found.soft_weights))
+    after = [bk.where(holds, old, new) for old, new in zip(state, outcome.state, strict=True)]
+    return Objective(chosen, MidasState(*after), bk.where(holds, 0.0, outcome.soft_weights))

@@ -31,6 +31,8 @@ class MidasOptions:
         Step size of the weak-modality weight (eq. 7).
     warmup_epochs : int
         Epochs in which the loss is the unimodal one alone.
+    aligned_from : int, optional
+        Epoch from which on the loss is the aligned one alone, at least ``warmup_epochs``.
     variant : {"paper", "official"}
         "official" follows the authors' code; two modalities only.
     reduction : {"mean", "sum", "none"}
@@ -67,6 +69,7 @@ class MidasOptions:
     weight: float = 1.0
     eta: float = 0.05
     warmup_epochs: int = 0
+    aligned_from: int | None = None
     variant: str = "paper"
     reduction: str = "mean"
     similarity: str | None = "cosine"
@@ -85,6 +88,7 @@ class MidasOptions:
             "weight": check_number("weight", self.weight, minimum=0),
             "eta": check_number("eta", self.eta, minimum=0),
             "warmup_epochs": check_number("warmup_epochs", self.warmup_epochs, minimum=0, whole=True),
+            "aligned_from": check_aligned_from(self.aligned_from, self.warmup_epochs),
             "initial_alpha": check_number("initial_alpha", self.initial_alpha, minimum=1),
             "label_smoothing": check_fraction("label_smoothing", self.label_smoothing),
             "multi_label": check_flag("multi_label", self.multi_label),
@@ -126,9 +130,39 @@ class MidasOptions:
             "max_alpha": self.max_alpha,
         }
 
+    @property
+    def accepts_raw_inputs(self) -> bool:
+        """Whether only the user's own modules look at the features: they may be raw inputs, such as token ids."""
+        return self.similarity is None and self.head_input == "separate"
+
+    @property
+    def counts_epochs(self) -> bool:
+        """Whether the loss goes by the epoch."""
+        return self.warmup_epochs > 0 or self.aligned_from is not None
+
     def as_dict(self) -> dict[str, Any]:
         """Return the options by name."""
         return asdict(self)
+
+
+class Option:
+    """An option of a criterion as its attribute; setting it checks it as the constructor does.
+
+    The criterion has ``options``, and once it is built ``modalities`` and ``num_classes``.
+    """
+
+    def __set_name__(self, holder: type, name: str) -> None:
+        self.name = name
+        self.__doc__ = f"Option ``{name}``."
+
+    def __get__(self, holder: Any, kind: type | None = None) -> Any:
+        return self if holder is None else getattr(holder.options, self.name)
+
+    def __set__(self, holder: Any, value: Any) -> None:
+        options = replace(holder.options, **{self.name: value})
+        if getattr(holder, "modalities", None) is not None:
+            options.check_fits(holder.modalities.count, holder.num_classes)
+        holder.options = options
 
 
 def shows_options(holder: type[T]) -> type[T]:
@@ -148,6 +182,16 @@ def shows_options(holder: type[T]) -> type[T]:
 
         setattr(holder, field.name, property(get, put, doc=f"Option ``{field.name}``."))
     return holder
+
+
+def check_aligned_from(epoch: Any, warmup_epochs: int) -> int | None:
+    """Return the epoch as a Python number, or raise unless it is None or a whole number after the warm-up."""
+    if epoch is None:
+        return None
+    start: int = check_number("aligned_from", epoch, minimum=0, whole=True)
+    if start < warmup_epochs:
+        raise ValueError(f"aligned_from: expected a whole number >= warmup_epochs = {warmup_epochs}, got {epoch!r}")
+    return start
 
 
 def check_absent_share(share: Any, variant: str) -> float:

@@ -35,8 +35,6 @@ def size_of(usage):
 @pytest.mark.parametrize("name", list(USAGES))
 def test_a_step_needs_no_values(name):
     problem = Problem(size_of(USAGES[name]), "meta", usage=USAGES[name])
-    # The meta device has no generator of its own.
-    problem.beside["generator"] = torch.Generator()
     for _ in range(2):
         training_step(problem, midas_loss(problem))()
     assert all(x.grad.device.type == "meta" for x in problem.leaves)
@@ -109,7 +107,6 @@ def test_what_xla_gets_of_a_step_in_jax_calls_nothing_on_the_host():
 
 def test_a_half_precision_step_needs_no_values():
     problem = Problem(SIZE, "meta", torch.bfloat16)
-    problem.beside["generator"] = torch.Generator()
     training_step(problem, midas_loss(problem))()
     assert all(x.grad.dtype == torch.bfloat16 for x in problem.leaves)
 
@@ -119,18 +116,3 @@ def test_labels_of_another_device_are_named():
     problem.labels = torch.zeros(SIZE.batch, dtype=torch.int64)
     with pytest.raises(ValueError, match="features of modality 0: expected the device of labels, cpu, got meta"):
         midas_loss(problem)()
-
-
-def test_a_captured_step_draws_from_the_generator_that_a_graph_knows(monkeypatch):
-    problem = Problem(SIZE)
-    monkeypatch.setattr("midas_core.adapters.torch.random.is_recorded", lambda device: True)
-
-    def pairs(seed):
-        torch.manual_seed(seed)
-        draw = problem.criterion.draw_pairs
-        return [draw(problem.labels, SIZE.classes, 2, variant="paper").sources for _ in range(3)]
-
-    first, again = pairs(0), pairs(0)
-    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
-    assert not torch.equal(first[0], first[1])
-    assert problem.criterion.get_extra_state()[1] == 0

@@ -44,6 +44,54 @@ def test_a_step_of_the_warm_up_is_that_without_mixed_samples(framework, variant)
     same(objective(bk, array, variant=variant, warmup=after), objective(bk, array, variant=variant))
 
 
+@pytest.mark.parametrize("variant", ["paper", "official"])
+def test_a_step_of_the_aligned_finish_is_the_aligned_loss_alone(framework, variant):
+    bk, array = framework.backend, framework.array
+    whole = objective(bk, array, variant=variant)
+    for finish in (
+        objective(bk, array, mixed=False, variant=variant, aligned_only=True),
+        objective(bk, array, variant=variant, aligned_only=True),
+        objective(bk, array, variant=variant, aligned_only=array(np.array(True))),
+    ):
+        warm = objective(bk, array, mixed=False, variant=variant)
+        same(finish, warm._replace(terms=warm.terms._replace(total=warm.terms.aligned)))
+        np.testing.assert_allclose(np.asarray(finish.terms.total), np.asarray(whole.terms.aligned), rtol=1e-6)
+    no, yes = array(np.array(False)), array(np.array(True))
+    same(objective(bk, array, variant=variant, warmup=no, aligned_only=no), whole)
+    same(objective(bk, array, variant=variant, warmup=no, aligned_only=yes), finish)
+    same(objective(bk, array, variant=variant, warmup=yes, aligned_only=no), warm)
+
+
+def test_nothing_comes_back_from_logits_that_the_aligned_finish_does_not_look_at():
+    framework = get_framework("torch")
+    import torch
+
+    mixed = torch.full((2, BATCH, CLASSES), torch.nan)
+    fused, *logits = [torch.tensor(z) for z in LOGITS[:3]]
+    logits[0] = torch.full_like(fused, torch.inf)
+    for x in (fused, mixed, *logits):
+        x.requires_grad_()
+    state = mc.MidasState(torch.ones(2), torch.tensor(0))
+    given = (fused, logits, mixed, torch.tensor(LABELS), torch.tensor(SOURCES), None, state)
+    found = mc.midas_objective(*given, aligned_only=torch.tensor(True), backend=framework.backend)
+    found.terms.total.sum().backward()
+    assert found.terms.total.isfinite().all()
+    assert fused.grad.any()
+    assert not any(x.grad.any() for x in (mixed, *logits))
+
+
+def test_no_alpha_without_eta():
+    audio, video, sources = 2 * np.eye(2), np.eye(2), mc.source_matrix(np.array([1, 0]), 2)
+    mixed = sum(mc.mix([audio, video], sources))
+    for eta, alpha in ((0.0, [1, 1]), (0.05, [1, 1.15])):
+        state = mc.MidasState(np.ones(2), np.array(0))
+        for _ in range(3):
+            state = mc.midas_objective(
+                audio + video, [audio, video], mixed, np.arange(2), sources, None, state, eta=eta
+            ).state
+        np.testing.assert_allclose(state.alpha, alpha)
+
+
 def test_nothing_comes_back_from_fused_logits_that_warm_up_does_not_look_at():
     framework = get_framework("torch")
     import torch

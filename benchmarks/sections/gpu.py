@@ -16,6 +16,7 @@ from benchmarks.sections.core import core_step, inputs, jax_step, torch_step
 from benchmarks.settings import Settings
 from benchmarks.steps import joint_unimodal_loss, midas_loss, training_step
 from benchmarks.timing import interleave
+from midas_core.adapters.torch.random import draw_pairs
 from midas_core.backends import load_backend
 from midas_core.pairing import mix
 from midas_core.partners import VIEWS
@@ -72,7 +73,7 @@ def measure_mixing(settings: Settings) -> list[Result]:
         settings.report(f"mixing {size}")
         problem = Problem(size, settings.device)
         features = [x.detach() for x in problem.features]
-        pairs = problem.criterion.draw_pairs(problem.labels, size.classes, size.modalities, variant="paper")
+        pairs = draw_pairs(problem.labels, size.classes, size.modalities, problem.criterion.stream, moves=True)
 
         def mixing(features: Any = features, sources: Any = pairs.sources) -> Any:
             return mix(features, sources, backend=backend)

@@ -85,11 +85,11 @@ def run_core(bk: Any, p: Problem, arrays: dict[str, Any]) -> Outcome:
         variant=p.variant,
         alpha_update=p.alpha_update,
         max_alpha=p.max_alpha,
+        aligned_only=p.aligned_only,
         backend=bk,
     )
-    closed = mc.midas_gradients(
-        *logits, outcome.soft_weights, present=x.present, weight=p.weight, variant=p.variant, backend=bk
-    )
+    options = {"weight": p.weight, "variant": p.variant, "aligned_only": p.aligned_only}
+    closed = mc.midas_gradients(*logits, outcome.soft_weights, present=x.present, **options, backend=bk)
     return Outcome(sources, _soft_labels(bk, x, sources), *outcome, closed)
 
 

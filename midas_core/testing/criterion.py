@@ -191,12 +191,15 @@ def reference_step(
         # A copy: the criterion updates its buffers.
         return None if x is None else backend.to_numpy(x).copy()
 
+    aligned_only = criterion.aligned_from is not None and bool(criterion.epoch >= criterion.aligned_from)
+    mixes = not aligned_only and bool(criterion.epoch >= criterion.warmup_epochs)
     problem = Problem(
         labels=array(labels),
         features=[array(f) for f in known],
         fused=array(fused).astype(dtype),
         unimodal=[array(z).astype(dtype) for z in unimodal],
-        mixed=None if criterion.epoch < criterion.warmup_epochs else array(mixed).astype(dtype),
+        mixed=array(mixed).astype(dtype) if mixes else None,
+        aligned_only=aligned_only,
         partners=np.array(partners),
         assignment=None if assignment is None else np.array(assignment),
         absent=None if absent is None else np.array(absent),
@@ -260,7 +263,8 @@ def _criterion(case: CriterionCase, unimodal_heads: list[Any]) -> Any:
     criterion = MidasLoss(
         num_classes=p.fused.shape[1],
         unimodal_heads=unimodal_heads,
-        warmup_epochs=int(p.mixed is None),
+        warmup_epochs=int(p.mixed is None and not p.aligned_only),
+        aligned_from=0 if p.aligned_only else None,
         reduction=case.reduction,
         class_weights=None if p.class_weights is None else p.class_weights.tolist(),
         multi_label=p.labels.ndim == 2,

@@ -69,8 +69,10 @@ class Problem:
         As for `midas_core.draw_pairs`.
     absent : array, shape (M, V, B), bool, or None
         Modalities that mixed samples without a partner lack.
+    aligned_only : bool
+        As for `midas_core.midas_objective`.
     mixed : array, shape (V, B, C), or None
-        None during warm-up.
+        None during warm-up and in the aligned finish.
     partners : array, shape (M - 1, B)
         Partners of each sample.
     assignment : array, shape (M, B), or None
@@ -101,6 +103,7 @@ class Problem:
     absent_share: float = 0.0
     absent: np.ndarray | None = None
     mask: np.ndarray | None = None
+    aligned_only: bool = False
     recipe: str = field(default="", compare=False)
 
     def __repr__(self) -> str:
@@ -115,7 +118,7 @@ class Problem:
         """Return the static options, on which a compiled step depends."""
         return (
             *(self.similarity, self.weight, self.eta, self.variant, self.alpha_update, self.max_alpha),
-            self.label_smoothing,
+            *(self.label_smoothing, self.aligned_only),
         )
 
     @property
@@ -161,6 +164,7 @@ def make_problem(
     label_kind: str = "any",
     zero_features: bool = False,
     warmup: bool = False,
+    aligned_only: bool = False,
     first_step: bool = False,
     alpha: float = 1.5,
     drawn_pairs: bool = True,
@@ -188,8 +192,8 @@ def make_problem(
         "one large class" fills more than half of the batch.
     zero_features : bool
         Whether half of the features are zero vectors.
-    warmup, first_step : bool
-        Whether the step belongs to the warm-up, or is the first one.
+    warmup, aligned_only, first_step : bool
+        Whether the step belongs to the warm-up or to the aligned finish, or is the first one.
     alpha : float
         Alpha before the step.
     drawn_pairs : bool
@@ -253,7 +257,7 @@ def make_problem(
         start[np.arange(modalities) != rng.integers(modalities)] = 1
     fused = logits(batch, classes)
     unimodal = [logits(batch, classes) for _ in range(modalities)]
-    mixed = None if warmup else logits(2, batch, classes)
+    mixed = None if warmup or aligned_only else logits(2, batch, classes)
     options["sample_weight"] = (3 * rng.random(batch)).astype(dtype) if sample_weight else None
     options["class_weights"] = (3 * rng.random(classes)).astype(dtype) if class_weights else None
     if missing:
@@ -279,6 +283,7 @@ def make_problem(
         alpha=start,
         step=0 if first_step else 3,
         absent_share=absent_share,
+        aligned_only=aligned_only,
         recipe=recipe,
         **options,
     )
@@ -312,12 +317,14 @@ def structures(
     official = modalities == 2 and draw(st.booleans())
     kind = draw(st.sampled_from(("plain", "real", "multi-label") if real else ("plain",)))
     real = kind != "plain"
+    phase = draw(st.sampled_from(("mixed", "mixed", "mixed", "mixed", "warm-up", "finish")))
     return {
         "batch": batch,
         "modalities": modalities,
         "classes": classes,
         "dtype": draw(st.sampled_from(dtypes)),
-        "warmup": draw(st.sampled_from((False, False, False, True))),
+        "warmup": phase == "warm-up",
+        "aligned_only": phase == "finish",
         "assigned": draw(st.booleans()),
         "similarity": draw(st.sampled_from(("cosine", "l2", None))),
         "weight": draw(st.sampled_from((0.0, 1.0, 5.0))),

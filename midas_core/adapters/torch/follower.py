@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from midas_core.adapters.recorder import Recorder
-from midas_core.adapters.torch.hooks import Step
 from midas_core.adapters.torch.loss import MidasLoss
+from midas_core.adapters.torch.step import Step
 from midas_core.diagnostics import Diagnostics
 from midas_core.modalities import Modalities, map_leaves
 from midas_core.objective import MidasTerms

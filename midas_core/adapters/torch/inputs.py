@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
-from midas_core.adapters.torch.values import check_one_hot
+from midas_core.adapters.torch.values import check_one_hot, check_zeros_and_ones, may_look
 from midas_core.backends.torch import BACKEND, under_autocast
 from midas_core.missing import check_present
 from midas_core.modalities import Modalities
-from midas_core.validation import check_floating, check_labels, check_number, check_shape, shape_text
+from midas_core.validation import check_flag, check_floating, check_labels, check_number, check_shape, shape_text
 
 
-def make_heads(num_classes: int, feature_dims: Any, unimodal_heads: Any) -> tuple[Modalities, nn.ModuleList]:
+class UnimodalHeads(nn.ModuleList):
+    """The unimodal heads in the order of the modalities, which their names ask for too."""
+
+    names: tuple[Any, ...] = ()
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return the head of an index, or of a name."""
+        if not isinstance(key, str):
+            return super().__getitem__(key)
+        if key not in self.names:
+            raise KeyError(f"unimodal_heads: expected one of {list(self.names)}, got {key!r}")
+        return super().__getitem__(self.names.index(key))
+
+
+def make_heads(num_classes: int, feature_dims: Any, unimodal_heads: Any) -> tuple[Modalities, UnimodalHeads]:
     """Return the modalities and their unimodal heads: linear ones of the given widths, or the user's.
 
     Raises
@@ -34,7 +50,7 @@ def make_heads(num_classes: int, feature_dims: Any, unimodal_heads: Any) -> tupl
         for m, width in enumerate(widths):
             name = f"feature_dims of {modalities.title(m)}"
             check_number(name, width, minimum=1, whole=True)
-        return modalities, nn.ModuleList(nn.Linear(width, num_classes) for width in widths)
+        return modalities, _named(modalities, [nn.Linear(width, num_classes) for width in widths])
     if isinstance(unimodal_heads, nn.ModuleDict):
         unimodal_heads = dict(unimodal_heads.items())
     if isinstance(unimodal_heads, nn.ModuleList):
@@ -46,7 +62,32 @@ def make_heads(num_classes: int, feature_dims: Any, unimodal_heads: Any) -> tupl
             raise TypeError(
                 f"unimodal_heads of {modalities.title(m)}: expected an nn.Module, got {type(head).__name__}"
             )
-    return modalities, nn.ModuleList(heads)
+    return modalities, _named(modalities, heads)
+
+
+def _named(modalities: Modalities, heads: list[nn.Module]) -> UnimodalHeads:
+    named = UnimodalHeads(heads)
+    named.names = modalities.names or ()
+    return named
+
+
+def check_attribute(criterion: Any, name: str, value: Any) -> Any:
+    """Return what an attribute of a criterion becomes, or raise where it cannot be set to this value."""
+    before = criterion.__dict__.get("_buffers", {}).get(name)
+    if name == "check":
+        return check_flag("check", value)
+    if name in ("num_classes", "modalities") and name in criterion.__dict__:
+        raise AttributeError(f"{name}: fixed by the unimodal heads; make another MidasLoss")
+    if name == "epoch" and not isinstance(value, Tensor):
+        raise TypeError(f"epoch: expected a call of set_epoch({value!r}), got an assignment")
+    if name == "class_weights" and name in criterion._buffers and not (before is not None and before.is_meta):
+        options = replace(criterion.options, class_weights=value)
+        options.check_fits(criterion.modalities.count, criterion.num_classes)
+        criterion.options, weights, alpha = options, options.class_weights, criterion.alpha
+        return None if weights is None else torch.tensor(weights, dtype=alpha.dtype, device=alpha.device)
+    if before is not None and isinstance(value, Tensor):
+        check_shape(name, value, before.shape, "that of before")
+    return value
 
 
 def check_batch(
@@ -68,29 +109,42 @@ def check_batch(
     TypeError, ValueError
         If dtypes, shapes or devices do not fit.
     """
+    labels = read_labels(labels, num_classes, multi_label, look)
+    check_features(features, labels, "labels", modalities, raw)
+    return labels
+
+
+def read_labels(labels: Any, num_classes: int, multi_label: bool, look: bool) -> Tensor:
+    """Return class indices (B,), int64, also from one-hot rows; with ``multi_label`` the rows (B, C) of 0 and 1.
+
+    The values of rows are checked on the CPU; elsewhere ``look`` says whether to wait for them.
+    """
     if not isinstance(labels, Tensor):
         raise TypeError(f"labels: expected a tensor, got {type(labels).__name__}")
     if multi_label:
         check_shape("labels", labels, (None, num_classes), "(B, C)")
-    elif labels.ndim == 2:
+        if look or may_look(labels):
+            check_zeros_and_ones(labels)
+        return labels
+    if labels.ndim == 2:
         labels = _classes_of_rows(labels, num_classes, look)
-    if not multi_label:
-        check_labels(labels, BACKEND)
-    if labels.shape[0] == 0:
-        raise ValueError(f"labels: expected one sample or more, got shape {tuple(labels.shape)}")
-    check_features(features, labels, "labels", modalities, raw)
-    return labels if multi_label else labels.to(torch.int64)
+    check_labels(labels, BACKEND)
+    return labels.to(torch.int64)
 
 
 def check_features(features: list[Any], like: Tensor, whose: str, modalities: Modalities, raw: bool = False) -> None:
     """Raise unless the features are tensors of as many samples as ``like``, which ``whose`` names, on its device."""
     for m, feature in enumerate(features):
-        fits = isinstance(feature, Tensor) and feature.ndim >= 2 and feature.shape[0] == like.shape[0]
+        fits = (
+            isinstance(feature, Tensor)
+            and not _is_special(feature)
+            and feature.ndim >= 2
+            and feature.shape[0] == like.shape[0]
+        )
         if fits and feature.device == like.device and (raw or feature.is_floating_point()):
             continue
         name = f"features of {modalities.title(m)}"
-        if not isinstance(feature, Tensor):
-            raise TypeError(f"{name}: expected a tensor, got {type(feature).__name__}{_way_out(feature)}")
+        check_dense(name, feature)
         if not raw:
             check_floating(name, feature, BACKEND)
         if feature.ndim < 2 or feature.shape[0] != like.shape[0]:
@@ -111,9 +165,30 @@ def _classes_of_rows(rows: Tensor, num_classes: int, look: bool) -> Tensor:
             "of 0 and 1"
         )
     rows = rows.to(torch.int64)
-    if not torch.compiler.is_compiling() and (look or rows.device.type == "cpu"):
+    if look or may_look(rows):
         check_one_hot(rows)
     return rows.argmax(dim=1)
+
+
+def check_dense(name: str, x: Any) -> None:
+    """Raise ``TypeError`` unless a feature is a dense tensor; say what to pass."""
+    if x is None:
+        raise TypeError(
+            f"{name}: expected a tensor, got None; for samples that lack a modality pass zeros, and present="
+        )
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}{_way_out(x)}")
+    if x.is_nested:
+        raise TypeError(
+            f"{name}: expected a dense tensor, got a nested one; make one row of each sample, such as its mean over "
+            "the sequence, or pass torch.nested.to_padded_tensor(x, 0.0)"
+        )
+    if x.layout != torch.strided:
+        raise TypeError(f"{name}: expected a dense tensor, got layout {x.layout}; pass x.to_dense()")
+
+
+def _is_special(x: Tensor) -> bool:
+    return x.is_nested or x.layout != torch.strided
 
 
 def _way_out(output: Any) -> str:
@@ -122,6 +197,8 @@ def _way_out(output: Any) -> str:
         return "; take one of its tensors, such as pooler_output or last_hidden_state.mean(dim=1)"
     if hasattr(output, "logits"):
         return "; take its logits"
+    if isinstance(output, PackedSequence):
+        return "; make one row of each sample of torch.nn.utils.rnn.pad_packed_sequence(x)"
     return "; take one of its tensors" if isinstance(output, (tuple, Mapping)) else ""
 
 
@@ -220,7 +297,7 @@ def check_beside(given: Any, name: str, like: Tensor, whose: str = "labels") -> 
         raise ValueError(f"{name}: expected the device of {whose}, {like.device}, got {given.device}")
 
 
-def check_logits(name: str, logits: Any, batch: int, num_classes: int) -> None:
+def check_logits(name: str, logits: Any, batch: int, num_classes: int | None) -> None:
     """Raise unless a head returned logits of shape (B, C)."""
     if not isinstance(logits, Tensor):
         raise TypeError(f"{name}: expected to return a tensor, got {type(logits).__name__}{_way_out(logits)}")

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-from midas_core.adapters.torch.distributed import check_whole, in_distributed_run, waits_for_others
+from midas_core.adapters.torch.distributed import check_whole, in_distributed_run, sum_over_ranks, waits_for_others
+from midas_core.adapters.torch.fusion import read_features, run_head
 from midas_core.adapters.torch.head_check import HeadCheck
 from midas_core.adapters.torch.heads import unimodal_logits
-from midas_core.adapters.torch.hooks import Step
-from midas_core.adapters.torch.inputs import check_callable, check_features, check_widths, make_heads, presence
+from midas_core.adapters.torch.inputs import check_attribute, check_callable, check_widths, make_heads
 from midas_core.adapters.torch.random import is_recorded
-from midas_core.adapters.torch.step import SteppingModule
-from midas_core.adapters.torch.values import check_terms
+from midas_core.adapters.torch.state import LastRead, StatefulModule, check_digest, digest_of
+from midas_core.adapters.torch.step import Heads, Phase, Step, forgotten_epoch, phase_of, read_inputs, run_step
+from midas_core.adapters.torch.values import check_not_probabilities, check_terms, may_look
+from midas_core.adapters.torch.warn import warn_user
 from midas_core.backends.torch import BACKEND
 from midas_core.ensemble import ensemble_logits
-from midas_core.missing import zero_missing
-from midas_core.objective import MidasTerms, reduce_terms
-from midas_core.options import MidasOptions, shows_options
-from midas_core.validation import check_flag, check_number, check_shape
+from midas_core.objective import reduce_terms
+from midas_core.options import MidasOptions, Option
+from midas_core.validation import check_number
+from midas_core.weighting import MidasState
 
 
-@shows_options
-class MidasLoss(SteppingModule):
+class MidasLoss(StatefulModule):
     """The MIDAS objective as a criterion: L = L_align + L_uni + weight * L_mis (eq. 11).
 
     Takes the features of the encoders, makes misaligned samples of them, and runs the fused head on the aligned and
@@ -46,6 +49,8 @@ class MidasLoss(SteppingModule):
         Step size of the weak-modality weight (eq. 7).
     warmup_epochs : int
         Epochs in which the loss is the unimodal one alone; `set_epoch` counts them.
+    aligned_from : int, optional
+        Epoch from which on the loss is the aligned one alone, at least ``warmup_epochs``. Ours, not the paper's.
     variant : {"paper", "official"}
         "official" follows the authors' code; two modalities only.
     reduction : {"mean", "sum", "none"}
@@ -81,10 +86,10 @@ class MidasLoss(SteppingModule):
     alpha : Tensor, shape (M,), float64
         What the next step will use. Before the first step every entry is ``initial_alpha``; that step keeps it for the
         weak modality and sets the others to 1.
-    step : Tensor, shape (), int64
-        Updates of alpha so far.
-    epoch : Tensor, shape (), int64
-        As given to `set_epoch`.
+    step, epoch : Tensor, shape (), int64
+        Updates of alpha so far; the epoch as given to `set_epoch`.
+    unimodal_heads : nn.ModuleList
+        In the order of the modalities; ``unimodal_heads["audio"]`` asks by name.
 
     Raises
     ------
@@ -93,10 +98,12 @@ class MidasLoss(SteppingModule):
 
     Notes
     -----
-    Soft weights, similarities and alpha are detached. In ``eval()`` nothing of the state moves, every call draws the
-    same pairs, and the loss is the whole objective during the warm-up too: losses of all epochs can be compared. In
-    training under ``no_grad`` nothing moves either. Under ``torch.compile`` the pairs are drawn from PyTorch's global
-    generator.
+    Every option is an attribute too, and may be set between two steps: a schedule of ``weight`` or ``class_weights`` is
+    an assignment. Features are concatenated in the order of ``feature_dims``; `fuse` does it for prediction.
+
+    Soft weights, similarities and alpha are detached. A step in ``eval()`` or without gradients is an evaluation: no
+    state moves, every call draws the same pairs, and the loss is the whole objective in every epoch. A seed draws the
+    same pairs on every device, eager or compiled.
 
     On several ranks make the criterion a part of the module that is wrapped, so that the gradients of the unimodal
     heads are averaged. All ranks share one alpha.
@@ -118,6 +125,16 @@ class MidasLoss(SteppingModule):
     tensor(1)
     """
 
+    weight, eta, warmup_epochs, aligned_from = Option(), Option(), Option(), Option()
+    variant, reduction, similarity, alpha_update = Option(), Option(), Option(), Option()
+    max_alpha, initial_alpha, label_smoothing, multi_label = Option(), Option(), Option(), Option()
+    head_input, absent_share = Option(), Option()
+
+    alpha: Tensor
+    step: Tensor
+    epoch: Tensor
+    class_weights: Tensor | None
+
     def __init__(
         self,
         *,
@@ -127,6 +144,7 @@ class MidasLoss(SteppingModule):
         weight: float = 1.0,
         eta: float = 0.05,
         warmup_epochs: int = 0,
+        aligned_from: int | None = None,
         variant: str = "paper",
         reduction: str = "mean",
         similarity: str | None = "cosine",
@@ -145,6 +163,7 @@ class MidasLoss(SteppingModule):
             weight=weight,
             eta=eta,
             warmup_epochs=warmup_epochs,
+            aligned_from=aligned_from,
             variant=variant,
             reduction=reduction,
             similarity=similarity,
@@ -161,28 +180,29 @@ class MidasLoss(SteppingModule):
         super().__init__(options.seed)
         self.options = options
         self.num_classes = check_number("num_classes", num_classes, minimum=2, whole=True)
-        self.check = check_flag("check", check)
+        self.check = check
         self.modalities, self.unimodal_heads = make_heads(self.num_classes, feature_dims, unimodal_heads)
         options.check_fits(self.modalities.count, self.num_classes)
-        self.register_state(self.modalities.count)
+        self.register_buffer("alpha", torch.empty(self.modalities.count, dtype=torch.float64))
+        self.register_buffer("step", torch.empty((), dtype=torch.int64))
+        self.register_buffer("epoch", torch.empty((), dtype=torch.int64))
+        # An option as the others: the checkpoint leaves it to the constructor.
+        by_class = None if options.class_weights is None else torch.empty(self.num_classes, dtype=torch.float64)
+        self.register_buffer("class_weights", by_class, persistent=False)
+        self.reset_parameters()
+        self._last_epoch = LastRead()
+        self._epoch_known = False
+        self.register_load_state_dict_post_hook(_know_epoch)
+        self._looked_at: set[bool] = set()
+        self._terms_hooks: OrderedDict[int, Callable[[Step], None]] = OrderedDict()
         self._head_check = HeadCheck(made=unimodal_heads is None)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Say which epoch begins, from 0; the loss is the unimodal one while ``epoch < warmup_epochs``.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If ``epoch`` is not a whole number >= 0.
-        """
-        super().set_epoch(epoch)
-        self._head_check.end_epoch(self.unimodal_heads)
 
     def extra_repr(self) -> str:
         """Return the options that differ between uses."""
+        options = self.options
         return (
-            f"num_classes={self.num_classes}, weight={self.options.weight}, eta={self.options.eta}, "
-            f"warmup_epochs={self.options.warmup_epochs}, variant={self.options.variant!r}"
+            f"num_classes={self.num_classes}, weight={options.weight}, eta={options.eta}, "
+            f"warmup_epochs={options.warmup_epochs}, variant={options.variant!r}"
         )
 
     def forward(
@@ -197,15 +217,8 @@ class MidasLoss(SteppingModule):
         present: Any = None,
     ) -> Tensor:
         """Return the loss: a scalar, or (B,) with ``reduction="none"``. The arguments are those of `terms`."""
-        return self.terms(
-            features,
-            labels,
-            head=head,
-            permutation=permutation,
-            generator=generator,
-            sample_weight=sample_weight,
-            present=present,
-        ).total
+        beside = {"generator": generator, "sample_weight": sample_weight, "present": present}
+        return self.terms(features, labels, head=head, permutation=permutation, **beside).total
 
     def terms(
         self,
@@ -217,7 +230,8 @@ class MidasLoss(SteppingModule):
         generator: torch.Generator | None = None,
         sample_weight: Tensor | None = None,
         present: Any = None,
-    ) -> MidasTerms:
+        return_logits: bool = False,
+    ) -> Any:
         """Return every term of the loss, and move the state in training mode.
 
         Parameters
@@ -226,7 +240,7 @@ class MidasLoss(SteppingModule):
             From the encoders.
         labels : Tensor, shape (B,), integer; or (B, C), one row for each sample
             Rows are one-hot, of an integer dtype; or with ``multi_label`` of 0 and 1. Soft labels are refused by their
-            floating dtype; that rows hold a single 1 is checked on the CPU, elsewhere with ``check=True``.
+            floating dtype; the values of rows are checked on the CPU, elsewhere with ``check=True``.
         head : callable
             The fused head, from the features to (B, C) logits.
         permutation : Tensor, shape (B,), integer, optional
@@ -238,10 +252,12 @@ class MidasLoss(SteppingModule):
             >= 0; ``check=True`` refuses others.
         present : Tensor, shape (B, M), bool; or like ``features``, of tensors, shape (B,), bool; optional
             Whether a sample has a modality. Features that are missing count as zeros, whatever they hold.
+        return_logits : bool
+            Whether to return the fused logits of the aligned samples too, which cost no second run of the head.
 
         Returns
         -------
-        MidasTerms
+        MidasTerms, or (MidasTerms, Tensor of shape (B, C))
             Reduced over the batch as ``reduction`` says: total, aligned and misaligned are scalars, unimodal has shape
             (M,). alpha (M,) is what this step used, confidence and fused_confidence (M,) the means of c~ and q.
 
@@ -250,90 +266,167 @@ class MidasLoss(SteppingModule):
         TypeError, ValueError
             If structure, names, shapes or dtypes do not fit.
         """
-        self._warn_without_epoch(stacklevel=6)
+        self._warn_without_epoch()
         check_callable(head)
         if in_distributed_run():
             check_whole("unimodal_heads", self.unimodal_heads)
             check_whole("head", head)
-        given = self._read(features, labels, sample_weight, present, permutation)
-        pairs = self.draw_pairs(
-            given.classes,
-            given.num_classes,
-            self.modalities.count,
-            variant=self.options.variant,
+        options, phase = self.options, self._phase()
+        inputs = read_inputs(
+            *(features, labels, sample_weight, present, permutation),
+            *(self.modalities, self.num_classes, options, self.class_weights, self._checks_values),
+        )
+        pairs = self._draw_pairs(
+            *(inputs.classes, inputs.num_classes, self.modalities.count),
+            moves=phase.learns,
+            variant=options.variant,
             permutation=permutation,
             generator=generator,
-            absent_share=self.options.absent_share,
+            absent_share=options.absent_share,
         )
-        self._check_heads(head, given)
-        # True, False, or a tensor where the step is recorded.
-        warming_up = self._warming_up()
-        terms, state = self._compute(head, given, pairs, warming_up)
-        if self._looks:
+        heads = Heads(head, self.unimodal_heads, self.modalities, self.num_classes, options.head_input)
+        heads.check(inputs.features)
+        # Ranks may evaluate different numbers of batches: only training waits for the others.
+        reduce = sum_over_ranks if phase.learns and waits_for_others() else None
+        state = MidasState(self.alpha, self.step)
+        logits, terms, state = run_step(heads, inputs, pairs, state, options, phase, reduce)
+        if not options.multi_label and (self._checks_values or self._is_first(phase, logits.aligned)):
+            check_not_probabilities(logits.unimodal, logits.aligned, self.modalities)
+        if self._checks_values:
             check_terms(terms, self.modalities)
-        terms = reduce_terms(terms, self.options.reduction, backend=BACKEND)
-        if self._moves and warming_up is not True:
+        terms = reduce_terms(terms, options.reduction, backend=BACKEND)
+        if phase.learns and phase.mixes:
             with torch.no_grad():
                 self.alpha.copy_(state.alpha)
                 self.step.copy_(state.step)
-        if self._moves and not is_recorded(given.classes.device):
-            common = warming_up is not True and waits_for_others()
-            self._head_check.see(self.unimodal_heads, head, common=common)
-        elif not self.training and not is_recorded(given.classes.device):
-            self._head_check.end_epoch(self.unimodal_heads)
+        if not is_recorded(labels.device):
+            if phase.learns:
+                self._head_check.see(self.unimodal_heads, head, common=phase.mixes and waits_for_others())
+            else:
+                self._head_check.end_epoch(self.unimodal_heads)
         if self._terms_hooks:
-            shown = self.modalities.pack(given.features, features)
-            self._tell(Step(self, shown, given.classes, head, terms, given.present))
-        return terms
+            shown = self.modalities.pack(inputs.features, features)
+            self._tell(Step(self, shown, inputs.classes, head, terms, inputs.present, phase.learns, logits.aligned))
+        return (terms, logits.aligned) if return_logits else terms
+
+    def fuse(self, features: Any, *, head: Callable[..., Tensor], present: Any = None) -> Tensor:
+        """Return the fused logits, shape (B, C), for prediction; see `midas_core.adapters.torch.fuse`.
+
+        Features are concatenated in the order of ``feature_dims``, whatever the order in which they come. Nothing is
+        drawn and no state moves.
+        """
+        given, _ = self._features(features, present)
+        return run_head(head, given, features, self.modalities, self.options.head_input, self.num_classes)
 
     def ensemble_logits(
         self, features: Any, *, head: Callable[..., Tensor], weight: float = 0.5, present: Any = None
     ) -> Tensor:
         """Return the logits of a soft vote of the fused head and the unimodal heads, for prediction.
 
-        Their softmax is (1 - weight) * softmax(z) + weight * mean_m softmax(z^m); with ``multi_label`` their sigmoid is
-        the same mean of sigmoids. Nothing is drawn and no state moves.
+        Features, head and present as for `terms`; ``weight``, the share of the unimodal heads, and the result as for
+        `midas_core.ensemble_logits`. Nothing is drawn and no state moves.
+        """
+        check_callable(head)
+        given, present = self._features(features, present)
+        unimodal = unimodal_logits(self.unimodal_heads, given, self.modalities, self.num_classes)
+        fused = run_head(head, given, features, self.modalities, self.options.head_input, self.num_classes)
+        options = {"present": present, "multi_label": self.options.multi_label, "backend": BACKEND}
+        return ensemble_logits(fused, unimodal, weight=weight, **options)
 
-        Parameters
-        ----------
-        features : list, tuple, or dict by modality name, of M tensors, shapes (B, D_m)
-            From the encoders.
-        head : callable
-            The fused head, from the features to (B, C) logits.
-        weight : float
-            Share of the unimodal heads, in [0, 1]. Choose it on validation data.
-        present : Tensor, shape (B, M), bool; or like ``features``, of tensors, shape (B,), bool; optional
-            Whether a sample has a modality: only the unimodal heads of those that it has take part.
-
-        Returns
-        -------
-        Tensor, shape (B, C), float32 or float64
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch begins, from 0: the warm-up and the aligned finish go by it.
 
         Raises
         ------
         TypeError, ValueError
-            If structure, names, shapes, dtypes or the weight do not fit.
-
-        Examples
-        --------
-        >>> import torch
-        >>> criterion = MidasLoss(num_classes=3, feature_dims={"audio": 4, "video": 5})
-        >>> features = {"audio": torch.randn(8, 4), "video": torch.randn(8, 5)}
-        >>> with torch.no_grad():
-        ...     criterion.ensemble_logits(features, head=torch.nn.Linear(9, 3)).shape
-        torch.Size([8, 3])
+            If ``epoch`` is not a whole number >= 0.
         """
-        check_callable(head)
-        given = self.modalities.unpack(features, "features")
-        first, whose = given[0], f"features of {self.modalities.title(0)}"
-        if isinstance(first, Tensor):
-            check_shape(whose, first, (None, *first.shape[1:]), "(B, D)")
-        check_features(given, first, whose, self.modalities, self._raw)
-        if present is not None:
-            present = presence(present, first, self.modalities, whose)
-            given = zero_missing(given, present, backend=BACKEND)
+        epoch = check_number("epoch", epoch, minimum=0, whole=True)
+        if self.epoch.is_inference():
+            self.epoch = self.epoch.clone()
+        self.epoch.fill_(epoch)
+        self._last_epoch.keep(self.epoch, epoch)
+        self._epoch_known = True
+        self._head_check.end_epoch(self.unimodal_heads)
+
+    def register_terms_hook(self, hook: Callable[[Step], None]) -> RemovableHandle:
+        """Have a function of a `Step` called after every step, also in evaluation, until ``remove()`` of the handle.
+
+        It detaches what it keeps. Under ``torch.compile`` the graph ends there; ``fullgraph=True`` allows no hooks.
+        """
+        handle = RemovableHandle(self._terms_hooks)
+        self._terms_hooks[handle.id] = hook
+        return handle
+
+    @torch.compiler.disable
+    def _tell(self, step: Step) -> None:
+        for hook in list(self._terms_hooks.values()):
+            hook(step)
+
+    @property
+    def _checks_values(self) -> bool:
+        """Whether to look at the values in every step."""
+        return self.check and not torch.compiler.is_compiling()
+
+    def _is_first(self, phase: Phase, logits: Tensor) -> bool:
+        """Whether this is the first step of training, or of evaluation, in which to look costs nothing."""
+        if not may_look(logits) or phase.learns in self._looked_at:
+            return False
+        self._looked_at.add(phase.learns)
+        return True
+
+    def _features(self, features: Any, present: Any) -> tuple[list[Tensor], Tensor | None]:
+        """Return checked features without labels, and the mask of what is present."""
+        given, present = read_features(features, self.modalities, self.options.accepts_raw_inputs, present)
         check_widths(self.unimodal_heads, given, self.modalities)
-        own = unimodal_logits(self.unimodal_heads, given, self.modalities, self.num_classes)
-        fused = self._run_head(head, features, given)
-        options = {"present": present, "multi_label": self.options.multi_label, "backend": BACKEND}
-        return ensemble_logits(fused, own, weight=weight, **options)
+        return given, present
+
+    def _phase(self) -> Phase:
+        """Return what this step does; without gradients nothing is learned, whatever the mode says."""
+        learns = self.training and torch.is_grad_enabled()
+        if not learns or not self.options.counts_epochs:
+            return Phase(learns, False, False)
+        if is_recorded(self.epoch.device):
+            return phase_of(self.epoch, self.options)
+        # On the CPU a look is free, and another process may write to the same memory.
+        on_cpu = self.epoch.device.type == "cpu"
+        return phase_of(int(self.epoch) if on_cpu else self._last_epoch.read(self.epoch), self.options)
+
+    @torch.compiler.assume_constant_result
+    def _warn_without_epoch(self) -> bool:
+        """Warn once where nobody says which epoch it is. In a traced step this runs while it is traced."""
+        if not self._epoch_known and self.training and self.options.counts_epochs:
+            self._epoch_known = True
+            if int(self.epoch) == 0:
+                warn_user(forgotten_epoch(self.options))
+        return True
+
+    def get_extra_state(self) -> Tensor:
+        """Return the seed, the number of draws, and a digest of the names, as ``state_dict`` stores them: int64."""
+        return torch.cat([super().get_extra_state(), torch.tensor([digest_of(self.modalities.names)], device="cpu")])
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Go on where the stream stood; raise ``ValueError`` where the names of the modalities are others."""
+        super().set_extra_state(state)
+        check_digest(state, self.modalities.names)
+
+    def _fill(self, name: str) -> None:
+        if name == "alpha":
+            # Through nn.init: transformers makes these calls spare what a checkpoint has filled.
+            nn.init.constant_(self.alpha, self.options.initial_alpha)
+        elif name in ("step", "epoch"):
+            nn.init.zeros_(getattr(self, name))
+        elif name == "class_weights":
+            weights = self.class_weights
+            if weights is not None and not weights.is_meta:
+                weights.copy_(torch.tensor(self.options.class_weights, dtype=weights.dtype, device="cpu"))
+        else:
+            super()._fill(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute, checked; an option counts from the next step on."""
+        super().__setattr__(name, check_attribute(self, name, value))
+
+
+def _know_epoch(module: MidasLoss, incompatible: Any) -> None:
+    module._epoch_known = True

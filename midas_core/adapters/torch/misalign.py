@@ -7,15 +7,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from midas_core.adapters.torch.inputs import check_beside, presence
-from midas_core.adapters.torch.random import RandomModule
+from midas_core.adapters.torch.inputs import check_beside, check_dense, presence, read_labels
+from midas_core.adapters.torch.state import StatefulModule
 from midas_core.augmentation import misalign, share_dtype
 from midas_core.backends.torch import BACKEND
 from midas_core.missing import zero_missing
 from midas_core.modalities import Modalities
 from midas_core.options import SIMILARITIES, VARIANTS, check_absent_share
 from midas_core.pairing import label_ids
-from midas_core.validation import check_choice, check_flag, check_labels, check_number, check_shape
+from midas_core.validation import check_choice, check_flag, check_number, check_shape
 from midas_core.weighting import soft_labels
 
 
@@ -37,7 +37,7 @@ class Misaligned(NamedTuple):
     weights: Tensor
 
 
-class Misalign(RandomModule):
+class Misalign(StatefulModule):
     """Swap modalities between samples of different classes (section 3.2) and label the result softly (eq. 3).
 
     Works on features or on raw inputs, for two modalities or more, in whatever list, tuple or dict they come. In
@@ -110,7 +110,7 @@ class Misalign(RandomModule):
         ----------
         features : list, tuple, or dict by modality name, of M tensors, shapes (B, ...)
             Features or raw inputs.
-        labels : Tensor, shape (B,), integer; with ``multi_label`` (B, C)
+        labels : Tensor, shape (B,), integer; or (B, C), one-hot of an integer dtype, with ``multi_label`` of 0 and 1
         unimodal_logits : like ``features``, of tensors, shape (B, C), optional
             How sure each unimodal classifier is decides the soft labels (eq. 2). Without them each modality has the
             share 1 / M, sure or not: that is mixing alone, not yet MIDAS.
@@ -132,14 +132,10 @@ class Misalign(RandomModule):
         """
         modalities = Modalities(features, "features")
         given = modalities.unpack(features, "features")
-        if not isinstance(labels, Tensor):
-            raise TypeError(f"labels: expected a tensor, got {type(labels).__name__}")
-        if self.multi_label:
-            check_shape("labels", labels, (None, self.num_classes), "(B, C)")
-        else:
-            check_labels(labels, BACKEND)
+        labels = read_labels(labels, self.num_classes, self.multi_label, look=False)
         for m, x in enumerate(given):
             name = f"features of {modalities.title(m)}"
+            check_dense(name, x)
             check_beside(x, name, labels)
             check_shape(name, x, (labels.shape[0], *x.shape[1:]), "(B, ...)")
             if self.training and self.similarity is not None and not x.is_floating_point():
@@ -165,16 +161,17 @@ class Misalign(RandomModule):
                 features, soft_labels(whole[None], labels[None], self.num_classes, backend=BACKEND), whole
             )
 
-        pairs = self.draw_pairs(
+        pairs = self._draw_pairs(
             label_ids(labels, backend=BACKEND) if self.multi_label else labels,
             len(labels) if self.multi_label else self.num_classes,
             modalities.count,
+            moves=True,
             variant=self.variant,
             permutation=permutation,
             generator=generator,
             absent_share=self.absent_share,
         )
-        found = misalign(
+        mixed = misalign(
             given,
             labels,
             pairs,
@@ -185,4 +182,4 @@ class Misalign(RandomModule):
             variant=self.variant,
             backend=BACKEND,
         )
-        return Misaligned(modalities.pack(found.features, features), found.soft_labels, found.weights)
+        return Misaligned(modalities.pack(mixed.features, features), mixed.soft_labels, mixed.weights)

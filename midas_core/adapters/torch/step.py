@@ -1,4 +1,4 @@
-"""A step of the criterion: what it is given, checked, and the way from there to its terms."""
+"""One step of the criterion: its validated inputs, and the way from there to the terms of each sample."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from midas_core.adapters.torch.distributed import sum_over_ranks, waits_for_others
+from midas_core.adapters.torch.fusion import run_head
 from midas_core.adapters.torch.heads import (
     FEW_CLASSES,
     Linear,
@@ -26,26 +26,54 @@ from midas_core.adapters.torch.inputs import (
     check_batch,
     check_beside,
     check_head,
-    check_logits,
     check_sample_weight,
     check_widths,
     presence,
 )
-from midas_core.adapters.torch.state import StatefulModule
 from midas_core.adapters.torch.values import check_values
 from midas_core.backends.torch import BACKEND
 from midas_core.cross_entropy import Targets
 from midas_core.missing import zero_missing
 from midas_core.modalities import Modalities
 from midas_core.objective import MidasTerms, midas_objective
+from midas_core.options import MidasOptions
 from midas_core.pairing import Pairs, label_ids
 from midas_core.similarity import similarity
 from midas_core.validation import check_shape
-from midas_core.weighting import MidasState
+from midas_core.weighting import MidasState, Reduce
 
 
-class Given(NamedTuple):
-    """What a step is given, checked.
+class Step(NamedTuple):
+    """One call of a criterion, as its hooks see it.
+
+    Attributes
+    ----------
+    criterion : nn.Module
+    features : list, tuple or dict of M tensors, as given
+    labels : Tensor, shape (B,)
+    head : callable
+    terms : MidasTerms
+        Reduced as the criterion reduces them.
+    present : Tensor, shape (B, M), bool, or None
+        Which modalities each sample has; None where all have all.
+    training : bool
+        Whether the step learned: in training mode, and with gradients.
+    logits : Tensor, shape (B, C), or None
+        Of the fused head on the aligned samples.
+    """
+
+    criterion: Any
+    features: Any
+    labels: Tensor
+    head: Callable[..., Tensor]
+    terms: MidasTerms
+    present: Tensor | None = None
+    training: bool = True
+    logits: Tensor | None = None
+
+
+class StepInputs(NamedTuple):
+    """Validated inputs of one step.
 
     Attributes
     ----------
@@ -69,132 +97,174 @@ class Given(NamedTuple):
     present: Tensor | None
 
 
-class SteppingModule(StatefulModule):
-    """A criterion's step. The criterion itself has the options and the heads."""
+class Phase(NamedTuple):
+    """What a step does; warmup and aligned_only are tensors, shape (), bool, where the step is recorded.
 
+    Attributes
+    ----------
+    learns : bool
+        Whether it moves the state.
+    warmup, aligned_only : bool or Tensor
+        Whether the loss is the unimodal one alone, or the aligned one.
+    """
+
+    learns: bool
+    warmup: bool | Tensor
+    aligned_only: bool | Tensor
+
+    @property
+    def mixes(self) -> bool:
+        """Whether there are mixed samples, or may be."""
+        return self.warmup is not True and self.aligned_only is not True
+
+
+def phase_of(epoch: int | Tensor, options: MidasOptions) -> Phase:
+    """Return what a step of an epoch does that learns."""
+    warmup = epoch < options.warmup_epochs if options.warmup_epochs else False
+    return Phase(True, warmup, False if options.aligned_from is None else epoch >= options.aligned_from)
+
+
+def forgotten_epoch(options: MidasOptions) -> str:
+    """Return what to say where `set_epoch` was never called."""
+    name, so = "warmup_epochs", "the loss stays the unimodal one"
+    if options.warmup_epochs == 0:
+        name, so = "aligned_from", "the loss never becomes the aligned one"
+    return (
+        f"{name}={getattr(options, name)}, but set_epoch was never called: {so}. "
+        "Call criterion.set_epoch(epoch) at the start of every epoch."
+    )
+
+
+class Heads(NamedTuple):
+    """The heads of a step, and what they take."""
+
+    fused: Callable[..., Tensor]
+    unimodal: nn.ModuleList
     modalities: Modalities
     num_classes: int
-    unimodal_heads: nn.ModuleList
-    check: bool
+    head_input: str
 
-    @property
-    def _raw(self) -> bool:
-        """Whether only the user's own modules look at the features: they may be raw inputs, such as token ids."""
-        return self.options.similarity is None and self.options.head_input == "separate"
+    def run_fused(self, like: Any, features: list[Tensor]) -> Tensor:
+        """Return the fused logits."""
+        return run_head(self.fused, features, like, self.modalities, self.head_input, self.num_classes)
 
-    @property
-    def _looks(self) -> bool:
-        """Whether to look at the values."""
-        return self.check and not torch.compiler.is_compiling()
+    def run_unimodal(self, features: list[Tensor]) -> list[Tensor]:
+        """Return the unimodal logits."""
+        return unimodal_logits(self.unimodal, features, self.modalities, self.num_classes)
 
-    @property
-    def _asks_more(self) -> bool:
-        """Whether the cross-entropy is another than the plain one."""
-        options = self.options
-        return options.multi_label or options.label_smoothing > 0 or options.class_weights is not None
-
-    def _read(self, features: Any, labels: Any, sample_weight: Any, present: Any, permutation: Any) -> Given:
-        """Check what a step is given."""
-        given = self.modalities.unpack(features, "features")
-        options = (self.options.multi_label, self._raw, self.check)
-        labels = check_batch(given, labels, self.modalities, self.num_classes, *options)
-        targets: Tensor | Targets = labels
-        classes, num_classes = labels, self.num_classes
-        if self._asks_more or sample_weight is not None or present is not None:
-            check_sample_weight(sample_weight, labels)
-            targets = Targets(labels, sample_weight, self.class_weights, self.options.label_smoothing or None)
-            if present is not None:
-                present = presence(present, labels, self.modalities)
-                given = zero_missing(given, present, backend=BACKEND)
-            if self.options.multi_label:
-                classes, num_classes = label_ids(labels, backend=BACKEND), labels.shape[0]
-        if permutation is not None:
-            check_beside(permutation, "permutation", classes)
-            check_shape("permutation", permutation, classes.shape, "(B,)")
-        if self._looks:
-            kind, beside = self.options.similarity, {"permutation": permutation, "sample_weight": sample_weight}
-            check_values(given, labels, self.modalities, self.num_classes, similarity=kind, **beside)
-        return Given(given, features, classes, num_classes, targets, present)
-
-    def _check_heads(self, head: Any, given: Given) -> None:
+    def check(self, features: list[Tensor]) -> None:
         """Raise unless linear heads have the width and the dtype of the features."""
-        check_widths(self.unimodal_heads, given.features, self.modalities)
-        if self.options.head_input == "concatenated":
-            check_head(head, given.features, self.modalities)
+        check_widths(self.unimodal, features, self.modalities)
+        if self.head_input == "concatenated":
+            check_head(self.fused, features, self.modalities)
+            if self.additive is not None:
+                width = sum(x.shape[1] for x in features)
+                check_shape("weight of the head", self.additive.weight, (self.num_classes, width), "(C, D)")
 
-    def _compute(
-        self, head: Callable[..., Tensor], given: Given, pairs: Pairs, warming_up: bool | Tensor
-    ) -> tuple[MidasTerms, MidasState]:
-        """Return the terms of each sample, and the next state."""
-        if warming_up is True:
-            return self._warm_up(head, given, pairs)
-        own_logits, aligned, mixed = self._logits(head, given, pairs)
-        similarities = None
-        if self.options.similarity is not None:
-            similarities = similarity(given.features, pairs.sources, self.options.similarity, backend=BACKEND)
-        terms, state, _ = midas_objective(
-            aligned,
-            own_logits,
-            mixed,
-            given.targets,
-            pairs,
-            similarities,
-            MidasState(self.alpha, self.step),
-            present=given.present,
-            weight=self.options.weight,
-            warmup=warming_up if isinstance(warming_up, Tensor) else None,
-            # Ranks may evaluate different numbers of batches: only training waits for the others.
-            reduce=sum_over_ranks if self._moves and waits_for_others() else None,
-            backend=BACKEND,
-            **self.options.alpha_rule,
-        )
-        return terms, state
+    @property
+    def additive(self) -> Linear | None:
+        """Weight and bias of a fused head that is linear on the concatenated features."""
+        return additive_parameters(self.fused) if self.head_input == "concatenated" else None
 
-    def _logits(self, head: Callable[..., Tensor], given: Given, pairs: Pairs) -> tuple[list[Tensor], Tensor, Tensor]:
-        """Run every head; return the unimodal logits, and those of the fused one: aligned (B, C), mixed (V, B, C)."""
-        additive = additive_parameters(head) if self.options.head_input == "concatenated" else None
-        if additive is not None:
-            width = sum(x.shape[1] for x in given.features)
-            check_shape("weight of the head", additive.weight, (self.num_classes, width), "(C, D)")
-            linear = self._stackable(additive, given)
-            if linear is not None:
-                return stacked_logits(additive, linear, given.features, pairs.sources, pairs.absent)
-        own_logits = unimodal_logits(self.unimodal_heads, given.features, self.modalities, self.num_classes)
-        if additive is not None:
-            return own_logits, *additive_logits(additive, given.features, pairs.sources, pairs.absent)
-        run = partial(self._run_head, head, given.like)
-        fused = fused_logits(run, given.features, pairs.sources, pairs.absent, stack=may_stack(head))
-        return own_logits, *by_kind(fused, len(given.classes))
 
-    def _stackable(self, additive: Linear, given: Given) -> list[Linear] | None:
-        """Return the unimodal heads where one product of each feature shall serve both of its heads."""
-        if not torch.compiler.is_compiling() or self.num_classes > FEW_CLASSES:
-            return None
-        return fusible_heads(additive, self.unimodal_heads, given.features, self.modalities, self.num_classes)
+class Logits(NamedTuple):
+    """The logits of a step: unimodal M times (B, C), aligned (B, C), mixed (V, B, C) or None."""
 
-    def _warm_up(self, head: Callable[..., Tensor], given: Given, pairs: Pairs) -> tuple[MidasTerms, MidasState]:
-        own_logits = unimodal_logits(self.unimodal_heads, given.features, self.modalities, self.num_classes)
-        fused = self._run_head(head, given.like, given.features)
-        terms, state, _ = midas_objective(
-            fused,
-            own_logits,
-            None,
-            given.targets,
-            pairs,
-            None,
-            MidasState(self.alpha, self.step),
-            present=given.present,
-            variant=self.options.variant,
-            backend=BACKEND,
-        )
-        # The head takes part with a gradient of zero: a distributed wrapper waits for every parameter.
-        silent = (0.0 * torch.nan_to_num(fused, posinf=0.0, neginf=0.0)).sum(dim=-1)
-        return terms._replace(total=terms.total + silent), state
+    unimodal: list[Tensor]
+    aligned: Tensor
+    mixed: Tensor | None
 
-    def _run_head(self, head: Callable[..., Tensor], like: Any, given: list[Tensor]) -> Tensor:
-        if self.options.head_input == "concatenated":
-            logits = head(torch.cat(given, dim=1))
-        else:
-            logits = head(self.modalities.pack(given, like))
-        check_logits("head", logits, given[0].shape[0], self.num_classes)
-        return logits
+
+def read_inputs(
+    features: Any,
+    labels: Any,
+    sample_weight: Any,
+    present: Any,
+    permutation: Any,
+    modalities: Modalities,
+    num_classes: int,
+    options: MidasOptions,
+    class_weights: Tensor | None,
+    check: bool,
+) -> StepInputs:
+    """Return the inputs of a step, or raise unless they fit. ``check`` looks at the values on any device."""
+    given = modalities.unpack(features, "features")
+    labels = check_batch(given, labels, modalities, num_classes, options.multi_label, options.accepts_raw_inputs, check)
+    targets: Tensor | Targets = labels
+    classes, number = labels, num_classes
+    # By the buffer, not the option: a compiled step would depend on its numbers.
+    has_target_options = options.multi_label or options.label_smoothing > 0 or class_weights is not None
+    if has_target_options or sample_weight is not None or present is not None:
+        check_sample_weight(sample_weight, labels)
+        targets = Targets(labels, sample_weight, class_weights, options.label_smoothing or None)
+        if present is not None:
+            present = presence(present, labels, modalities)
+            given = zero_missing(given, present, backend=BACKEND)
+        if options.multi_label:
+            classes, number = label_ids(labels, backend=BACKEND), labels.shape[0]
+    if permutation is not None:
+        check_beside(permutation, "permutation", classes)
+        check_shape("permutation", permutation, classes.shape, "(B,)")
+    if check:
+        beside = {"permutation": permutation, "sample_weight": sample_weight}
+        check_values(given, labels, modalities, num_classes, similarity=options.similarity, **beside)
+    return StepInputs(given, features, classes, number, targets, present)
+
+
+def run_step(
+    heads: Heads,
+    inputs: StepInputs,
+    pairs: Pairs,
+    state: MidasState,
+    options: MidasOptions,
+    phase: Phase,
+    reduce: Reduce | None,
+) -> tuple[Logits, MidasTerms, MidasState]:
+    """Return the logits, the terms of each sample, and the next state."""
+    logits = mixed_logits(heads, inputs, pairs) if phase.mixes else aligned_logits(heads, inputs)
+    similarities = None
+    if phase.mixes and options.similarity is not None:
+        similarities = similarity(inputs.features, pairs.sources, options.similarity, backend=BACKEND)
+    terms, state, _ = midas_objective(
+        logits.aligned,
+        logits.unimodal,
+        logits.mixed,
+        inputs.targets,
+        pairs,
+        similarities,
+        state,
+        present=inputs.present,
+        weight=options.weight,
+        warmup=phase.warmup if isinstance(phase.warmup, Tensor) else None,
+        aligned_only=phase.aligned_only,
+        reduce=reduce if phase.mixes else None,
+        backend=BACKEND,
+        **options.alpha_rule,
+    )
+    if not phase.mixes:
+        # What has no part in the total takes part with a gradient of zero: a distributed wrapper waits for every
+        # parameter.
+        silent = logits.unimodal if phase.aligned_only is True else [logits.aligned]
+        zeros = [(0.0 * torch.nan_to_num(z, posinf=0.0, neginf=0.0)).sum(dim=-1) for z in silent]
+        terms = terms._replace(total=sum(zeros, start=terms.total))
+    return logits, terms, state
+
+
+def aligned_logits(heads: Heads, inputs: StepInputs) -> Logits:
+    """Run every head on the aligned samples."""
+    return Logits(heads.run_unimodal(inputs.features), heads.run_fused(inputs.like, inputs.features), None)
+
+
+def mixed_logits(heads: Heads, inputs: StepInputs, pairs: Pairs) -> Logits:
+    """Run every head, the fused one on the mixed samples too, by the cheapest way that it allows."""
+    features, additive = inputs.features, heads.additive
+    if additive is not None and torch.compiler.is_compiling() and heads.num_classes <= FEW_CLASSES:
+        linear = fusible_heads(additive, heads.unimodal, features, heads.modalities, heads.num_classes)
+        if linear is not None:
+            return Logits(*stacked_logits(additive, linear, features, pairs.sources, pairs.absent))
+    unimodal = heads.run_unimodal(features)
+    if additive is not None:
+        return Logits(unimodal, *additive_logits(additive, features, pairs.sources, pairs.absent))
+    run = partial(heads.run_fused, inputs.like)
+    fused = fused_logits(run, features, pairs.sources, pairs.absent, stack=may_stack(heads.fused))
+    return Logits(unimodal, *by_kind(fused, len(inputs.classes)))

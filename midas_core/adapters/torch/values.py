@@ -11,6 +11,7 @@ from torch import Tensor
 from midas_core.backends.torch import BACKEND
 from midas_core.modalities import Modalities
 from midas_core.objective import MidasTerms
+from midas_core.validation import are_probabilities
 
 
 def may_look(x: Tensor) -> bool:
@@ -56,8 +57,7 @@ def check_values(
         wrong = (labels < 0) | (labels >= num_classes)
         _refuse(f"labels: expected classes in 0 ... {num_classes - 1}", wrong, labels)
     else:
-        rows = labels.double()
-        _refuse("labels: expected 0 or 1 for each class", ((rows != 0) & (rows != 1)).any(dim=1), rows)
+        check_zeros_and_ones(labels)
     for m, feature in enumerate(features):
         if feature.is_floating_point():
             name = f"features of {modalities.title(m)}"
@@ -73,6 +73,22 @@ def check_values(
         order = torch.arange(len(permutation), device=permutation.device)
         if not torch.equal(permutation.sort().values, order):
             raise ValueError(f"permutation: expected each of 0 ... {len(order) - 1} once, got {permutation.tolist()}")
+
+
+def check_zeros_and_ones(rows: Tensor) -> None:
+    """Raise ``ValueError`` unless each row (B, C) holds 0 and 1 alone."""
+    _refuse("labels: expected 0 or 1 for each class", ((rows != 0) & (rows != 1)).any(dim=1), rows)
+
+
+def check_not_probabilities(unimodal: Sequence[Tensor], fused: Tensor, modalities: Modalities) -> None:
+    """Raise ``ValueError`` where a head returns probabilities, (B, C), in the place of logits."""
+    names = [f"output of the unimodal head of {modalities.title(m)}" for m in range(modalities.count)]
+    for name, logits in zip([*names, "output of the head"], [*unimodal, fused], strict=True):
+        rows = logits.detach().cpu()
+        if are_probabilities((rows.half() if rows.dtype.itemsize < 4 else rows).numpy()):
+            raise ValueError(
+                f"{name}: expected logits, got probabilities (every row >= 0 with sum 1): leave the softmax out"
+            )
 
 
 def check_one_hot(rows: Tensor) -> None:

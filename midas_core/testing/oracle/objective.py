@@ -124,16 +124,19 @@ def misaligned_loss(p: Any, sources: Sources, soft_weights: Cube, i: int) -> flo
 
 
 def losses(problem: Any, soft_weights: Cube) -> Row:
-    """Return the total loss of each sample with constant soft weights; without mixed logits the warm-up loss."""
+    """Return the total loss of each sample with constant soft weights; one loss alone before and after the mixing."""
     p, result = problem, []
     sources = sources_of(p)
     for i, y in enumerate(p.labels):
         terms = [unimodal_loss(p, m, i) for m in range(len(p.unimodal))]
-        total = add_up(terms) / (len(terms) if p.variant == "official" else 1)
-        if p.mixed is not None:
-            total += label_weight(p, i) * cross_entropy(p.fused[i], y, *options(p))
-            total += p.weight * misaligned_loss(p, sources, soft_weights, i)
-        result.append(total)
+        unimodal = add_up(terms) / (len(terms) if p.variant == "official" else 1)
+        aligned = label_weight(p, i) * cross_entropy(p.fused[i], y, *options(p))
+        if p.aligned_only:
+            result.append(aligned)
+        elif p.mixed is None:
+            result.append(unimodal)
+        else:
+            result.append(unimodal + aligned + p.weight * misaligned_loss(p, sources, soft_weights, i))
     return result
 
 
@@ -285,13 +288,15 @@ def closed_form_gradients(problem: Any, soft_weights: Cube) -> tuple[Table, Cube
         return total
 
     share = 1 / len(p.unimodal) if p.variant == "official" else 1.0
-    after = 0.0 if p.mixed is None else 1.0
+    share = 0.0 if p.aligned_only else share
+    mixes = 0.0 if p.mixed is None else 1.0
+    after = 1.0 if p.aligned_only else mixes
     unimodal = [[slope(p.unimodal[m][i], [(share * unimodal_factor(p, m, i), i)]) for i in batch] for m in modalities]
     fused = [slope(p.fused[i], [(after * label_weight(p, i), i)]) for i in batch]
     mixed = []
     for v in range(VIEWS):
         rows = p.fused if p.mixed is None else p.mixed[v]
-        scale = after * p.weight / VIEWS
+        scale = mixes * p.weight / VIEWS
         parts = [[(scale * soft_weights[m][v][i], sources[m][v][i]) for m in modalities] for i in batch]
         mixed.append([slope(rows[i], parts[i]) for i in batch])
     return fused, unimodal, mixed

@@ -38,41 +38,84 @@ def test_torch_compile(compiler, backend, modalities, variant, kind, monkeypatch
     same = copy.deepcopy(eager)
     compiled = compiler(same, fullgraph=True, backend=backend)
 
-    def steps(criterion, generator):
+    def steps(criterion):
         """Return loss, gradients and alpha of a step for each size of the batch, one costs inductor another minute."""
         results = []
         for batch in BATCHES if backend == "aot_eager" else (7, 12):
             arrays = inputs(batch, modalities, torch.tensor)
-            torch.manual_seed(batch)
             features = [f.clone().requires_grad_() for f in arrays["features"]]
             permutation = torch.roll(torch.arange(batch), 1)
-            loss = criterion(features, arrays["labels"], head=head, permutation=permutation, generator=generator)
+            loss = criterion(features, arrays["labels"], head=head, permutation=permutation)
             loss.backward()
             results.append([loss.detach(), *(f.grad for f in features), eager.alpha.clone(), eager.step.clone()])
         return results
 
-    # Compiled, the assignment of three modalities comes from the global generator.
-    expected = steps(eager, torch.default_generator)
+    expected = steps(eager)
     # Each kind goes its own way through the heads.
     for name, few in (("stacked_logits", "additive"), ("additive_logits", "additive, many classes")):
         if kind != few:
             monkeypatch.delattr(adapter, name)
     eager = same
-    torch.testing.assert_close(steps(compiled, None), expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(steps(compiled), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_torch_compile_draws_anew_in_every_step(compiler):
+def test_a_compiled_step_draws_what_an_eager_one_does(compiler):
+    # Three modalities, and absent partners: every kind of random number. In evaluation every call draws the same, and
+    # moves nothing; a resumed run goes on.
+    import torch
+
+    from midas_core.adapters.torch import MidasLoss
+
+    arrays, head = inputs(12, 3, torch.tensor), torch.nn.Linear(15, CLASSES)
+    criterion = MidasLoss(num_classes=CLASSES, feature_dims=[5] * 3, absent_share=0.4, eta=0, seed=0)
+
+    def losses(run, module, steps=3):
+        def loss():
+            return run(arrays["features"], arrays["labels"], head=head).item()
+
+        trained, before = [loss() for _ in range(steps)], module.state_dict()["_extra_state"]
+        module.eval()
+        evaluated = [loss() for _ in range(2)]
+        assert torch.equal(module.state_dict()["_extra_state"], before)
+        module.train()
+        return trained, evaluated
+
+    eager, traced = copy.deepcopy(criterion), copy.deepcopy(criterion)
+    compiled = compiler(traced, fullgraph=True, backend="aot_eager")
+    for _ in range(2):
+        (expected, shown), (trained, evaluated) = losses(eager, eager), losses(compiled, traced)
+        assert trained == pytest.approx(expected)
+        assert evaluated == pytest.approx(shown)
+        assert len(set(trained)) == 3
+        assert evaluated[0] == evaluated[1]
+        # Another criterion goes on where this one stood.
+        eager = copy.deepcopy(criterion)
+        eager.load_state_dict(traced.state_dict())
+
+
+def test_a_schedule_of_options_in_compiled_steps(compiler):
     import torch
 
     from midas_core.adapters.torch import MidasLoss
 
     torch.manual_seed(0)
-    criterion = MidasLoss(num_classes=CLASSES, feature_dims=[5, 5], seed=0)
-    compiled = compiler(criterion, fullgraph=True, backend="aot_eager")
-    head = torch.nn.Linear(10, CLASSES)
-    arrays = inputs(12, 2, torch.tensor)
-    losses = {float(compiled(arrays["features"], arrays["labels"], head=head).detach()) for _ in range(6)}
-    assert len(losses) > 1
+    criterion = MidasLoss(num_classes=CLASSES, feature_dims=[5, 5], eta=0, class_weights=[1] * CLASSES, seed=0)
+    arrays, head, graphs = inputs(12, 2, torch.tensor), torch.nn.Linear(10, CLASSES), []
+
+    def counted(graph, example):
+        graphs.append(graph)
+        return graph.forward
+
+    def run(module):
+        return module(arrays["features"], arrays["labels"], head=head, permutation=torch.arange(12).roll(1))
+
+    compiled = compiler(run, fullgraph=True, backend=counted)
+    for epoch in range(5):
+        criterion.weight = 0.5 + 0.1 * epoch
+        criterion.class_weights = [1.0, 1.0, 1.0, 1.0 + epoch]
+        torch.testing.assert_close(compiled(criterion), run(criterion))
+    # A number that changes becomes a variable of the second graph.
+    assert len(graphs) <= 2
 
 
 def test_torch_compile_of_warmup_and_evaluation(compiler):

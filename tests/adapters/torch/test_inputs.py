@@ -145,7 +145,7 @@ CALLS = [
     ({"features": [F0, (F1, F1)]}, TypeError, "'video': expected a tensor, got tuple; take one of its tensors"),
     ({"head": lambda x: Output(logits=x)}, TypeError, "head: expected to return a tensor, got Output; take its logits"),
     ({"labels": torch.zeros(4, 3, 1).int()}, ValueError, r"labels: expected shape \(B,\), got \(4, 3, 1\)"),
-    ({"labels": LABELS[:0]}, ValueError, r"labels: expected one sample or more, got shape \(0,\)"),
+    ({"labels": LABELS[:0]}, ValueError, r"'audio': expected shape \(B, D\) with B = 0 as in labels, got \(4, 3\)"),
     ({"permutation": torch.arange(3)}, ValueError, r"permutation: expected shape \(B,\) = \(4,\), got \(3,\)"),
     ({"labels": LABELS - 1}, ValueError, r"labels: expected whole numbers in 0 \.\.\. 2, got -1 in sample 0"),
     ({"labels": LABELS + 1}, ValueError, r"labels: expected whole numbers in 0 \.\.\. 2, got 3 in sample 2"),

@@ -81,6 +81,8 @@ OPTIONS = [
     {"reduction": "none"},
     {"warmup_epochs": 2},
     {"warmup_epochs": 2, "variant": "official"},
+    {"aligned_from": 0, "label_smoothing": 0.1},
+    {"aligned_from": 0, "variant": "official"},
 ]
 
 

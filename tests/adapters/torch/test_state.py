@@ -39,7 +39,7 @@ def run(criterion, head, steps, start=0):
 def test_buffers():
     criterion = make(initial_alpha=1.5, warmup_epochs=3)
     buffers = dict(criterion.named_buffers())
-    assert set(buffers) == {"alpha", "step", "epoch"}
+    assert set(buffers) == {"alpha", "step", "epoch", "stream"}
     assert criterion.alpha.tolist() == [1.5, 1.5]
     assert criterion.alpha.dtype == torch.float64
     criterion.set_epoch(2)
@@ -99,7 +99,7 @@ def test_a_resumed_run_is_the_run_without_a_break(modalities):
     checkpoint = saved_and_loaded([part.state_dict() for part in first])
     torch.manual_seed(12345)
     second = start()
-    second[0]._seed = 4321  # another stream, were it not for the checkpoint
+    second[0].seed = 4321  # another stream, were it not for the checkpoint
     for part, state in zip(second, checkpoint, strict=True):
         part.load_state_dict(state)
     found += losses_of(*second, range(4, 8))
@@ -111,7 +111,7 @@ def test_a_resumed_run_is_the_run_without_a_break(modalities):
 def test_a_checkpoint_before_the_first_step_continues_too():
     head = heads(8)["linear"]
     criterion, other = make(), make()
-    other._seed = 99
+    other.seed = 99
     other.load_state_dict(saved_and_loaded(criterion.state_dict()))
     assert run(other, head, 3) == run(criterion, head, 3)
 
@@ -209,12 +209,12 @@ def test_built_on_the_meta_device_and_filled_from_a_checkpoint():
 
 
 WEIGHTS = [1.0, 2.0, 3.0, 0.5]
-INITIAL = {"alpha": [1.5, 1.5], "step": 0, "epoch": 0, "class_weights": WEIGHTS}
+INITIAL = {"stream": [5, 0], "alpha": [1.5, 1.5], "step": 0, "epoch": 0, "class_weights": WEIGHTS}
 
 
 def on_meta():
     with torch.device("meta"):
-        return MidasLoss(num_classes=CLASSES, feature_dims=WIDTHS[:2], initial_alpha=1.5, class_weights=WEIGHTS)
+        return MidasLoss(num_classes=CLASSES, feature_dims=WIDTHS[:2], initial_alpha=1.5, class_weights=WEIGHTS, seed=5)
 
 
 def spoiled(x, **options):
@@ -232,7 +232,7 @@ def test_state_after_to_empty(monkeypatch):
 
 
 def test_reset_parameters_gives_the_state_before_the_first_step():
-    criterion = make(initial_alpha=1.5, class_weights=WEIGHTS)
+    criterion = make(seed=5, initial_alpha=1.5, class_weights=WEIGHTS)
     criterion.set_epoch(3)
     run(criterion, heads(8)["linear"], 2)
     before = copy.deepcopy(criterion.unimodal_heads.state_dict())

@@ -1,4 +1,4 @@
-"""The warm-up follows the epoch buffer, however it came by its value; evaluation knows no warm-up."""
+"""Warm-up and aligned finish follow the epoch buffer, however it came by its value; evaluation knows neither."""
 
 from __future__ import annotations
 
@@ -71,9 +71,10 @@ def by_averaging(source):
 
 def on_meta(source):
     with torch.device("meta"):
-        target = MidasLoss(num_classes=CLASSES, feature_dims=(3, 5), warmup_epochs=2)
+        target = MidasLoss(num_classes=CLASSES, feature_dims=(3, 5), warmup_epochs=2, class_weights=[1] * CLASSES)
     target.load_state_dict(copy.deepcopy(source.state_dict()), assign=True)
-    return target
+    assert torch.equal(target.stream, source.stream)
+    return target.to("cpu")
 
 
 def by_sharing(source):
@@ -135,7 +136,7 @@ def test_a_criterion_made_in_inference_mode_can_be_told_its_epoch():
         criterion = MidasLoss(num_classes=CLASSES, feature_dims=(3, 5), warmup_epochs=2)
     for epoch in (0, 2):
         criterion.set_epoch(epoch)
-        assert (criterion._warming_up(), criterion.epoch) == (epoch == 0, epoch)
+        assert (criterion._phase().warmup, criterion.epoch) == (epoch == 0, epoch)
 
 
 @pytest.mark.parametrize("kind", ["linear", "two layers"])
@@ -143,7 +144,8 @@ def test_evaluation_has_the_whole_objective_in_every_epoch(kind):
     features, labels = batch()
     losses = []
     for epoch in (0, 1, 5):
-        criterion = over(epoch).eval()
+        criterion = make(warmup_epochs=2, aligned_from=4).eval()
+        criterion.set_epoch(epoch)
         terms = criterion.terms(features, labels, head=heads(8)[kind])
         torch.testing.assert_close(terms.total, terms.aligned + terms.unimodal.sum() + terms.misaligned)
         assert terms.misaligned > 0
@@ -152,17 +154,44 @@ def test_evaluation_has_the_whole_objective_in_every_epoch(kind):
 
 
 @pytest.mark.parametrize("kind", ["linear", "two layers"])
-def test_nothing_moves_where_no_gradient_is_recorded(kind):
+@pytest.mark.parametrize("guard", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("epoch", [0, 2, 5])
+def test_a_step_without_gradients_is_an_evaluation_in_any_epoch(kind, guard, epoch):
+    # A criterion outside of the model never hears of model.eval().
     features, labels = batch()
     head = heads(8)[kind]
-    criterion, other = over(), over()
+    criterion, other = (make(warmup_epochs=2, aligned_from=4) for _ in range(2))
+    for each in (criterion, other):
+        each.set_epoch(epoch)
     for _ in range(2):
-        with torch.no_grad():
-            before = copy.deepcopy(criterion.state_dict())
-            found = criterion(features, labels, head=head)
+        expected = copy.deepcopy(criterion).eval()(features, labels, head=head)
+        before = copy.deepcopy(criterion.state_dict())
+        with guard():
+            assert criterion(features, labels, head=head) == expected
         assert all(torch.equal(x, before[name]) for name, x in criterion.state_dict().items())
-        # The pairs are those of the next step: what is computed twice, for a checkpointed block, is computed alike.
-        assert criterion(features, labels, head=head) == found == other(features, labels, head=head)
+        assert criterion(features, labels, head=head) == other(features, labels, head=head)
+
+
+def test_a_hook_is_told_whether_the_step_learned():
+    features, labels = batch()
+    criterion, steps = make(), []
+    criterion.register_terms_hook(steps.append)
+    criterion(features, labels, head=HEAD)
+    with torch.no_grad():
+        criterion(features, labels, head=HEAD)
+    criterion.eval()(features, labels, head=HEAD)
+    assert [step.training for step in steps] == [True, False, False]
+    torch.testing.assert_close(steps[1].logits, HEAD(torch.cat(features, dim=1)))
+
+
+def test_validation_losses_of_a_plain_loop_can_be_compared_over_the_warm_up():
+    features, labels = batch()
+    criterion, losses = make(warmup_epochs=2, aligned_from=4), []
+    for epoch in range(6):
+        criterion.set_epoch(epoch)
+        with torch.no_grad():
+            losses.append(criterion(features, labels, head=HEAD).item())
+    assert losses == losses[:1] * 6
 
 
 @pytest.mark.parametrize("variant", ["paper", "official"])
@@ -179,13 +208,13 @@ def test_a_traced_step_follows_the_buffer_without_another_trace(kind, variant):
         return graph.forward
 
     torch._dynamo.reset()
-    eager, traced = (make(warmup_epochs=2, variant=variant, initial_alpha=1.5) for _ in range(2))
+    eager, traced = (make(warmup_epochs=2, aligned_from=4, variant=variant, initial_alpha=1.5) for _ in range(2))
 
     def run(criterion):
         return criterion.terms(features, labels, head=head, permutation=permutation)
 
     compiled = torch.compile(run, backend=backend, fullgraph=True)
-    for epoch in (0, 1, 2, 3):
+    for epoch in range(6):
         for criterion in (eager, traced):
             criterion.set_epoch(epoch)
         expected, found = run(eager), compiled(traced)
@@ -219,8 +248,51 @@ def test_a_fused_head_that_overflows_in_the_warm_up_of_a_traced_step():
 def test_a_forgotten_set_epoch_warns_while_the_step_is_traced_and_breaks_no_graph():
     features, labels = batch()
     torch._dynamo.reset()
-    compiled = torch.compile(make(warmup_epochs=2), backend="eager", fullgraph=True)
-    with pytest.warns(UserWarning, match="set_epoch was never called"):
+    compiled = torch.compile(make(aligned_from=2), backend="eager", fullgraph=True)
+    with pytest.warns(UserWarning, match="aligned_from=2, but set_epoch was never called: the loss never becomes"):
         assert torch.isfinite(compiled(features, labels, head=HEAD))
     # Once.
     compiled(features, labels, head=HEAD)
+
+
+@pytest.mark.parametrize("kind", ["linear", "two layers", "function"])
+def test_the_aligned_finish_is_the_aligned_loss_alone(kind):
+    features, labels = batch()
+    head = heads(8)[kind]
+    criterion = make(warmup_epochs=1, aligned_from=3, initial_alpha=1.5)
+    criterion.set_epoch(2)
+    criterion(features, labels, head=head)
+    alpha = criterion.alpha.clone()
+    criterion.set_epoch(3)
+    features = [f.requires_grad_() for f in features]
+    terms = criterion.terms(features, labels, head=head)
+    torch.testing.assert_close(terms.total, nn.functional.cross_entropy(head(torch.cat(features, dim=1)), labels))
+    torch.testing.assert_close(terms.total, terms.aligned)
+    assert terms.misaligned == 0
+    assert terms.fused_confidence.isnan().all()
+    assert (criterion.step, criterion.alpha.tolist(), terms.alpha.tolist()) == (1, alpha.tolist(), alpha.tolist())
+    terms.total.backward()
+    # A distributed wrapper waits for the gradient of every parameter.
+    assert all((x.grad == 0).all() for x in criterion.parameters())
+    assert all(f.grad.any() for f in features)
+
+
+def test_the_aligned_finish_can_be_set_on_the_way():
+    features, labels = batch()
+    criterion = make(warmup_epochs=1)
+    criterion.set_epoch(3)
+    assert criterion.terms(features, labels, head=HEAD).misaligned > 0
+    criterion.aligned_from = 3
+    assert criterion.terms(features, labels, head=HEAD).misaligned == 0
+    with pytest.raises(ValueError, match="aligned_from: expected a whole number >= warmup_epochs = 1, got 0"):
+        criterion.aligned_from = 0
+    criterion.aligned_from = None
+    assert criterion.terms(features, labels, head=HEAD).misaligned > 0
+
+
+def test_without_eta_there_is_no_weak_modality_weight():
+    criterion = make(eta=0)
+    for seed in range(5):
+        features, labels = batch(seed=seed)
+        criterion(features, labels, head=HEAD)
+    assert (criterion.step, criterion.alpha.tolist()) == (5, [1, 1])
