@@ -29,15 +29,15 @@ class Pairs(NamedTuple):
         The source matrix: which sample supplies each modality.
     classes : array, shape (M, V, B), integer
         The class that each modality speaks for; for several labels what `label_ids` calls it.
-    mask : array, shape (V, B), bool
-        The mixed samples that count.
+    mask : array, shape (V, B), bool, or None
+        The mixed samples that count; None where all do, with ``variant="official"``.
     absent : array, shape (M, V, B), bool, or None
         What a mixed sample without a partner lacks, see `absent_modalities`; what it has is sample i's own.
     """
 
     sources: Array
     classes: Array
-    mask: Array
+    mask: Array | None
     absent: Array | None = None
 
 
@@ -246,15 +246,19 @@ def make_pairs(
         samples = bk.xp.astype(bk.arange(bk.length(ids), sources), sources.dtype, copy=False)
         sources = bk.xp.where(without, samples, sources)
     classes = pair_classes(ids, sources, backend=bk)
-    mask = pair_mask(classes, backend=bk)
     if variant == "official":
-        mask = bk.xp.ones_like(mask)
+        return Pairs(sources, classes, None)
+    mask = pair_mask(classes, backend=bk)
     return Pairs(sources, classes, mask if without is None else mask | without, absent)
 
 
 def as_pairs(labels: Array, sources: Array | Pairs, variant: str, bk: Backend) -> Pairs:
-    """Return a source matrix as `Pairs`."""
-    return sources if isinstance(sources, Pairs) else make_pairs(labels, sources, variant=variant, backend=bk)
+    """Return a source matrix as `Pairs` with a mask; raise where pairs were drawn for another variant."""
+    pairs = sources if isinstance(sources, Pairs) else make_pairs(labels, sources, variant=variant, backend=bk)
+    drawn_for = "official" if pairs.mask is None else "paper"
+    if drawn_for != variant:
+        raise ValueError(f"sources: expected pairs drawn with variant={variant!r}, got some with {drawn_for!r}")
+    return pairs if pairs.mask is not None else pairs._replace(mask=bk.xp.ones_like(pair_mask(pairs.classes)))
 
 
 def source_matrix_of(sources: Array | Pairs) -> Array:

@@ -37,7 +37,8 @@ def test_classes_and_mask(framework):
             own = framework.array(LABELS), framework.array(sources)
             found = Pairs(*map(framework.numpy, make_pairs(*own)[:3]))
             official = make_pairs(*own, variant="official", backend=framework.backend)
-            assert framework.numpy(official.mask).all()
+            # All count.
+            assert official.mask is None
         classes = LABELS[sources]
         np.testing.assert_array_equal(found.sources, sources)
         np.testing.assert_array_equal(found.classes, classes)
@@ -80,7 +81,7 @@ def test_draws(framework, modalities, variant):
     sources = draw_sources(numbers, LABELS, modalities, variant=variant)
     np.testing.assert_array_equal(framework.numpy(found.sources), sources)
     np.testing.assert_array_equal(framework.numpy(found.classes), LABELS[sources])
-    assert framework.numpy(found.mask).all()
+    assert found.mask is None if variant == "official" else framework.numpy(found.mask).all()
     given = draw_pairs(own, labels, modalities, variant=variant, permutation=framework.array(PERMUTATION))
     expected = draw_sources(numbers, LABELS, modalities, permutation=PERMUTATION)
     np.testing.assert_array_equal(framework.numpy(given.sources), expected)
@@ -98,7 +99,7 @@ def test_draws_for_label_vectors():
 def test_what_is_given_is_taken():
     sources = source_matrix(PERMUTATION, 2)
     pairs = make_pairs(LABELS, sources)
-    assert as_pairs(LABELS, pairs, "official", NUMPY) is pairs
+    assert as_pairs(LABELS, pairs, "paper", NUMPY) is pairs
     assert source_matrix_of(pairs) is pairs.sources
     assert source_matrix_of(sources) is sources
     assert as_pairs(LABELS, sources, "official", NUMPY).mask.all()
@@ -307,3 +308,15 @@ def test_all_arrays_of_a_modality_are_mixed_alike(framework):
         assert numpy(words["tokens"])[1].tolist() == [[0, 0], [0, 0]]
         assert numpy(pictures)[2].tolist() == [[0, 0], [0, 0]]
         assert numpy(lengths).tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize(("drawn", "used"), [("paper", "official"), ("official", "paper")])
+def test_pairs_of_another_variant_are_refused(drawn, used):
+    labels, logits = np.array([0, 1]), np.eye(2)
+    pairs = mc.make_pairs(labels, mc.source_matrix(np.array([1, 0]), 2), variant=drawn)
+    message = f"sources: expected pairs drawn with variant='{used}', got some with '{drawn}'"
+    with pytest.raises(ValueError, match=message):
+        mc.midas_objective(
+            *(logits, [logits, logits], np.stack([logits, logits]), labels, pairs, None, mc.init_state(2)),
+            variant=used,
+        )
