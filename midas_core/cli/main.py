@@ -6,6 +6,7 @@ import click
 
 from midas_core import __version__
 from midas_core.cli._common import take_any_encoding
+from midas_core.cli.compare import compare
 from midas_core.cli.demo import demo
 from midas_core.cli.report import report
 from midas_core.cli.verify import verify
@@ -18,6 +19,7 @@ def main() -> None:
     take_any_encoding()
 
 
+main.add_command(compare)
 main.add_command(demo)
 main.add_command(report)
 main.add_command(verify)

@@ -116,6 +116,7 @@ def compare_methods(
 
     Examples
     --------
+    >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> labels = rng.integers(3, size=90)
     >>> features = {"audio": np.eye(3)[labels] + rng.normal(size=(90, 3)), "text": rng.normal(size=(90, 4))}
@@ -127,18 +128,9 @@ def compare_methods(
         if labels is None:
             raise DataError("labels: expected an array (N,), got None")
         features = make_features(features, labels, groups, fold, missing=missing)  # type: ignore[arg-type]
-    titles = known_methods(methods, features.modalities)
-    check_splits(features)
-    source = FeatureSource(features)
-    runs = seeds if seeds is not None else max(8, 2 * source.splits)
-    if runs < 1:
-        raise DataError(f"seeds: expected a whole number >= 1, got {seeds}")
-    task = source.make(0)
-    steps = -(-len(task.training) // Recipe(1).batch_size)
-    recipe = Recipe(epochs or min(max(round(STEPS / steps), EPOCHS[0]), EPOCHS[1]))
-    plan = Plan("data", source, titles, recipe, runs, settings or {})
+    plan = make_plan(features, methods, seeds, settings, epochs)
     folder = None if output is None else Path(output)
-    store = Store(folder, {**MADE_BY, "data": features.digest})
+    store = open_store(features, folder)
 
     total, done = planned_work(plan), 0.0
     if progress is not None:
@@ -152,13 +144,37 @@ def compare_methods(
 
     content = {
         **run_plan(plan, store, jobs=jobs, finished=finished),
-        "notes": [*features.notes, *_constant(task)],
+        "notes": [*features.notes, *_constant(plan.first)],
         "versions": {"midas_core": __version__, **package_versions("torch", "numpy", "scikit-learn")},
     }
     result = MethodComparison(content)
     if folder is not None:
         write_whole(folder / "results.json", result.to_json().encode())
     return result
+
+
+def open_store(features: FeatureSet, folder: Path | None) -> Store:
+    """Return the finished stacks of a folder; raise ``StoreError`` where they are of other data or options."""
+    return Store(folder, {**MADE_BY, "data": features.digest})
+
+
+def make_plan(
+    features: FeatureSet,
+    methods: str | Sequence[str] = "default",
+    seeds: int | None = None,
+    settings: Mapping[str, tuple[float, float]] | None = None,
+    epochs: int | None = None,
+) -> Plan:
+    """Return what `compare_methods` would train; raise ``DataError`` where it cannot."""
+    titles = known_methods(methods, features.modalities)
+    check_splits(features)
+    source = FeatureSource(features)
+    runs = seeds if seeds is not None else max(8, 2 * source.splits)
+    if runs < 1:
+        raise DataError(f"seeds: expected a whole number >= 1, got {seeds}")
+    steps = -(-len(source.make(0).training) // Recipe(1).batch_size)
+    recipe = Recipe(epochs or min(max(round(STEPS / steps), EPOCHS[0]), EPOCHS[1]))
+    return Plan("data", source, titles, recipe, runs, settings or {})
 
 
 def known_methods(methods: str | Sequence[str], modalities: Sequence[str]) -> tuple[str, ...]:

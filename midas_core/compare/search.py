@@ -6,7 +6,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from statistics import fmean
 from typing import Any, Protocol
@@ -203,8 +203,24 @@ def report_cells(plan: Plan, chosen: Mapping[str, Mapping[int, tuple[float, floa
 
 def planned_work(plan: Plan) -> float:
     """Return the work of all cells, see `Cell.work`."""
+    return sum(cell.work for cell in _planned_cells(plan))
+
+
+def _planned_cells(plan: Plan) -> list[Cell]:
+    """Return all cells, those of the reporting seeds with settings that are not yet chosen."""
     unknown = {title: dict.fromkeys(range(plan.source.splits), (1.0, 1.0)) for title in plan.trained}
-    return sum(cell.work for cell in (*tuning_cells(plan), *report_cells(plan, unknown)))
+    return [*tuning_cells(plan), *report_cells(plan, unknown)]
+
+
+def estimate_seconds(plan: Plan, store: Store, jobs: int = 1) -> float:
+    """Return about how long it takes to train what the store lacks: an epoch of a stack of MIDAS is timed."""
+    left = sum(cell.work for cell in _planned_cells(plan) if cell.name not in store)
+    if not left:
+        return 0.0
+    settings = [Setting(seed, 1e-3, 1.0) for seed in range(min(SETTINGS, plan.together))]
+    cell = replace(plan.cell("MIDAS", "tuning", settings), recipe=replace(plan.recipe, epochs=1))
+    seconds = min(execute(cell, plan.source)[2] for _ in range(2))
+    return seconds / cell.work * left / jobs
 
 
 def run_plan(plan: Plan, store: Store, *, jobs: int = 1, finished: Finished = nothing) -> dict[str, Any]:

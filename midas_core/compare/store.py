@@ -51,6 +51,9 @@ class Store:
         else:
             write_json(about, self.made_by)
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._kept or (self.path is not None and (self.path / "cells" / f"{name}.json").exists())
+
     def read(self, name: str, made_by: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return a finished stack, None where it is still to do.
 

@@ -4,26 +4,9 @@ import subprocess
 import sys
 
 import pytest
-from click.testing import CliRunner
 
 from midas_core import __version__
-from midas_core.cli.main import main
-from midas_core.demo.tasks import GROUPS, TASKS
-from tests.adapters.recordings import write_recordings
-
-
-def run(*arguments):
-    return CliRunner().invoke(main, list(map(str, arguments)))
-
-
-def fails(*arguments, said):
-    result = run(*arguments)
-    assert result.exit_code == 2, result.output
-    assert "Traceback" not in result.output
-    assert isinstance(result.exception, SystemExit)
-    for words in said:
-        assert words in result.output
-    return result
+from tests.cli.commands import fails, run
 
 
 def test_version():
@@ -33,48 +16,17 @@ def test_version():
 def test_help_names_the_commands():
     result = run("--help")
     assert result.exit_code == 0
-    assert "demo" in result.output
+    for command in ("compare", "demo", "report", "verify"):
+        assert f"\n  {command} " in result.output
 
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys; from midas_core.cli.main import main; main(['demo', '--help'], standalone_mode=False); "
-        "print({'torch', 'sklearn', 'matplotlib', 'rich', 'librosa', 'scipy'} & set(sys.modules))"
+        "import sys; from midas_core.cli.main import main; main(['compare', '--help'], standalone_mode=False); "
+        "print({'torch', 'sklearn', 'matplotlib', 'rich', 'joblib', 'scipy'} & set(sys.modules))"
     )
     result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert result.stdout.endswith("set()\n")
-
-
-def test_unknown_task_names_the_known_ones():
-    fails("demo", "--data", "cats", said=["cats", *TASKS, *GROUPS])
-
-
-@pytest.mark.parametrize("option", ["--seeds", "--epochs", "--workers"])
-def test_numbers_below_one(option):
-    fails("demo", option, 0, said=[option])
-
-
-def test_audio_without_a_folder():
-    fails("demo", "--data", "av-digits", said=["--root FOLDER", "recordings/{digit}_{speaker}_{index}.wav"])
-
-
-def test_missing_folder(tmp_path):
-    missing = tmp_path / "nowhere"
-    fails(
-        "demo", "--data", "av-digits", "--root", missing, "--output", tmp_path / "out", said=["looked for", "found no"]
-    )
-
-
-def test_damaged_recording(tmp_path):
-    root = write_recordings(tmp_path)
-    (root / "recordings" / "0_ada_0.wav").write_bytes(b"not a sound")
-    arguments = ("demo", "--data", "av-clean", "--root", root, "--output", tmp_path / "out")
-    fails(*arguments, said=["0_ada_0.wav", "expected a readable wav file"])
-
-
-def test_output_that_cannot_be_a_folder(tmp_path):
-    (tmp_path / "file").write_text("")
-    fails("demo", "--quick", "--output", tmp_path / "file" / "folder", said=["file"])
 
 
 @pytest.mark.parametrize(
@@ -85,14 +37,10 @@ def test_output_that_cannot_be_a_folder(tmp_path):
         ("rich", "Rich"),
         ("matplotlib", "Matplotlib"),
         ("jinja2", "Jinja2"),
+        ("statsmodels", "statsmodels"),
     ],
 )
-def test_missing_package_says_what_to_install(monkeypatch, module, package):
+@pytest.mark.parametrize("command", [("demo",), ("compare", "features.npz")])
+def test_missing_package_says_what_to_install(monkeypatch, command, module, package):
     monkeypatch.setitem(sys.modules, module, None)
-    fails("demo", "--quick", said=[f"{package} is not installed: pip install 'midas-multimodal[demo]'"])
-
-
-def test_missing_librosa_says_what_to_install(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "librosa", None)
-    said = ["librosa is not installed: pip install 'midas-multimodal[audio]'"]
-    fails("demo", "--data", "av-digits", "--root", tmp_path, said=said)
+    fails(*command, said=[f"{package} is not installed: pip install 'midas-multimodal[compare]'"])

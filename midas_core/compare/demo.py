@@ -1,0 +1,81 @@
+"""The comparison of ``midas demo``: two built-in tasks, with the settings that a search wrote to a file.
+
+python -m midas_core.compare.demo searches them anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from midas_core.compare.comparison import known_methods
+from midas_core.compare.result import MethodComparison
+from midas_core.compare.search import MADE_BY, Cell, Plan, planned_work, run_plan
+from midas_core.compare.store import Store
+from midas_core.compare.suite import TASKS
+from midas_core.files import parse_json, read_text, write_json
+
+NAMES = ("halves", "wide-left")
+SETTINGS = Path(__file__).with_name("demo.json")
+"""By task and method: learning rate and strength."""
+LARGEST = 2**16
+"""Bytes of that file."""
+
+
+def demo_plan(name: str, seeds: int, *, fixed: bool = True) -> Plan:
+    """Return the plan of a task, with the settings of the file or with none."""
+    task = TASKS[name]
+    source = task.make(Path())
+    settings = parse_json(read_text(SETTINGS, LARGEST))[name] if fixed else {}
+    pairs = {title: (float(rate), float(strength)) for title, (rate, strength) in settings.items()}
+    return Plan(name, source, known_methods("default", source.make(0).modalities), task.recipe, seeds, pairs)
+
+
+def run_demo(
+    output: Path, *, seeds: int = 5, jobs: int = 1, progress: Callable[[float, float, str], None] | None = None
+) -> dict[str, MethodComparison]:
+    """Train what the folder lacks, and return the results by task.
+
+    Parameters
+    ----------
+    output : Path
+        Folder of what is finished, and of ``results.json``.
+    seeds : int
+        Runs of each method.
+    jobs : int
+    progress : callable
+        See `midas_core.compare.comparison.compare_methods`.
+    """
+    plans = [demo_plan(name, seeds) for name in NAMES]
+    total, done = sum(map(planned_work, plans)), 0.0
+    store = Store(output, MADE_BY)
+
+    def finished(cell: Cell, _: float) -> None:
+        nonlocal done
+        done += cell.work
+        if progress is not None:
+            progress(done, total, f"{cell.task}, {cell.method}")
+
+    results = {plan.task: MethodComparison(run_plan(plan, store, jobs=jobs, finished=finished)) for plan in plans}
+    write_json(output / "results.json", {name: result.content for name, result in results.items()})
+    return results
+
+
+def search(jobs: int = 2) -> None:
+    """Choose the settings on validation data, and write them to the file."""
+    results = {
+        name: MethodComparison(run_plan(demo_plan(name, 1, fixed=False), Store(None, MADE_BY), jobs=jobs))
+        for name in NAMES
+    }
+    lines = [
+        f' "{name}": {{\n'
+        + ",\n".join(f"  {json.dumps(title)}: {list(result.setting(title))}" for title in result.content["methods"])
+        + "\n }"
+        for name, result in results.items()
+    ]
+    SETTINGS.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    search()
