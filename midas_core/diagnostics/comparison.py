@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 from midas_core.diagnostics.diagnosis import Diagnosis, Measured
 from midas_core.diagnostics.verdict import (
-    FEW,
     at_chance,
     badly_used,
     beyond_noise,
     blind,
     diverged,
+    enough,
     listed,
     percent,
     points,
@@ -93,14 +93,14 @@ def compare(before: Diagnosis, after: Diagnosis, *, names: tuple[str, str] = ("b
     findings = [change.text for change in changes]
     if not math.isnan(a) and not math.isnan(b):
         findings.append(f"Calibration error: {100 * a:.1f} % to {100 * b:.1f} % ({points(b - a)}).")
-    size = min(before.kept, after.kept)
-    if size >= FEW:
+    if enough(before) and enough(after):
         for diagnosis, name in ((before, names[0]), (after, names[1])):
             if diverged(diagnosis) or at_chance(diagnosis):
                 text = f"{name} is at chance: there is nothing to compare."
                 return Comparison("unclear", text, findings=tuple(findings))
     judged = verdict(before)
-    if size < FEW or judged.status == "unclear":
+    if not (enough(before) and enough(after)) or judged.status == "unclear":
+        size = min(before.kept, after.kept)
         text = f"The comparison is unclear: {size} samples, or what was measured on them, do not tell."
         return Comparison("unclear", text, findings=tuple(findings))
     costs = [f"{change.what} {points(change.difference)}" for change in changes if change.worse]

@@ -26,9 +26,11 @@ COMPARABLE = 0.75
 """Share of the best available accuracy, above which a modality should not be overruled."""
 FEW = 100
 """Samples, below which two standard errors of an accuracy may exceed `UNUSED`."""
+RARE = 40
+"""Samples of even classes with the noise of a mean recall, below which it tells nothing: ten of the rarer of two."""
 
 WORST_FIRST = ("ignored", "underused", "overruled")
-COMPARE = "Measure it: `midas compare` trains joint training, MIDAS and other methods on your features."
+COMPARE = "`midas compare` trains joint training, MIDAS and other methods on your features and measures it."
 
 
 def two_errors(share: float, samples: float) -> float:
@@ -121,7 +123,7 @@ def verdict(diagnosis: Diagnosis, *, trained_with_midas: bool | None = None) -> 
     if diverged(diagnosis):
         text = "The logits of the model are not finite: nothing can be said of its modalities."
         return Verdict("unclear", text, unknown)
-    if diagnosis.kept >= FEW and at_chance(diagnosis):
+    if enough(diagnosis) and at_chance(diagnosis):
         text = (
             f"The fused model is at chance: it is right in {percent(diagnosis.accuracy)}, where the most frequent "
             f"class makes {percent(diagnosis.chance)}. It has to learn before anything can be said of its modalities."
@@ -131,7 +133,7 @@ def verdict(diagnosis: Diagnosis, *, trained_with_midas: bool | None = None) -> 
     uses = {scores.name: use_of(scores, diagnosis, measured) for scores in diagnosis.modalities}
     dominant = _dominant(diagnosis, measured, uses)
     worst = next((x for x in WORST_FIRST if x in uses.values()), None)
-    if diagnosis.kept < FEW or set(uses.values()) <= {"unknown", "uninformative"}:
+    if not enough(diagnosis) or set(uses.values()) <= {"unknown", "uninformative"}:
         status = "unclear"
     else:
         status = "balanced" if worst is None else "ignored" if worst == "ignored" else "underused"
@@ -148,6 +150,11 @@ def verdict(diagnosis: Diagnosis, *, trained_with_midas: bool | None = None) -> 
 def diverged(diagnosis: Diagnosis) -> bool:
     """Return whether no sample has finite logits."""
     return math.isnan(diagnosis.calibration_error) or math.isnan(diagnosis.accuracy)
+
+
+def enough(diagnosis: Diagnosis) -> bool:
+    """Return whether there are samples enough for a verdict, of the rarest class too."""
+    return diagnosis.kept >= FEW and (diagnosis.measured.unit == "accuracy" or diagnosis.measured.samples >= RARE)
 
 
 def at_chance(diagnosis: Diagnosis) -> bool:
@@ -230,8 +237,9 @@ def _falls_short_of(available: float | None, measured: Measured) -> bool:
 def _headline(
     diagnosis: Diagnosis, measured: Measured, uses: Mapping[str, str], dominant: str | None, status: str
 ) -> str:
-    if diagnosis.kept < FEW:
-        return f"{diagnosis.kept} samples are too few to tell whether a modality is ignored."
+    if not enough(diagnosis):
+        few = f"{diagnosis.kept} samples" if diagnosis.kept < FEW else f"{_rarest(diagnosis)} samples of a class"
+        return f"{few} are too few to tell whether a modality is ignored."
     if status == "unclear":
         if "uninformative" in uses.values():
             return "No modality is known to carry enough by itself to be used, so nothing can be said of its use."
@@ -296,13 +304,16 @@ def _findings(diagnosis: Diagnosis, measured: Measured, uses: Mapping[str, str],
             f"{', of '.join(followed)}."
         )
     if size < 10 * FEW:
-        rarest = min((x.count for x in diagnosis.classes if x.count), default=0)
-        rare = f", {rarest} of them of the rarest class" if measured.unit == "recall" else ""
+        rare = f", {_rarest(diagnosis)} of them of the rarest class" if measured.unit == "recall" else ""
         sentences.append(
             f"All of this rests on {diagnosis.kept} samples{rare}: two standard errors are up to "
             f"{percent(two_errors(0.5, size))}."
         )
     return sentences
+
+
+def _rarest(diagnosis: Diagnosis) -> int:
+    return min(scores.count for scores in diagnosis.counted)
 
 
 def _of_the_whole(measured: Measured) -> list[str]:
@@ -349,8 +360,8 @@ def _finding(name: str, measured: Measured, use: str) -> str:
 
 
 def _advice(diagnosis: Diagnosis, uses: Mapping[str, str], status: str, after: bool) -> list[str]:
-    if diagnosis.kept < FEW:
-        return [f"Measure on {FEW} samples or more."]
+    if not enough(diagnosis):
+        return [f"Measure on {FEW} samples or more, and on more than ten of every class."]
     if status == "unclear":
         if "uninformative" in uses.values():
             return ["Train the encoders better, or measure on more samples."]
@@ -363,11 +374,10 @@ def _advice(diagnosis: Diagnosis, uses: Mapping[str, str], status: str, after: b
             "epochs, and choose on validation data."
         ]
     if status == "balanced":
-        return [f"There is little for MIDAS to repair. {COMPARE}"]
+        return [f"There is little for MIDAS to repair. Whether another method is more accurate: {COMPARE}"]
     names = listed([name for name, use in uses.items() if use in WORST_FIRST])
     return [
-        f"MIDAS trains the model to use {names}; whether the accuracy gains by it, this verdict does not say. "
-        f"{COMPARE}",
+        f"MIDAS trains the model to use {names}. This verdict does not predict accuracy: {COMPARE}",
         f"Start with MidasLoss(weight={2 if status == 'ignored' else 1}) and choose among 1, 2 and 5 on validation "
         "data.",
         "Set warmup_epochs to what the unimodal heads need to leave chance behind: about a seventh of the epochs where "

@@ -74,7 +74,7 @@ def test_an_underused_modality():
     assert "combining the modalities costs accuracy" in str(harmed)
     assert "MidasLoss(weight=1)" in str(harmed)
     # What the accuracy will do is measured, not guessed.
-    assert "whether the accuracy gains by it, this verdict does not say" in str(harmed)
+    assert "This verdict does not predict accuracy" in str(harmed)
     assert not hasattr(harmed, "accuracy")
 
 
@@ -410,3 +410,14 @@ def test_conflicts_that_nobody_wins_do_not_count(followed, use):
 @pytest.mark.parametrize(("kept", "status"), [(99, "unclear"), (100, "ignored")])
 def test_the_threshold_of_few(kept, status):
     assert verdict(diagnosis([0.1, 0.9], [0.9, 0.9], kept=kept)).status == status
+
+
+@pytest.mark.parametrize(("rare", "status"), [(3, "unclear"), (9, "unclear"), (11, "ignored")])
+def test_few_samples_of_a_class_say_nothing(rare, status):
+    scores = [ClassScores(name, count, 1.0, (0.5, 1.0), (0.1, 0.4)) for name, count in (("a", 2000), ("b", rare))]
+    model = replace(diagnosis([0.99, 1.0], [1.0, 1.0], accuracy=1.0), chance=0.99, classes=tuple(scores))
+    model = replace(model, modalities=tuple(replace(x, probe_recall=1.0) for x in model.modalities))
+    found = verdict(model)
+    assert found.status == status
+    assert (f"{rare} samples of a class are too few" in found.headline) == (status == "unclear")
+    assert compare(model, model).status == ("unclear" if status == "unclear" else "no")
