@@ -34,6 +34,6 @@ def write_runs(comparison: MethodComparison, folder: Path) -> None:
             ) as log:
                 history = run["history"]
                 for epoch, accuracy, loss in zip(*history.values(), strict=True):
-                    log.log(epoch=epoch, validation_accuracy=accuracy, loss=loss)
+                    log.log(epoch=epoch, val_accuracy=accuracy, loss=loss)
                 diagnosis = Diagnosis.from_dict(run["test"]["diagnosis"])
                 log.log_diagnostics(replace(diagnosis, midas=title.startswith("MIDAS")), split="test")
