@@ -57,7 +57,9 @@ def main(runs: int) -> None:
     for seed in range(runs):
         folds = seed % 2 == 1
         alarms[folds] += bool(compare_copies(seed, folds))
-        click.echo(f"{seed + 1} comparisons: {alarms[False]} false alarms with several splits, {alarms[True]} with folds")
+        click.echo(
+            f"{seed + 1} comparisons: {alarms[False]} false alarms with several splits, {alarms[True]} with folds"
+        )
 
 
 if __name__ == "__main__":

@@ -190,6 +190,19 @@ def known_methods(methods: str | Sequence[str], modalities: Sequence[str]) -> tu
     return (*(f"{m} alone" for m in modalities), *(name for name in known if name in wanted))
 
 
+def _check_options(
+    seeds: int | None, epochs: int | None, jobs: int, settings: Mapping[str, tuple[float, float]]
+) -> None:
+    for name, value in (("seeds", seeds), ("epochs", epochs)):
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise DataError(f"{name}: expected a whole number >= 1, got {value}")
+    if not isinstance(jobs, int) or jobs == 0:
+        raise DataError(f"jobs: expected a whole number other than 0, got {jobs}")
+    for title, setting in settings.items():
+        if len(setting) != 2 or not all(isinstance(x, int | float) for x in setting):
+            raise DataError(f"settings: expected learning rate and strength of {title}, got {setting}")
+
+
 def _constant(task: Task) -> list[str]:
     widths = {name: x.shape[1] for name, x in zip(task.modalities, task.training.inputs, strict=True)}
     return [

@@ -24,7 +24,7 @@ SETTINGS = 9
 """Tried for every method: for one without a strength as many learning rates."""
 TUNING_SEED = 1000
 """First seed of the tuning: other seeds than those that are reported. A multiple of any number of splits."""
-TUNING_SEEDS = 2
+TUNING_SEEDS = 4
 """On a task with one split; on one with more, a seed for each split."""
 LARGEST_STACK = 2**30
 """Bytes of data in one stack; what has more is trained in several."""
@@ -253,7 +253,7 @@ def run_plan(plan: Plan, store: Store, *, jobs: int = 1, finished: Finished = no
     for found in runs.values():
         found.sort(key=lambda run: run["setting"][0])
     if BEST in plan.methods:
-        runs[BEST] = best_of(runs, tuned, chosen, ("joint", "MIDAS"), splits)
+        runs[BEST] = best_of(runs, ("joint", "MIDAS"))
     sizes = np.bincount(first.test.labels, minlength=first.num_classes)
     return {
         "modalities": list(first.modalities),
@@ -266,23 +266,13 @@ def run_plan(plan: Plan, store: Store, *, jobs: int = 1, finished: Finished = no
     }
 
 
-def best_of(
-    runs: Mapping[str, Sequence[Any]],
-    tuned: Mapping[str, Sequence[Any]],
-    chosen: Mapping[str, Mapping[int, tuple[float, float]]],
-    titles: Sequence[str],
-    splits: int,
-) -> list[Any]:
-    """Return the runs of that method whose setting was the best on the validation data of the tuning, by split."""
-    scores: dict[tuple[str, int], list[float]] = {}
-    for title in titles:
-        for run in tuned[title]:
-            split = int(run["setting"][0]) % splits
-            if tuple(run["setting"][1:]) == tuple(chosen[title][split]):
-                scores.setdefault((title, split), []).append(run["validation_accuracy"])
-    best = {split: max(titles, key=lambda t: fmean(scores[t, split])) for _, split in scores}
-    seeds = range(len(runs[titles[0]]))
-    return [{**runs[best[seed % splits]][seed], "method": best[seed % splits]} for seed in seeds]
+def best_of(runs: Mapping[str, Sequence[Any]], titles: Sequence[str]) -> list[Any]:
+    """Return for each seed the run of that method with the best validation accuracy; of equal ones the first."""
+    best = []
+    for of_seed in zip(*(runs[title] for title in titles), strict=True):
+        which = max(range(len(titles)), key=lambda i: of_seed[i]["validation_accuracy"])
+        best.append({**of_seed[which], "method": titles[which]})
+    return best
 
 
 def digest(task: Task) -> str:

@@ -64,7 +64,7 @@ DEFAULT = (
 """Compared where nothing is asked for, beside each modality alone."""
 
 BEST = "best of joint and MIDAS"
-"""For each split the one of the two with the better validation accuracy; trains nothing of its own."""
+"""For each run the one of the two with the better validation accuracy; trains nothing of its own."""
 
 
 def find_method(title: str, modalities: Sequence[str]) -> type[Method]:

@@ -1,0 +1,272 @@
+"""The tables of the docs, from the results of the suite and from nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean
+from typing import Any
+
+from midas_core.compare.methods import METHODS
+from midas_core.compare.result import BASELINE
+from midas_core.compare.statistics import Estimate, Ranks, beyond_noise, estimate, rank
+
+KINDS = {True: "natural", False: "constructed"}
+MEASURES = ("macro-F1", "calibration error", "misaligned accuracy", "vote")
+SHORT = (
+    BASELINE,
+    "joint + label smoothing",
+    "modality dropout",
+    "late fusion",
+    "MIDAS",
+    "MIDAS (eta 0)",
+    "MIDAS + finish",
+    "MIDAS (eta 0) + finish",
+    "best of joint and MIDAS",
+)
+"""Methods of the table in the README."""
+
+Rows = list[list[str]]
+"""The first row holds the headings."""
+
+
+def compact(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the results of the suite as they are kept: by task and method a list over the runs for each measure."""
+    return {
+        name: {**task, "methods": {t: _columns(r) for t, r in task["methods"].items()}}
+        for name, task in content.items()
+    }
+
+
+def _columns(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def over(read: Callable[[Any], Any]) -> list[float | None]:
+        values = [read(run) for run in runs]
+        return [None if x is None else round(float(x), 4) for x in values]
+
+    first = runs[0]["test"]
+    columns: dict[str, Any] = {
+        "learning_rate": [run["setting"][1] for run in runs],
+        "strength": [run["setting"][2] for run in runs],
+        "accuracy": over(lambda run: run["test"]["accuracy"]),
+        "validation": over(lambda run: run["validation_accuracy"]),
+        "last": over(lambda run: run["last"]),
+        "seconds": round(fmean(run["seconds"] for run in runs), 3),
+    }
+    for measure in MEASURES:
+        if first.get(measure) is not None:
+            columns[measure] = over(lambda run, m=measure: run["test"][m])
+    for kind in ("alone", "without"):
+        if kind in first:
+            columns[kind] = {m: over(lambda run, m=m, k=kind: run["test"][k][m]) for m in first[kind]}  # type: ignore[misc]
+    columns["share"] = round(fmean(run["size"][1] / run["size"][0] for run in runs), 4)
+    return columns
+
+
+@dataclass(frozen=True, eq=False)
+class SuiteResults:
+    """Results of the suite; accuracies in percent.
+
+    Parameters
+    ----------
+    content : dict
+        "tasks", from `compact`; "machine" and "versions".
+    """
+
+    content: Mapping[str, Any]
+
+    def tasks(self, natural: bool | None = None) -> dict[str, Any]:
+        """Return the tasks of one kind, or all, by name."""
+        return {n: t for n, t in self.content["tasks"].items() if natural is None or t["natural"] is natural}
+
+    @cached_property
+    def methods(self) -> list[str]:
+        """Titles of the methods that ran on every task."""
+        tasks = list(self.tasks().values())
+        return [t for t in tasks[0]["methods"] if all(t in task["methods"] for task in tasks)]
+
+    def values(self, task: str, method: str, *path: str) -> list[float]:
+        """Return a measure of every run in percent, the test accuracy by default."""
+        column: Any = self.content["tasks"][task]["methods"][method]
+        for name in path or ("accuracy",):
+            column = column[name]
+        return [100 * x for x in column if x is not None]
+
+    def mean(self, task: str, method: str, *path: str) -> float:
+        """Return the mean of a measure over the runs."""
+        return fmean(self.values(task, method, *path))
+
+    def _share(self, task: str) -> float:
+        about = self.content["tasks"][task]
+        return about["methods"][BASELINE]["share"] if about["splits"] > 1 else 0.0
+
+    def accuracy(self, task: str, method: str) -> Estimate:
+        """Return the test accuracy of a method."""
+        return estimate(self.values(task, method), self._share(task))
+
+    def difference(self, task: str, method: str, other: str = BASELINE) -> Estimate:
+        """Return the test accuracy of a method less that of another, run by run."""
+        pairs = zip(self.values(task, method), self.values(task, other), strict=True)
+        return estimate([a - b for a, b in pairs], self._share(task))
+
+    def differences(self, method: str, other: str = BASELINE, natural: bool | None = None) -> dict[str, Estimate]:
+        """Return the differences by task."""
+        return {task: self.difference(task, method, other) for task in self.tasks(natural)}
+
+    def over_tasks(self, method: str, other: str = BASELINE, natural: bool | None = None) -> Estimate:
+        """Return the mean difference over tasks of one kind, its interval over the tasks."""
+        return estimate([d.mean for d in self.differences(method, other, natural).values()])
+
+    def record(self, other: str, natural: bool | None = None) -> dict[str, tuple[int, int]]:
+        """Return on how many tasks every method is ahead of another and behind it, beyond noise (Holm in each task)."""
+        counts = {title: [0, 0] for title in self.methods if title != other}
+        for task in self.tasks(natural):
+            differences = {title: self.difference(task, title, other) for title in counts}
+            for title, significant in beyond_noise(differences).items():
+                counts[title][differences[title].mean < 0] += significant
+        return {title: (won, lost) for title, (won, lost) in counts.items()}
+
+    def ranks(self, natural: bool | None = None) -> Ranks:
+        """Return the average ranks of the methods over tasks of one kind."""
+        return rank({t: [self.mean(task, t) for task in self.tasks(natural)] for t in self.methods})
+
+    # The tables.
+
+    def accuracy_rows(self, natural: bool) -> Rows:
+        """Return the accuracy on each task, the mean over the tasks and the average rank; each modality alone first."""
+        tasks, ranks = self.tasks(natural), self.ranks(natural)
+        rows = [["method", *tasks, "mean", "average rank"]]
+        best = [max(task["modalities"], key=lambda m, n=n: self.mean(n, f"{m} alone")) for n, task in tasks.items()]
+        alone = [f"{self.accuracy(n, f'{m} alone')} ({m})" for n, m in zip(tasks, best, strict=True)]
+        mean = fmean(self.mean(n, f"{m} alone") for n, m in zip(tasks, best, strict=True))
+        rows.append(["best modality alone", *alone, f"{mean:.1f}", ""])
+        for title in self.methods:
+            cells = [str(self.accuracy(task, title)) for task in tasks]
+            mean = fmean(self.mean(task, title) for task in tasks)
+            rows.append([title, *cells, f"{mean:.1f}", f"{ranks.mean[title]:.1f}"])
+        return rows
+
+    def difference_rows(self, other: str, natural: bool) -> Rows:
+        """Return every method less another, and on how many tasks it is ahead or behind beyond noise."""
+        tasks, record = self.tasks(natural), self.record(other, natural)
+        rows = [["method", *tasks, "mean over tasks", "ahead : behind"]]
+        for title, (won, lost) in record.items():
+            cells = [d.signed for d in self.differences(title, other, natural).values()]
+            rows.append([title, *cells, self.over_tasks(title, other, natural).signed, f"{won} : {lost}"])
+        return rows
+
+    def measure_rows(self, natural: bool) -> Rows:
+        """Return every measure, its mean over the runs and the tasks."""
+        head = ["accuracy", "at the last epoch", "macro-F1", "misaligned", "calibration error", "seconds"]
+        rows = [["method", *head]]
+        paths = ("accuracy", "last", "macro-F1", "misaligned accuracy", "calibration error")
+        for title in self.methods:
+            cells = [f"{fmean(self.mean(task, title, path) for task in self.tasks(natural)):.1f}" for path in paths]
+            seconds = fmean(task["methods"][title]["seconds"] for task in self.tasks(natural).values())
+            rows.append([title, *cells, f"{seconds:.2f}"])
+        return rows
+
+    def alone_rows(self, natural: bool) -> Rows:
+        """Return the accuracy of each modality: trained by itself, and inside joint training, MIDAS and its finish."""
+        titles = (BASELINE, "joint + label smoothing", "MIDAS", "MIDAS (eta 0) + finish")
+        rows = [["task", "modality", "trained alone", *titles]]
+        for name, task in self.tasks(natural).items():
+            for m in task["modalities"]:
+                inside = [f"{self.mean(name, title, 'alone', m):.1f}" for title in titles]
+                rows.append([name, m, f"{self.mean(name, f'{m} alone'):.1f}", *inside])
+        return rows
+
+    def vote_rows(self) -> Rows:
+        """Return the gain of the vote of fused and unimodal heads, weight 0.5, over the fused head, on each kind."""
+        titles = [t for t in self.methods if all("vote" in task["methods"][t] for task in self.tasks().values())]
+        rows = [["method", *(f"{kind} tasks" for kind in KINDS.values())]]
+        for title in titles:
+            gains = [
+                estimate([self.mean(n, title, "vote") - self.mean(n, title) for n in self.tasks(natural)]).signed
+                for natural in KINDS
+            ]
+            rows.append([title, *gains])
+        return rows
+
+    def short_rows(self) -> Rows:
+        """Return the comparison in a few rows: where MIDAS loses stands first."""
+        worst = sorted(self.tasks(), key=lambda task: self.difference(task, "MIDAS").mean)
+        shown = [worst[0], *(task for task in self.tasks(True) if task != worst[0])]
+        rows = [["less joint training", *shown, "natural, mean", "constructed, mean", "ranks"]]
+        ranks = [self.ranks(natural).mean for natural in KINDS]
+        for title in (t for t in SHORT if t in self.methods and t != BASELINE):
+            cells = [self.difference(task, title).signed for task in shown]
+            means = [self.over_tasks(title, natural=natural).signed for natural in KINDS]
+            rows.append([title, *cells, *means, ", ".join(f"{r[title]:.1f}" for r in ranks)])
+        return rows
+
+    def setting_rows(self) -> Rows:
+        """Return the learning rate and the strength that most runs were trained with."""
+        rows = [["method", *self.tasks()]]
+        for title in self.methods:
+            cells = []
+            for task in self.tasks().values():
+                column = task["methods"][title]
+                pairs = Counter(zip(column["learning_rate"], column["strength"], strict=True))
+                (rate, strength), _ = pairs.most_common(1)[0]
+                tuned = title in METHODS and METHODS[title].strengths
+                cells.append(f"{rate:g}, {strength:g}" if tuned else f"{rate:g}")
+            rows.append([title, *cells])
+        return rows
+
+    def task_rows(self) -> Rows:
+        """Return what the tasks are."""
+        rows = [["task", "what it is", "classes", "training, validation, test", "runs", "test parts", "epochs"]]
+        for name, task in self.tasks().items():
+            sizes = ", ".join(f"{task['sizes'][part]:,}" for part in ("training", "validation", "test"))
+            runs = len(task["methods"][BASELINE]["accuracy"])
+            numbers = [str(x) for x in (runs, task["splits"], task["recipe"]["epochs"])]
+            rows.append([name, task["title"], str(task["classes"]), sizes, *numbers])
+        return rows
+
+    def render(self) -> dict[str, str]:
+        """Return the tables as Markdown, by the name of their place in the docs."""
+        tables = {
+            "tasks": self.task_rows(),
+            "short": self.short_rows(),
+            "vote": self.vote_rows(),
+            "settings": self.setting_rows(),
+        }
+        for natural, kind in KINDS.items():
+            tables |= {
+                f"accuracy {kind}": self.accuracy_rows(natural),
+                f"less joint {kind}": self.difference_rows(BASELINE, natural),
+                f"less MIDAS {kind}": self.difference_rows("MIDAS", natural),
+                f"measures {kind}": self.measure_rows(natural),
+                f"alone {kind}": self.alone_rows(natural),
+            }
+        texts = {name: markdown(rows) for name, rows in tables.items()}
+        return {
+            **texts,
+            **{f"ranks {kind}": ranks_in_words(self.ranks(n)) for n, kind in KINDS.items()},
+            "made with": self._made_with(),
+        }
+
+    def _made_with(self) -> str:
+        machine = self.content["machine"]
+        versions = ", ".join(f"{name} {version}" for name, version in self.content["versions"].items())
+        return f"On {machine['processor']}, {machine['cores']} cores, one of them used. With {versions}."
+
+
+def ranks_in_words(ranks: Ranks) -> str:
+    """Return average ranks, the critical difference and Friedman's test as sentences."""
+    order = ", ".join(f"{title} {mean:.1f}" for title, mean in ranks.mean.items())
+    if math.isnan(ranks.p_value):
+        return f"Average rank by accuracy: {order}."
+    return (
+        f"Average rank by accuracy: {order}. Differences below {ranks.critical_difference:.1f} ranks are noise "
+        f"(Nemenyi, 5 %); Friedman's test that all methods are alike: p = {ranks.p_value:.1g}."
+    )
+
+
+def markdown(rows: Rows) -> str:
+    """Return a table as Markdown."""
+    head, *body = rows
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *body))
