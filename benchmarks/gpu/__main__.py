@@ -16,12 +16,9 @@ from midas_core.cli._common import Failure
     "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the results."
 )
 @click.option("--minutes", type=float, default=9.5, show_default=True, help="Nothing is begun after so many.")
-@click.option(
-    "--root", type=click.Path(exists=True, path_type=Path), help="Recordings of the spoken digits, for part 3."
-)
 @click.option("--dry-run", is_flag=True, help="Everything in little on the CPU: shows that it runs.")
 @click.pass_context
-def gpu(context: click.Context, part: int, output: Path, minutes: float, root: Path | None, dry_run: bool) -> None:
+def gpu(context: click.Context, part: int, output: Path, minutes: float, dry_run: bool) -> None:
     """Run a part and save its results as they come, in part-1.json and so on.
 
     Called again it goes on: what is there is not done again. Ends with status 1 if something failed.
@@ -48,7 +45,7 @@ def gpu(context: click.Context, part: int, output: Path, minutes: float, root: P
     elif part == 2:
         speed.run(record, place)
     else:
-        training.run(record, place, root)
+        training.run(record, place)
     click.echo(f"{len(record.results) - len(record.failed)} done, {len(record.failed)} failed: {record.path}")
     context.exit(1 if record.failed else 0)
 

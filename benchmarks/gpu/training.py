@@ -1,15 +1,14 @@
-"""Part 3: whole epochs with large encoders, half precision to convergence, and the demo's tasks on the GPU."""
+"""Part 3: whole epochs with large encoders, half precision to convergence, and small tasks on the GPU."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.gpu.place import Place
 from benchmarks.gpu.record import Record, require
@@ -18,28 +17,27 @@ from benchmarks.sections.epoch import CLASSES, Encoder, epoch, resnets, vit_and_
 from benchmarks.timing import QUICK, Effort, interleave
 from midas_core.adapters.torch import MidasLoss
 from midas_core.data import Split, Task
-from midas_core.demo.models import Network
-from midas_core.demo.settings import SETTINGS
-from midas_core.demo.tasks import GROUPS, load
+from midas_core.data.digits import halves, wide_left
 
 EFFORT = Effort(block=0.0, budget=60.0, fewest=7, most=25)
 TARGET = 1.02
 SEEDS = 5
+EPOCHS, BATCH, RATE = 300, 64, 3e-3
+TASKS = {"halves": (halves, 1.0), "wide-left": (wide_left, 5.0)}
+"""How to make a task, and the weight of MIDAS on it."""
 
 
-def run(record: Record, place: Place, root: Path | None) -> None:
-    """Train everything; ``root`` has the recordings of the spoken digits, without which other tasks serve."""
+def run(record: Record, place: Place) -> None:
+    """Train everything."""
     half = {"half": True, "compiler": _compiler(place)}
     record.take("epoch, ResNet-18", epochs, place, resnets, _pictures_twice, {})
     record.take("epoch, ResNet-18, bfloat16, torch.compile", epochs, place, resnets, _pictures_twice, half)
     record.take(
         "epoch, ViT-B/16 and BERT-base, bfloat16, torch.compile", epochs, place, vit_and_bert, _picture_and_text, half
     )
-    names = GROUPS["digits"] if root is None else GROUPS["av-digits"]
-    tasks = load(names, root)
-    record.take("GradScaler to convergence", scaled, place, tasks[names[0]](0), names[0])
-    for name in names:
-        record.take(f"demo: {name}", both_places, place, tasks[name], name)
+    record.take("GradScaler to convergence", scaled, place, halves(0), 1.0)
+    for name, (make, weight) in TASKS.items():
+        record.take(name, both_places, place, make, weight)
 
 
 def epochs(place: Place, make: Callable[..., list[Encoder]], inputs: Callable[..., Any], how: dict[str, Any]) -> Any:
@@ -55,42 +53,45 @@ def epochs(place: Place, make: Callable[..., list[Encoder]], inputs: Callable[..
     return {"ratio": row.value, "low": row.low, "high": row.high, "target": TARGET, "met": row.met, **row.seconds}
 
 
-def scaled(place: Place, task: Task, name: str) -> dict[str, float]:
+def scaled(place: Place, task: Task, weight: float) -> dict[str, float]:
     """Train under autocast to float16 with a GradScaler: as accurate as in float32, within two points."""
-    found = {"float32": train(task, name, 0, place), "float16": train(task, name, 0, place, half=True)}
+    found = {"float32": train(task, weight, 0, place), "float16": train(task, weight, 0, place, half=True)}
     require(place.dry or found["float16"] > found["float32"] - 0.02, found)
     return found
 
 
-def both_places(place: Place, make: Callable[[int], Task], name: str) -> dict[str, Any]:
+def both_places(place: Place, make: Callable[[int], Task], weight: float) -> dict[str, Any]:
     """Train with several seeds on the GPU and on the CPU: the mean accuracies differ by less than their spread."""
     seeds = range(2 if place.dry else SEEDS)
-    here = [train(make(seed), name, seed, place) for seed in seeds]
-    there = [train(make(seed), name, seed, Place(dry=True), dry=place.dry) for seed in seeds]
+    here = [train(make(seed), weight, seed, place) for seed in seeds]
+    there = [train(make(seed), weight, seed, Place(dry=True), dry=place.dry) for seed in seeds]
     off, spread = fmean(here) - fmean(there), max(stdev(here), stdev(there), 0.005)
     require(place.dry or abs(off) <= 2 * spread, (here, there))
     return {"GPU": here, "CPU": there, "difference": off, "spread": spread}
 
 
-def train(task: Task, name: str, seed: int, place: Place, *, half: bool = False, dry: bool | None = None) -> float:
-    """Train the demo's network by MIDAS, with the demo's settings; return the accuracy on the test data."""
-    settings, device = SETTINGS[name], place.device
-    rate, weight = settings.tuned["MIDAS"]
+def train(task: Task, weight: float, seed: int, place: Place, *, half: bool = False, dry: bool | None = None) -> float:
+    """Train dense encoders by MIDAS; return the accuracy on the test data."""
+    device = place.device
     dry = place.dry if dry is None else dry
     torch.manual_seed(seed)
     views, labels = _tensors(task.training, device)
-    network = Network([x.shape[1] for x in views], task.num_classes)
-    criterion = MidasLoss(num_classes=task.num_classes, feature_dims=network.feature_dims, weight=weight, seed=seed)
-    network, criterion = network.to(device), criterion.to(device)
-    optimizer = torch.optim.Adam([*network.parameters(), *criterion.parameters()], lr=rate)
+    encoders = [
+        nn.Sequential(nn.Linear(x.shape[1], 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU()).to(device) for x in views
+    ]
+    head = nn.Linear(64 * len(views), task.num_classes).to(device)
+    criterion = MidasLoss(num_classes=task.num_classes, feature_dims=[64] * len(views), weight=weight, seed=seed)
+    criterion = criterion.to(device)
+    optimizer = torch.optim.Adam(nn.ModuleList([*encoders, head, criterion]).parameters(), lr=RATE)
     scaler = torch.amp.GradScaler(device, enabled=half)
     # On a CPU half precision is bfloat16.
     dtype = torch.float16 if device == "cuda" else torch.bfloat16
     order = torch.Generator().manual_seed(seed)
-    for _ in range(1 if dry else settings.epochs):
-        for batch in torch.randperm(len(labels), generator=order).to(device).split(settings.batch_size):
+    for _ in range(1 if dry else EPOCHS):
+        for batch in torch.randperm(len(labels), generator=order).to(device).split(BATCH):
             with torch.autocast(device, dtype) if half else nullcontext():
-                loss = criterion(network.encode([x[batch] for x in views]), labels[batch], head=network.head)
+                features = [encode(x[batch]) for encode, x in zip(encoders, views, strict=True)]
+                loss = criterion(features, labels[batch], head=head)
             optimizer.zero_grad()
             scaler.scale(loss).backward()
             scaler.step(optimizer)
@@ -98,7 +99,8 @@ def train(task: Task, name: str, seed: int, place: Place, *, half: bool = False,
     require(bool(torch.isfinite(criterion.alpha).all()), criterion.alpha)
     views, labels = _tensors(task.test, device)
     with torch.no_grad():
-        predicted = network.head(torch.cat(network.encode(views), dim=1)).argmax(dim=1)
+        features = [encode(x) for encode, x in zip(encoders, views, strict=True)]
+        predicted = head(torch.cat(features, dim=1)).argmax(dim=1)
     return float((predicted == labels).double().mean())
 
 

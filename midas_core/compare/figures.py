@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from midas_core.compare.result import MethodComparison
+    from midas_core.compare.tables import SuiteResults
 
 CHOSEN, PLAIN, JOINT = "#1b6ca8", "#8c959f", "#1f2328"
 
@@ -65,6 +67,24 @@ def rank_figure(ranks: Ranks, values: Mapping[str, Sequence[float]]) -> Figure:
             label_fmt_right="{rank:.1f}  {label}",
         )
     return figure
+
+
+def write_figures(results: SuiteResults, folder: Path) -> None:
+    """Write the figures of the docs: accuracy less that of joint training, and average ranks, natural tasks first."""
+    for natural, kind in ((True, "natural"), (False, "constructed")):
+        tasks = results.tasks(natural)
+        if not tasks:
+            continue
+        differences = {
+            title: [results.difference(task, title).mean for task in tasks]
+            for title in results.methods
+            if title != "joint"
+        }
+        values = {title: [results.mean(task, title) for task in tasks] for title in results.methods}
+        label = f"test accuracy less joint training, in points: a dot for each {kind} task, the diamond their mean"
+        difference_figure(differences, label).savefig(folder / f"comparison-{kind}.png")
+        if len(tasks) > 1:
+            rank_figure(results.ranks(natural), values).savefig(folder / f"comparison-ranks-{kind}.png")
 
 
 def _axes(rows: float) -> tuple[Figure, Any]:

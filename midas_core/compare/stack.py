@@ -157,12 +157,9 @@ class Model(nn.Module):
 
     def select(self, *models: int) -> Model:
         """Return a copy that holds some of the models."""
-        chosen = copy.deepcopy(self)
+        kept = {id(p): nn.Parameter(p.detach()[list(models)]) for p in self.parameters()}
+        chosen = copy.deepcopy(self, kept)
         chosen.count = len(models)
-        for module in chosen.modules():
-            if isinstance(module, StackedLinear):
-                module.weight = nn.Parameter(module.weight.detach()[list(models)])
-                module.bias = nn.Parameter(module.bias.detach()[list(models)])
         return chosen
 
     @torch.no_grad()

@@ -85,7 +85,8 @@ class SuiteResults:
     def methods(self) -> list[str]:
         """Titles of the methods that ran on every task."""
         tasks = list(self.tasks().values())
-        return [t for t in tasks[0]["methods"] if all(t in task["methods"] for task in tasks)]
+        everywhere = [t for t in tasks[0]["methods"] if all(t in task["methods"] for task in tasks)]
+        return [title for title in everywhere if not title.endswith(" alone")]
 
     def values(self, task: str, method: str, *path: str) -> list[float]:
         """Return a measure of every run in percent, the test accuracy by default."""

@@ -10,7 +10,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 RESULTS = sorted((ROOT / "benchmarks").glob("results-*.json"))
-COMPARISONS = sorted((ROOT / "benchmarks" / "accuracy").glob("results*.json"))
 
 pytest.importorskip("torch")
 document = runpy.run_path(str(ROOT / "benchmarks" / "document.py"))
@@ -31,22 +30,3 @@ def test_tables_take_the_place_of_older_ones():
     )
     with pytest.raises(SystemExit, match=r"z\.json"):
         insert(text, "z.json", "new")
-
-
-def test_the_table_of_a_task_has_paired_differences_with_their_interval():
-    accuracies = {"joint": [0.8, 0.82, 0.81], "MIDAS": [0.9, 0.93, 0.9]}
-    column = {"accuracy": {"mean": 80.0, "sd": 1.0}, "last quarter": {"mean": 0.0, "sd": 0.1}, "seconds": None}
-    task = {
-        "sizes": {"training": 1, "validation": 2, "test": 3},
-        "summary": dict.fromkeys(accuracies, column),
-        "runs": [{"method": m, "test": {"accuracy": x}} for m, values in accuracies.items() for x in values],
-    }
-    # 10, 11 and 9 points: 10 +- 4.303 * 1 / sqrt(3).
-    assert document["render_task"](task).rstrip().endswith("joint +10.0 (+7.5 to +12.5).")
-
-
-@pytest.mark.parametrize("page", ["docs/comparison.md", "README.md"])
-@pytest.mark.parametrize("path", COMPARISONS, ids=lambda path: path.name)
-def test_the_comparison_shows_the_recorded_results(path, page):
-    text = (ROOT / page).read_text(encoding="utf-8")
-    assert document["insert_comparison"](text, path) == text

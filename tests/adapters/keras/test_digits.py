@@ -5,11 +5,11 @@ from __future__ import annotations
 import keras
 import numpy as np
 import torch
+from torch import nn
 
 from midas_core.adapters import torch as torch_adapter
 from midas_core.adapters.keras import MidasLoss, MidasModel
 from midas_core.data.digits import halves
-from midas_core.demo.models import Network
 
 EPOCHS, BATCH, RATE, SEEDS = 40, 50, 3e-3, (0, 1)
 
@@ -32,18 +32,23 @@ def with_keras(seed):
 def with_torch(seed):
     task = halves(seed)
     torch.manual_seed(seed)
-    network = Network([32, 32], task.num_classes)
-    criterion = torch_adapter.MidasLoss(num_classes=task.num_classes, feature_dims=network.feature_dims)
-    optimizer = torch.optim.Adam([*network.parameters(), *criterion.parameters()], lr=RATE)
+    encoders = [nn.Sequential(nn.Linear(32, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU()) for _ in "lr"]
+    head = nn.Linear(128, task.num_classes)
+    criterion = torch_adapter.MidasLoss(num_classes=task.num_classes, feature_dims=[64, 64])
+    optimizer = torch.optim.Adam(nn.ModuleList([*encoders, head, criterion]).parameters(), lr=RATE)
+
+    def encode(inputs):
+        return [encoder(x) for encoder, x in zip(encoders, inputs, strict=True)]
+
     views, labels = [torch.from_numpy(x) for x in task.training.inputs], torch.from_numpy(task.training.labels)
     for _ in range(EPOCHS):
         for rows in torch.randperm(len(labels)).split(BATCH):
-            loss = criterion(network.encode([x[rows] for x in views]), labels[rows], head=network.head)
+            loss = criterion(encode([x[rows] for x in views]), labels[rows], head=head)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
     with torch.no_grad():
-        found = network.head(torch.cat(network.encode([torch.from_numpy(x) for x in task.test.inputs]), dim=1))
+        found = head(torch.cat(encode([torch.from_numpy(x) for x in task.test.inputs]), dim=1))
     return (found.argmax(dim=1).numpy() == task.test.labels).mean()
 
 
