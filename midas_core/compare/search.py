@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from midas_core.compare.evaluation import accuracy, evaluate
-from midas_core.compare.methods import BEST, Method, find_method
+from midas_core.compare.methods import BEST, find_method
+from midas_core.compare.methods.base import Method
 from midas_core.compare.store import Store
 from midas_core.compare.training import Recipe, Setting, Trained, train
 from midas_core.data import Task
@@ -43,7 +44,9 @@ class Source(Protocol):
         that nothing chosen with one of them has seen them.
     """
 
-    splits: int
+    @property
+    def splits(self) -> int:
+        """Return it."""
 
     def make(self, seed: int) -> Task:
         """Return the task of a seed."""
@@ -279,8 +282,9 @@ def digest(task: Task) -> str:
     """Return a number, as text, that tasks of other data do not have."""
     hashed = hashlib.blake2b(digest_size=8)
     for split in (task.training, task.validation, task.test):
-        for x in (*split.inputs, split.labels):
-            hashed.update(np.ascontiguousarray(x))
+        for x in split.inputs:
+            hashed.update(x.tobytes())
+        hashed.update(split.labels.tobytes())
     return hashed.hexdigest()
 
 

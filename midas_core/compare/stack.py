@@ -126,9 +126,9 @@ class Model(nn.Module):
         network = network or Network()
         self.count, self.num_classes = len(random.seeds), num_classes
         self.feature_dims = [network.features] * len(widths)
-        self.encoders = nn.ModuleList(_two_layers(width, network.hidden, network.features, random) for width in widths)
-        for encoder in self.encoders:
-            encoder.append(nn.ReLU())
+        self.encoders = nn.ModuleList(
+            _two_layers(width, network.hidden, network.features, random).append(nn.ReLU()) for width in widths
+        )
         joined = sum(self.feature_dims)
         self.head: Any = (
             _two_layers(joined, network.head, num_classes, random)
@@ -210,9 +210,8 @@ class StackedSplit:
             torch.from_numpy(np.concatenate(arrays)) for arrays in zip(*(s.inputs for s in splits), strict=True)
         ]
         self._labels = torch.from_numpy(np.concatenate([split.labels for split in splits]))
-        which = torch.tensor(list(which))
-        sizes = torch.tensor(self.sizes)
-        self._first, self._size = (sizes.cumsum(0) - sizes)[which, None], sizes[which, None]
+        rows, sizes = torch.tensor(list(which)), torch.tensor(self.sizes)
+        self._first, self._size = (sizes.cumsum(0) - sizes)[rows, None], sizes[rows, None]
 
     def take(self, index: Tensor, epoch: int = 0) -> Batch:
         """Return the samples that ``index`` (K, B) names."""

@@ -115,7 +115,9 @@ class SuiteTask:
     make: Callable[[Path], Features | Constructed]
 
 
-def _of(file: str, title: str, epochs: int, training: int | None = None, **modalities: tuple[str, ...]) -> SuiteTask:
+def _of(
+    file: str, title: str, epochs: int, modalities: Mapping[str, tuple[str, ...]], training: int | None = None
+) -> SuiteTask:
     def make(path: Path) -> Features:
         return Features(path, modalities, training, None if training is None else 1000)
 
@@ -126,27 +128,30 @@ def _constructed(function: Callable[[int], Task], title: str, epochs: int = 120)
     return SuiteTask(title, False, Recipe(epochs), "", lambda path: Constructed(function))
 
 
-_WIKIPEDIA = {"image": ("image",), "text": ("text",)}
+def _each(*arrays: str) -> dict[str, tuple[str, ...]]:
+    return {name: (name,) for name in arrays}
+
+
 _WATCH = {"phone": ("accel_phone", "gyro_phone"), "watch": ("accel_watch", "gyro_watch")}
-_SENSORS = {name: (name,) for pair in _WATCH.values() for name in pair}
-_UTD = {name: (name,) for name in ("skeleton", "inertial", "depth")}
+_SENSORS = _each(*_WATCH["phone"], *_WATCH["watch"])
 
 TASKS: Mapping[str, SuiteTask] = {
     "utd-inertial-depth": _of(
-        "utd_mhad", "27 actions, unseen people: inertial sensor, depth", 120, inertial=("inertial",), depth=("depth",)
+        "utd_mhad", "27 actions, unseen people: inertial sensor, depth", 120, _each("inertial", "depth")
     ),
     "utd-skeleton-inertial": _of(
-        "utd_mhad",
-        "27 actions, unseen people: skeleton, inertial sensor",
-        120,
-        skeleton=("skeleton",),
-        inertial=("inertial",),
+        "utd_mhad", "27 actions, unseen people: skeleton, inertial sensor", 120, _each("skeleton", "inertial")
     ),
-    "utd-three": _of("utd_mhad", "27 actions, unseen people: skeleton, inertial sensor, depth", 120, **_UTD),
-    "wikipedia": _of("wikipedia", "10 categories of articles: image, topics of the text", 30, **_WIKIPEDIA),
-    "wisdm-400": _of("wisdm", "18 activities, unseen people: phone, watch; 400 windows", 120, 400, **_WATCH),
-    "wisdm-1500": _of("wisdm", "18 activities, unseen people: phone, watch; 1,500 windows", 40, 1500, **_WATCH),
-    "wisdm-four": _of("wisdm", "18 activities, unseen people: four sensors; 3,000 windows", 25, 3000, **_SENSORS),
+    "utd-three": _of(
+        "utd_mhad",
+        "27 actions, unseen people: skeleton, inertial sensor, depth",
+        120,
+        _each("skeleton", "inertial", "depth"),
+    ),
+    "wikipedia": _of("wikipedia", "10 categories of articles: image, topics of the text", 30, _each("image", "text")),
+    "wisdm-400": _of("wisdm", "18 activities, unseen people: phone, watch; 400 windows", 120, _WATCH, 400),
+    "wisdm-1500": _of("wisdm", "18 activities, unseen people: phone, watch; 1,500 windows", 40, _WATCH, 1500),
+    "wisdm-four": _of("wisdm", "18 activities, unseen people: four sensors; 3,000 windows", 25, _SENSORS, 3000),
     "wide-left": _constructed(wide_left, "digits: left half wide and noisy, right half clean"),
     "two-sensors": _constructed(two_sensors, "digits: a coarse clean and a fine noisy sensor"),
     "halves": _constructed(halves, "digits: left half, right half"),

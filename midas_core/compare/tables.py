@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from statistics import fmean
 from typing import Any
 
@@ -57,12 +57,20 @@ def _columns(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
     for measure in MEASURES:
         if first.get(measure) is not None:
-            columns[measure] = over(lambda run, m=measure: run["test"][m])
+            columns[measure] = over(partial(_read, "test", measure))
     for kind in ("alone", "without"):
         if kind in first:
-            columns[kind] = {m: over(lambda run, m=m, k=kind: run["test"][k][m]) for m in first[kind]}  # type: ignore[misc]
+            columns[kind] = {m: over(partial(_read, "test", kind, m)) for m in first[kind]}
     columns["share"] = round(fmean(run["size"][1] / run["size"][0] for run in runs), 4)
     return columns
+
+
+def _read(*path: Any) -> Any:
+    """Return what a path of names leads to, the run being the last argument."""
+    *names, value = path
+    for name in names:
+        value = value[name]
+    return value
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +147,7 @@ class SuiteResults:
         """Return the accuracy on each task, the mean over the tasks and the average rank; each modality alone first."""
         tasks, ranks = self.tasks(natural), self.ranks(natural)
         rows = [["method", *tasks, "mean", "average rank"]]
-        best = [max(task["modalities"], key=lambda m, n=n: self.mean(n, f"{m} alone")) for n, task in tasks.items()]
+        best = [max(task["modalities"], key=lambda m: self.mean(name, f"{m} alone")) for name, task in tasks.items()]
         alone = [f"{self.accuracy(n, f'{m} alone')} ({m})" for n, m in zip(tasks, best, strict=True)]
         mean = fmean(self.mean(n, f"{m} alone") for n, m in zip(tasks, best, strict=True))
         rows.append(["best modality alone", *alone, f"{mean:.1f}", ""])
