@@ -163,12 +163,13 @@ def _run_suite(
     """Run the tasks of the documentation, print what each says, and keep the results."""
     from midas_core.compare.result import MethodComparison
     from midas_core.compare.suite import run_suite
+    from midas_core.compare.tables import kept
     from midas_core.files import write_json
 
     with following(err) as follow:
         results = run_suite(output, root, methods=methods, seeds=seeds, jobs=jobs, progress=follow)
     for file in [output / "results.json", *([] if json_file is None else [json_file])]:
-        write_json(file, results)
+        write_json(file, kept(results))
     for name, content in results.items():
         result = MethodComparison(content)
         tell(out, ["", f"{name}: {content['title']}", result.sentences()[0]])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +12,7 @@ from midas_core import __version__
 from midas_core.compare.methods import BEST, DEFAULT, METHODS
 from midas_core.compare.reading import FeatureSet, make_features
 from midas_core.compare.result import BASELINE, MethodComparison
-from midas_core.compare.search import MADE_BY, Cell, Plan, planned_work, run_plan
+from midas_core.compare.search import MADE_BY, Plan, Progress, follower, run_plan
 from midas_core.compare.splitting import SMALL, check_splits, count_splits, make_task
 from midas_core.compare.store import Store
 from midas_core.compare.training import Recipe
@@ -26,9 +26,6 @@ STEPS = 1000
 """Steps of the optimizer that the epochs are chosen for."""
 EPOCHS = (12, 150)
 """The fewest and the most."""
-
-Progress = Callable[[float, float, str], None]
-"""Told how much work is done, of how much, and what has just been finished."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,21 +126,13 @@ def compare_methods(
             raise DataError("labels: expected an array (N,), got None")
         features = make_features(features, labels, groups, fold, missing=missing)  # type: ignore[arg-type]
     plan = make_plan(features, methods, seeds, settings, epochs)
+    if not isinstance(jobs, int) or jobs == 0:
+        raise DataError(f"jobs: expected a whole number other than 0, got {jobs}")
     folder = None if output is None else Path(output)
     store = open_store(features, folder)
 
-    total, done = planned_work(plan), 0.0
-    if progress is not None:
-        progress(0.0, total, "")
-
-    def finished(cell: Cell, seconds: float) -> None:
-        nonlocal done
-        done += cell.work
-        if progress is not None:
-            progress(done, total, f"{cell.method}, {cell.stage}")
-
     content = {
-        **run_plan(plan, store, jobs=jobs, finished=finished),
+        **run_plan(plan, store, jobs=jobs, finished=follower(progress, [plan])),
         "notes": [*features.notes, *_constant(plan.first)],
         "versions": {"midas_core": __version__, **package_versions("torch", "numpy", "scikit-learn")},
     }
@@ -166,12 +155,11 @@ def make_plan(
     epochs: int | None = None,
 ) -> Plan:
     """Return what `compare_methods` would train; raise ``DataError`` where it cannot."""
+    _check_options(seeds, epochs, settings or {})
     titles = known_methods(methods, features.modalities)
     check_splits(features)
     source = FeatureSource(features)
-    runs = seeds if seeds is not None else max(8, 2 * source.splits)
-    if runs < 1:
-        raise DataError(f"seeds: expected a whole number >= 1, got {seeds}")
+    runs = seeds or max(8, 2 * source.splits)
     steps = -(-len(source.make(0).training) // Recipe(1).batch_size)
     recipe = Recipe(epochs or min(max(round(STEPS / steps), EPOCHS[0]), EPOCHS[1]))
     return Plan("data", source, titles, recipe, runs, settings or {})
@@ -190,14 +178,10 @@ def known_methods(methods: str | Sequence[str], modalities: Sequence[str]) -> tu
     return (*(f"{m} alone" for m in modalities), *(name for name in known if name in wanted))
 
 
-def _check_options(
-    seeds: int | None, epochs: int | None, jobs: int, settings: Mapping[str, tuple[float, float]]
-) -> None:
+def _check_options(seeds: int | None, epochs: int | None, settings: Mapping[str, tuple[float, float]]) -> None:
     for name, value in (("seeds", seeds), ("epochs", epochs)):
         if value is not None and (not isinstance(value, int) or value < 1):
             raise DataError(f"{name}: expected a whole number >= 1, got {value}")
-    if not isinstance(jobs, int) or jobs == 0:
-        raise DataError(f"jobs: expected a whole number other than 0, got {jobs}")
     for title, setting in settings.items():
         if len(setting) != 2 or not all(isinstance(x, int | float) for x in setting):
             raise DataError(f"settings: expected learning rate and strength of {title}, got {setting}")

@@ -98,6 +98,10 @@ Finished = Callable[[Cell, float], None]
 """Told each cell that is finished, and how long it took; 0 seconds where it was finished before."""
 
 
+Progress = Callable[[float, float, str], None]
+"""Told how much work is done, of how much, and what has just been finished."""
+
+
 def nothing(cell: Cell, seconds: float) -> None:
     """Heed nothing."""
 
@@ -202,6 +206,21 @@ def report_cells(plan: Plan, chosen: Mapping[str, Mapping[int, tuple[float, floa
         for title in plan.trained
         for part in _parts(range(plan.seeds), plan.together)
     ]
+
+
+def follower(progress: Progress | None, plans: Sequence[Plan]) -> Finished:
+    """Return what tells ``progress`` of the work of finished cells; it is told of all the work at once."""
+    if progress is None:
+        return nothing
+    total, done = sum(planned_work(plan) for plan in plans), 0.0
+    progress(0.0, total, "")
+
+    def finished(cell: Cell, seconds: float) -> None:
+        nonlocal done
+        done += cell.work
+        progress(done, total, f"{cell.method}, {cell.stage}" if len(plans) == 1 else f"{cell.task}: {cell.method}")
+
+    return finished
 
 
 def planned_work(plan: Plan) -> float:

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from midas_core.compare.methods import BEST, METHODS
+from midas_core.compare.comparison import known_methods
 from midas_core.compare.reading import FeatureSet, read_features
-from midas_core.compare.search import MADE_BY, Finished, Plan, nothing, run_plan
+from midas_core.compare.search import MADE_BY, Plan, Progress, follower, run_plan
 from midas_core.compare.splitting import count_splits, make_task, split_samples
 from midas_core.compare.store import Store
 from midas_core.compare.training import Recipe
@@ -20,6 +20,9 @@ from midas_core.data import Task
 from midas_core.data.av_digits import Recordings, av_digits, read_recordings
 from midas_core.data.breast_cancer import breast_cancer
 from midas_core.data.digits import halves, two_sensors, wide_left
+
+SEEDS = 16
+"""Reporting seeds of the tables."""
 
 
 @dataclass(frozen=True)
@@ -172,41 +175,46 @@ def run_suite(
     root: Path | None = None,
     *,
     tasks: Sequence[str] | None = None,
-    methods: Sequence[str] = (*METHODS, BEST),
-    seeds: int = 16,
+    methods: str | Sequence[str] = "all",
+    seeds: int | None = None,
     jobs: int = 1,
-    finished: Finished = nothing,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Compare the methods on the tasks of the tables, and return the results.
 
     Parameters
     ----------
     output : Path
-        Folder of what is finished, and of ``results.json``.
+        Folder of what is finished.
     root : Path, optional
         Folder that holds ``natural/*.npz`` and ``fsdd/recordings``; without one, tasks that need it are left out.
     tasks : sequence of str, optional
         Names in `TASKS`.
-    methods : sequence of str
-        Titles; every modality alone comes with them.
-    seeds : int
-        Reporting seeds, rounded down to as many for each split.
-    jobs : int
-    finished : callable
-        See `midas_core.compare.search.run_plan`.
+    methods, jobs, progress
+        See `midas_core.compare.comparison.compare_methods`.
+    seeds : int, optional
+        Reporting seeds, rounded down to as many for each split; 16 if omitted.
+
+    Returns
+    -------
+    dict
+        By task what `midas_core.compare.result.MethodComparison` takes. `midas_core.compare.tables.kept` shortens it.
     """
-    store, content = Store(output, MADE_BY), {}
+    store, plans = Store(output, MADE_BY), []
     for name in tasks or TASKS:
         task = TASKS[name]
         if task.file and root is None:
             continue
         source = task.make((root or Path()) / task.file)
-        modalities = source.make(0).modalities
-        titles = (*(f"{m} alone" for m in modalities), *methods)
-        plan = Plan(name, source, titles, task.recipe, seeds - seeds % source.splits, {})
-        content[name] = {
-            "title": task.title,
-            "natural": task.natural,
-            **run_plan(plan, store, jobs=jobs, finished=finished),
+        titles = known_methods(methods, source.make(0).modalities)
+        count = max((seeds or SEEDS) // source.splits, 1) * source.splits
+        plans.append(Plan(name, source, titles, task.recipe, count, {}))
+    follow = follower(progress, plans)
+    return {
+        plan.task: {
+            "title": TASKS[plan.task].title,
+            "natural": TASKS[plan.task].natural,
+            **run_plan(plan, store, jobs=jobs, finished=follow),
         }
-    return content
+        for plan in plans
+    }

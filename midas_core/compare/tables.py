@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import platform
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +12,11 @@ from functools import cached_property, partial
 from statistics import fmean
 from typing import Any
 
+from midas_core import __version__
 from midas_core.compare.methods import METHODS
 from midas_core.compare.result import BASELINE
 from midas_core.compare.statistics import Estimate, Ranks, beyond_noise, estimate, rank
+from midas_core.files import package_versions
 
 KINDS = {True: "natural", False: "constructed"}
 MEASURES = ("macro-F1", "calibration error", "misaligned accuracy", "vote")
@@ -38,6 +42,15 @@ def compact(content: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: {**task, "methods": {t: _columns(r) for t, r in task["methods"].items()}}
         for name, task in content.items()
+    }
+
+
+def kept(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the results of the suite as a file keeps them, with what they were made by."""
+    return {
+        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+        "versions": {"midas_core": __version__, **package_versions("torch", "numpy", "scikit-learn")},
+        "tasks": compact(results),
     }
 
 
