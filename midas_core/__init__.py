@@ -7,6 +7,7 @@ The functions here are pure and take arrays of NumPy, PyTorch, JAX, CuPy or Tens
 from midas_core.augmentation import MixedBatch, misalign
 from midas_core.cross_entropy import Targets
 from midas_core.ensemble import ensemble_logits
+from midas_core.functional import init_state, midas_loss
 from midas_core.gradients import Gradients, midas_gradients
 from midas_core.missing import zero_missing
 from midas_core.objective import MidasTerms, Objective, midas_objective, reduce_terms
@@ -28,9 +29,11 @@ __all__ = [
     "draw",
     "draw_pairs",
     "ensemble_logits",
+    "init_state",
     "log_confidence",
     "make_pairs",
     "midas_gradients",
+    "midas_loss",
     "midas_objective",
     "misalign",
     "mix",

@@ -130,8 +130,14 @@ def misalign(
         mask = mask & complete_pairs(present, sources, absent, backend=bk)
     weights = bk.where(mask, weights, 0.0)
     mixed, rows = mix(features, sources, absent=absent, backend=bk), VIEWS * bk.length(labels)
-    flat = [map_leaves(lambda x: xp.reshape(x, (rows, *x.shape[2:])), modality) for modality in mixed]
+    flat = [map_leaves(lambda x: flatten_versions(x, rows, bk), modality) for modality in mixed]
     return MixedBatch(flat, xp.reshape(soft, (-1, num_classes)), xp.reshape(weights, (-1,)))
+
+
+def flatten_versions(x: Array, rows: Any, bk: Backend) -> Array:
+    """Return an array of mixed samples, shape (V, B, ...), as one batch of V * B ``rows``."""
+    # No -1: of an array without elements it says nothing.
+    return bk.xp.reshape(x, (rows, *x.shape[2:]))
 
 
 def share_dtype(modalities: Sequence[Any], backend: Backend) -> Any:

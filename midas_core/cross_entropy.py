@@ -9,7 +9,7 @@ from midas_core.backends import Array, Backend
 from midas_core.missing import check_present
 from midas_core.pairing import take_rows
 from midas_core.partners import VIEWS
-from midas_core.validation import check_fraction, check_labels, check_logits, check_modalities, check_shape
+from midas_core.validation import check_fraction, check_range, check_labels, check_logits, check_modalities, check_shape
 from midas_core.weighting import log_confidence
 
 
@@ -87,6 +87,9 @@ def check_batch(
         check_logits("mixed_logits", mixed_logits, (VIEWS, batch, classes), "(V, B, C)", bk)
     if multi_label:
         check_shape("labels", targets.labels, (batch, classes), "(B, C)")
+    elif bk.name == "numpy":
+        # NumPy counts a negative index from the end, without a word.
+        check_range("labels", targets.labels, classes)
     check_options(targets, batch, classes)
     if present is not None:
         check_present(present, batch, len(unimodal_logits), bk)

@@ -11,7 +11,7 @@ from midas_core.missing import complete_pairs, unimodal_scale, zero_missing
 from midas_core.options import REDUCTIONS, VARIANTS
 from midas_core.pairing import Pairs, absent_of, alone, as_pairs, mix, source_matrix_of
 from midas_core.partners import VIEWS
-from midas_core.validation import check_choice
+from midas_core.validation import check_choice, check_number, check_same_kind, check_shape, check_switch
 from midas_core.weighting import (
     MidasState,
     Reduce,
@@ -106,6 +106,17 @@ def reduce_terms(terms: MidasTerms, reduction: str, *, backend: Backend | None =
         unimodal=over(terms.unimodal, axis=-1),
         misaligned=over(terms.misaligned),
     )
+
+
+def _check_step(state: MidasState, similarities: Array | None, batch: int | None, modalities: int) -> None:
+    """Raise unless state and similarities fit."""
+    for name in ("alpha", "step"):
+        if not hasattr(getattr(state, name, None), "shape"):
+            kind = type(getattr(state, name, state)).__name__
+            raise TypeError(f"state: expected a MidasState of arrays, got {kind} as {name}; see init_state")
+    check_shape("alpha of the state", state.alpha, (modalities,), "(M,)")
+    if similarities is not None:
+        check_shape("similarities", similarities, (VIEWS, batch), "(V, B)")
 
 
 class Objective(NamedTuple):
@@ -233,6 +244,15 @@ def midas_objective(
     if variant == "official" and len(unimodal_logits) != 2:
         raise ValueError(f"variant: 'official' is defined for 2 modalities only, got {len(unimodal_logits)}")
     check_batch(fused_logits, unimodal_logits, mixed_logits, labels, source_matrix_of(sources), present, bk)
+    check_switch("warmup", warmup)
+    if backend is None:
+        beside = {"labels": as_targets(labels).labels, "sources": source_matrix_of(sources), "present": present}
+        check_same_kind({**beside, "similarities": similarities}, bk)
+    _check_step(state, similarities, fused_logits.shape[0], len(unimodal_logits))
+    for name, value, minimum in (("weight", weight, 0), ("eta", eta, 0), ("max_alpha", max_alpha, 1)):
+        # Traced, it is an array, and its value unknown.
+        if isinstance(value, (bool, int, float, str)):
+            check_number(name, value, minimum=minimum)
     if variant == "official" and absent_of(sources) is not None:
         raise ValueError("sources: expected no absent partner with variant 'official', got some")
     if variant == "official" and present is not None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
-from midas_core.backends import Array, Backend
+from numpy.typing import NDArray
+
+from midas_core.backends import Array, Backend, get_backend
 
 
 def shape_text(x: Array) -> str:
@@ -80,6 +82,33 @@ def check_labels(labels: Array, backend: Backend) -> None:
         raise TypeError(f"labels: expected class indices of an integer dtype, got {labels.dtype}")
     if len(labels.shape) != 1:
         raise ValueError(f"labels: expected shape (B,), got {shape_text(labels)}")
+
+
+def check_range(name: str, indices: NDArray[Any], count: int) -> None:
+    """Raise ``ValueError`` unless indices on the host are in 0 ... count - 1."""
+    outside = (indices < 0) | (indices >= count)
+    if outside.any():
+        first = int(outside.argmax())
+        raise ValueError(
+            f"{name}: expected whole numbers in 0 ... {count - 1}, got {indices[first]} in sample {first}"
+        )
+
+
+def check_same_kind(arrays: Mapping[str, Any], backend: Backend) -> None:
+    """Raise ``TypeError`` unless every array, by the name of its argument, is of the framework of the backend."""
+    for name, x in arrays.items():
+        kind = None if x is None else get_backend(x)
+        if kind is not None and kind is not backend:
+            raise TypeError(f"{name}: expected an array of {backend.name} like the logits, got one of {kind.name}")
+
+
+def check_switch(name: str, value: Any) -> None:
+    """Raise unless ``value`` is None, True, False or, for a traced step, an array of shape ()."""
+    if value is None or isinstance(value, bool):
+        return
+    if getattr(value, "shape", None) is None or len(value.shape):
+        got = f"shape {shape_text(value)}" if hasattr(value, "shape") else repr(value)
+        raise ValueError(f"{name}: expected True, False or an array of shape (), got {got}")
 
 
 def check_shape(name: str, x: Array, expected: Sequence[int | None], symbols: str) -> None:
