@@ -9,7 +9,7 @@ from midas_core.backends import Array, Backend
 from midas_core.missing import check_present
 from midas_core.pairing import take_rows
 from midas_core.partners import VIEWS
-from midas_core.validation import check_fraction, check_range, check_labels, check_logits, check_modalities, check_shape
+from midas_core.validation import check_fraction, check_labels, check_logits, check_modalities, check_range, check_shape
 from midas_core.weighting import log_confidence
 
 

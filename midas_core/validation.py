@@ -89,9 +89,7 @@ def check_range(name: str, indices: NDArray[Any], count: int) -> None:
     outside = (indices < 0) | (indices >= count)
     if outside.any():
         first = int(outside.argmax())
-        raise ValueError(
-            f"{name}: expected whole numbers in 0 ... {count - 1}, got {indices[first]} in sample {first}"
-        )
+        raise ValueError(f"{name}: expected whole numbers in 0 ... {count - 1}, got {indices[first]} in sample {first}")
 
 
 def check_same_kind(arrays: Mapping[str, Any], backend: Backend) -> None:

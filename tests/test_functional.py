@@ -171,25 +171,24 @@ def test_transformations_of_jax():
     np.testing.assert_allclose(last.alpha, state.alpha)
 
 
-def test_one_alpha_over_the_devices_of_shard_map():
+def test_one_alpha_over_all_shards():
     jax = pytest.importorskip("jax")
     jnp = jax.numpy
-    mesh = jax.make_mesh((1,), ("batch",))
-    spec, whole = jax.sharding.PartitionSpec("batch"), jax.sharding.PartitionSpec()
     weights = {name: jnp.asarray(w, jnp.float32) for name, w in {**WEIGHTS, "fused": FUSED}.items()}
-    features = {name: jnp.asarray(x, jnp.float32) for name, x in FEATURES.items()}
+    features = {name: jnp.asarray(x, jnp.float32).reshape(2, 3, -1) for name, x in FEATURES.items()}
+    labels, state = jnp.asarray(LABELS).reshape(2, 3), mc.init_state(2, jnp.zeros(1))
 
-    def step(features, labels, state):
-        total = partial(jax.lax.psum, axis_name="batch")
-        loss, (state, _) = jax_step(weights, state, jax.random.key(0), labels, features, reduce=total)
-        return jax.lax.pmean(loss, "batch"), state
+    def step(features, labels, key, reduce=None):
+        _, (after, terms) = jax_step(weights, state, key, labels, features, reduce=reduce)
+        return after.alpha, terms.confidence
 
-    sharded = jax.shard_map(step, mesh=mesh, in_specs=(spec, spec, whole), out_specs=(whole, whole), check_vma=False)
-    state, labels = mc.init_state(2, features["audio"]), jnp.asarray(LABELS)
-    loss, after = sharded(features, labels, state)
-    expected, (expected_state, _) = jax_step(weights, state, jax.random.key(0), labels, features)
-    np.testing.assert_allclose(loss, expected, rtol=1e-6)
-    np.testing.assert_allclose(after.alpha, expected_state.alpha)
+    # An axis of vmap knows the collectives of pmap and shard_map.
+    keys = jax.random.split(jax.random.key(1), 2)
+    total = partial(jax.lax.psum, axis_name="shards")
+    alpha, confidence = jax.vmap(partial(step, reduce=total), axis_name="shards")(features, labels, keys)
+    _, alone = jax.vmap(step)(features, labels, keys)
+    np.testing.assert_array_equal(alpha[0], alpha[1])
+    np.testing.assert_allclose(confidence, jnp.stack([alone.mean(axis=0)] * 2), rtol=1e-5)
 
 
 WRONG = {
@@ -198,7 +197,9 @@ WRONG = {
     "head_input: expected one of ['concatenated', 'separate'], got 'both'": {"head_input": "both"},
     "warmup: expected True, False or an array of shape (), got 'yes'": {"warmup": "yes"},
     "max_alpha: expected a finite number >= 1, got 0.5": {"max_alpha": 0.5},
-    "state: expected a MidasState of arrays, got list as alpha; see init_state": {"state": mc.MidasState([1.0, 1.0], 0)},
+    "state: expected a MidasState of arrays, got list as alpha; see init_state": {
+        "state": mc.MidasState([1.0, 1.0], 0)
+    },
 }
 
 
