@@ -2,7 +2,7 @@
 JAX with Flax NNX and optax
 ===========================
 
-A two-encoder classifier, jitted: joint training, then MIDAS by the functions of the core.
+A two-encoder classifier, jitted: joint training, then MIDAS by one function of the core.
 """
 
 from functools import partial
@@ -47,19 +47,10 @@ def joint_loss(model, state, inputs, labels, key, warmup):
 
 
 def midas_loss(model, state, inputs, labels, key, warmup):
-    features = model.encode(inputs)
-    pairs = mc.draw_pairs(mc.draw(labels, 2, key), labels, 2)
-    terms, state, _ = mc.midas_objective(
-        model.fuse(features),
-        [head(x) for head, x in zip(model.heads, features, strict=True)],
-        model.fuse(mc.mix(features, pairs.sources)),
-        labels,
-        pairs,
-        mc.similarity(features, pairs.sources),
-        state,
-        warmup=warmup,  # traced: the first epochs train the unimodal heads alone
-    )
-    return terms.total.mean(), state
+    # warmup is traced: the first epochs train the unimodal heads alone.
+    options = {"head": model.fused, "unimodal_heads": list(model.heads), "warmup": warmup}
+    loss, (state, _) = mc.midas_loss(model.encode(inputs), labels, key, state, **options)
+    return loss, state
 
 
 @partial(nnx.jit, static_argnums=0)
@@ -72,7 +63,7 @@ def step(loss, model, optimizer, state, inputs, labels, key, warmup):
 def fit(loss):
     model = Classifier(nnx.Rngs(0))
     optimizer = nnx.Optimizer(model, optax.adam(1e-3), wrt=nnx.Param)
-    state = mc.MidasState(jnp.ones(2), jnp.array(0))  # alpha, and how often it has moved
+    state = mc.init_state(2, labels)
     order = np.random.default_rng(0)
     for epoch in range(EPOCHS):
         for number, batch in enumerate(order.permutation(train).reshape(-1, BATCH)):

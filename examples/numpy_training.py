@@ -15,17 +15,17 @@ labels = rng.integers(0, C, B)
 features = [rng.normal(size=(C, D))[labels] + rng.normal(size=(B, D)) for _ in range(M)]
 heads = [np.zeros((D, C)) for _ in range(M)]  # unimodal heads
 fused = [np.zeros((D, C)) for _ in range(M)]  # the fused head, one block for each modality
-state = mc.MidasState(np.ones(M), np.array(0))
+state = mc.init_state(M)
 
 for step in range(101):
     pairs = mc.draw_pairs(mc.draw(labels, M, rng), labels, M)
-    mixed = mc.mix(features, pairs.sources)
+    mixed = mc.mix(features, pairs)
     logits = (
         sum(f @ w for f, w in zip(features, fused, strict=True)),
         [f @ w for f, w in zip(features, heads, strict=True)],
         sum(f @ w for f, w in zip(mixed, fused, strict=True)),
     )
-    similarities = mc.similarity(features, pairs.sources)
+    similarities = mc.similarity(features, pairs)
     terms, state, weights = mc.midas_objective(*logits, labels, pairs, similarities, state)
     gradient = mc.midas_gradients(*logits, labels, pairs, weights)
     for m in range(M):
