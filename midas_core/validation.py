@@ -1,4 +1,4 @@
-"""Checks of shapes, dtypes and options. Values inside arrays are never looked at, but by `are_probabilities`."""
+"""Checks of shapes, dtypes and options. Values inside arrays are looked at on the host alone."""
 
 from __future__ import annotations
 
