@@ -38,7 +38,7 @@ def _average(values: Sequence[Any]) -> Any:
     if isinstance(first, Bin):
         return _average_bin(values)
     if is_dataclass(first):
-        means = {x.name: _average([getattr(value, x.name) for value in values]) for x in fields(first)}  # type: ignore[arg-type]
+        means = {x.name: _average([getattr(value, x.name) for value in values]) for x in fields(first)}
         if isinstance(first, ModalityScores):
             histograms = [x.similarity for x in values]
             same = len({len(x) for x in histograms}) == 1

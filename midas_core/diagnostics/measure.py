@@ -284,7 +284,8 @@ def probe_probabilities(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    rows, known, chosen = _usable(*(training or (features, labels)), samples, seed)
+    learnt_from, classes_of = training or (features, labels)
+    rows, known, chosen = _usable(learnt_from, classes_of, samples, seed)
     classes, counts = np.unique(known, return_counts=True)
     enough = np.isin(known, classes[counts >= FOLDS])
     rows, known, chosen = rows[enough], known[enough], chosen[enough]

@@ -1,4 +1,4 @@
-"""Figures of diagnoses and of training: each is a Matplotlib figure by itself, small enough for a phone."""
+"""Figures of diagnoses and of training: Matplotlib figures small enough for a phone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from midas_core.runs import Run
 
 INK, MUTED, GRID, PLAIN = "#1f2328", "#59636e", "#d1d9e0", "#8c959f"
 MODALITIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#56b4e9", "#7a5195", "#5b5b00")
-"""Of the modalities, in order: Okabe and Ito's colours, which people with any colour vision can tell apart."""
+"""Colours of modalities, in order: those of Okabe and Ito, which people with any colour vision can tell apart."""
+METHODS = ("#8c2d62", "#1b7f79", "#8a5a2b", "#4056a1", "#b02a30", "#6b7f1f", "#555f6b", "#a64ca6")
+"""Colours of methods and runs, none of them that of a modality; the first run, a baseline, is `PLAIN`."""
 
 WIDTH = 3.9
 POINTS = 300
@@ -45,16 +47,16 @@ def style() -> AbstractContextManager[Any]:
 
 
 def plot_use(diagnosis: Diagnosis) -> Figure:
-    """Draw how much of what each modality could give reaches the decision.
+    """Draw how much of the available accuracy of each modality reaches the decision.
 
-    A dot for the accuracy with the modality alone, a ring for what is within its reach, a line for the fused model.
+    A dot for the accuracy with the modality alone, a ring for the available accuracy, a line for the fused model; mean
+    recalls where classes are uneven.
     """
     with style():
         figure, axis = _figure(0.85 + 0.42 * len(diagnosis.modalities))
-        names = diagnosis.names
-        for row, scores in enumerate(diagnosis.modalities):
-            color = _color(row)
-            alone, available = 100 * scores.accuracy_alone, scores.available
+        measured = diagnosis.measured
+        for row, (name, share) in enumerate(measured.alone.items()):
+            color, alone, available = _color(row), 100 * share, measured.available[name]
             if not math.isnan(alone):
                 axis.plot([alone], [row], "o", color=color, markersize=8, zorder=3)
             ends = [alone]
@@ -67,10 +69,10 @@ def plot_use(diagnosis: Diagnosis) -> Figure:
             _label(axis, low, row, "left")
             if high > low:
                 _label(axis, high, row, "right")
-        _line(axis, 100 * diagnosis.accuracy, "fused", INK, "-")
-        _line(axis, 100 * diagnosis.chance, "chance", MUTED, ":")
-        _rows(axis, names)
-        _percent(axis, "accuracy (%)")
+        _line(axis, 100 * measured.fused, "fused", INK, "-")
+        _line(axis, 100 * measured.chance, "chance", MUTED, ":")
+        _rows(axis, diagnosis.names)
+        _percent(axis, "accuracy (%)" if measured.unit == "accuracy" else "mean recall (%)")
         # Room for the labels on both sides.
         axis.set_xlim(-9, 113)
     return figure
@@ -80,8 +82,8 @@ def plot_accuracy(diagnoses: Mapping[str, Diagnosis]) -> Figure:
     """Draw the accuracy on aligned and on misaligned samples, of one model or several (the paper's figure 1)."""
     with style():
         figure, axis = _figure(0.75 + 0.55 * len(diagnoses))
-        for row, found in enumerate(diagnoses.values()):
-            values = ((-0.19, found.accuracy, PLAIN), (0.19, found.misaligned_accuracy, MODALITIES[3]))
+        for row, diagnosis in enumerate(diagnoses.values()):
+            values = ((-0.19, diagnosis.accuracy, PLAIN), (0.19, diagnosis.misaligned_accuracy, INK))
             for shift, value, color in values:
                 if value is not None and not math.isnan(value):
                     axis.barh(row + shift, 100 * value, 0.34, color=color)
@@ -89,7 +91,8 @@ def plot_accuracy(diagnoses: Mapping[str, Diagnosis]) -> Figure:
         _rows(axis, list(diagnoses))
         _percent(axis, "accuracy (%)")
         axis.set_xlim(0, 113)
-        _legend(axis, [("aligned", PLAIN, "s"), ("misaligned", MODALITIES[3], "s")])
+        known = any(diagnosis.misaligned_accuracy is not None for diagnosis in diagnoses.values())
+        _legend(axis, [("aligned", PLAIN, "s"), *([("misaligned", INK, "s")] if known else [])])
     return figure
 
 
@@ -114,14 +117,14 @@ def plot_similarity(diagnosis: Diagnosis, *, beside: Sequence[Diagnosis] = ()) -
     ----------
     diagnosis : Diagnosis
     beside : sequence of Diagnosis
-        Those that are drawn beside it, so that all have the same axes.
+        Diagnoses that are drawn beside it, so that all have the same axes.
 
     Returns
     -------
     Figure
     """
     # After a ReLU no cosine is negative.
-    shown = [_shares(scores.similarity) for found in (diagnosis, *beside) for scores in found.modalities]
+    shown = [_shares(scores.similarity) for x in (diagnosis, *beside) for scores in x.modalities]
     known = [x for x in shown if x.size]
     lowest = -1.0 if any(x[: len(x) // 2].any() for x in known) else 0.0
     highest = max((x.max() for x in known), default=0.0)
@@ -153,10 +156,10 @@ def plot_reliability(diagnosis: Diagnosis) -> Figure:
     with style():
         figure, axis = _figure(2.5)
         axis.plot([0, 100], [0, 100], ":", color=MUTED, linewidth=1)
-        filled = [each for each in diagnosis.reliability if each.count]
-        sizes = [12 + 150 * each.count / max(diagnosis.samples, 1) for each in filled]
-        x, y = [100 * each.confidence for each in filled], [100 * each.accuracy for each in filled]
-        axis.scatter(x, y, s=sizes, color=MODALITIES[0], alpha=0.85, linewidth=0, zorder=3, clip_on=False)
+        filled = [x for x in diagnosis.reliability if x.count]
+        sizes = [12 + 150 * x.count / max(diagnosis.samples, 1) for x in filled]
+        x, y = [100 * dot.confidence for dot in filled], [100 * dot.accuracy for dot in filled]
+        axis.scatter(x, y, s=sizes, color=MUTED, alpha=0.85, linewidth=0, zorder=3, clip_on=False)
         axis.set_xlim(0, 103)
         axis.set_ylim(0, 105)
         axis.set_xlabel("confidence (%)")
@@ -168,21 +171,21 @@ def plot_reliability(diagnosis: Diagnosis) -> Figure:
 def plot_history(
     runs: Mapping[str, Sequence[Run]], lines: Mapping[str, str], *, label: str, share: bool = True, top: float = 1.1
 ) -> Figure | None:
-    """Draw metrics over training, those of all runs over each other: a colour for each run.
+    """Draw metrics over training, all runs in one figure: a colour for each run.
 
     Parameters
     ----------
     runs : dict by title of sequences of Run
         Several seeds of a method are drawn as their mean, with one standard deviation around it.
     lines : dict by metric of str
-        Which metrics, by their names in the run folder without ``val_``, and how each is drawn: "-" or "--". What was
-        measured on validation data goes before training data.
+        Metrics by their names in the run folder without ``val_``, and their line: "-" or "--". Validation data go
+        before training data.
     label : str
-        Of the vertical axis.
+        Label of the vertical axis.
     share : bool
         Whether the values are shares, drawn in percent from 0 to 100.
     top : float
-        Where they are none: up to what the axis goes at least, so that pictures side by side can have the same.
+        Without ``share``, the least end of the axis, so that figures side by side have the same.
 
     Returns
     -------
@@ -225,23 +228,23 @@ Series = tuple[Sequence[float], Sequence[float]]
 
 def _series(run: Run, name: str) -> Series:
     """Return a metric on validation data, or else on training data."""
-    found = run.series(f"val_{name}")
-    return found if found[0] else run.series(name)
+    series = run.series(f"val_{name}")
+    return series if series[0] else run.series(name)
 
 
 def _over_seeds(several: Sequence[Series]) -> tuple[Floats, Floats, Floats]:
     """Return positions, means and standard deviations; where the positions differ, only those that all share."""
-    known = [dict(zip(*each, strict=True)) for each in several if each[0]]
+    known = [dict(zip(*series, strict=True)) for series in several if series[0]]
     if not known:
         return np.zeros(0), np.zeros(0), np.zeros(0)
-    x = [position for position in known[0] if all(position in each for each in known)]
-    values = np.array([[each[position] for position in x] for each in known], dtype=np.float64)
+    x = [position for position in known[0] if all(position in series for series in known)]
+    values = np.array([[series[position] for position in x] for series in known], dtype=np.float64)
     return np.array(x, dtype=np.float64), values.mean(axis=0), values.std(axis=0)
 
 
 def _run_color(i: int) -> str:
     """Return the colour of a run: the first, to which the others are compared, is grey."""
-    return PLAIN if i == 0 else MODALITIES[(i + 2) % len(MODALITIES)]
+    return PLAIN if i == 0 else METHODS[(i - 1) % len(METHODS)]
 
 
 def _figure(height: float) -> tuple[Figure, Axes]:

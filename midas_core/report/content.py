@@ -1,4 +1,4 @@
-"""What the page says of each run: diagnosis, verdict and comparison, seeds taken together, the baseline first."""
+"""The content of the page for each run: diagnosis, verdict and comparison, seeds taken together, the baseline first."""
 
 from __future__ import annotations
 
@@ -6,35 +6,48 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 from midas_core.diagnostics import Comparison, Diagnosis, Verdict, compare, verdict
 from midas_core.diagnostics.average import average
-from midas_core.diagnostics.verdict import WORST_FIRST
 from midas_core.runs import Run, RunError
 from midas_core.text import printable
 
 SPLITS = ("test", "validation")
-"""What is shown where a run has diagnostics of several splits: the first of these, or else any."""
+"""The split that is shown where a run has diagnoses of several: the first of these, or else any."""
+MOST_CARDS = 8
+"""Runs with a card and figures; further ones are in the tables alone."""
 
-KINDS = {
-    "ignored": "bad",
-    "underused": "warn",
-    "balanced": "good",
-    "at chance": "bad",
-    "unclear": "none",
-    "repaired": "good",
-    "partly": "warn",
-    "no": "bad",
-    "nothing to repair": "none",
-}
-REPAIR = {"repaired": "repaired", "partly": "partly repaired", "no": "not repaired"}
 MARKS = {"good": "✓", "warn": "!", "bad": "✗", "none": "?"}
+BADGES = {
+    "ignored": ("ignored", "bad"),
+    "underused": ("underused", "warn"),
+    "overruled": ("overruled", "warn"),
+    "used": ("used", "good"),
+    "uninformative": ("knows too little", "none"),
+    "unknown": ("unknown", "none"),
+    "repaired": ("repaired", "good"),
+    "partly": ("partly repaired", "warn"),
+    "no": ("not repaired", "bad"),
+}
+"""Text and kind of the mark of a modality, by its use or repair."""
+
+
+class Badge(NamedTuple):
+    """A mark with its text; ``kind`` is the class of its colours."""
+
+    text: str
+    kind: str
+
+    @property
+    def mark(self) -> str:
+        """The sign in front of the text."""
+        return MARKS[self.kind]
 
 
 @dataclass
 class RunContent:
-    """What is shown of one run, or of the runs of one method with several seeds.
+    """The content of one run, or of the runs of one method with several seeds; None where there is no diagnosis.
 
     Attributes
     ----------
@@ -43,14 +56,14 @@ class RunContent:
     runs : list of Run
         One for each seed.
     split : str
-        Of the diagnosis.
+        Split of the diagnosis.
     diagnoses : list of Diagnosis
-        Of those runs that have one.
+        One for each run that has one.
     diagnosis, verdict, comparison
-        Of the mean over the seeds. None where there is nothing to make them of.
+        Of the mean over the seeds, compared with the baseline.
     problems : list of str
     lines : list of str
-        What changed since the baseline, and what to do that was not said of an earlier run.
+        Changes since the baseline, and advice that was not given for an earlier run.
     """
 
     name: str
@@ -70,12 +83,12 @@ class RunContent:
 
     @property
     def spoken(self) -> str:
-        """What to call it in a sentence: its name, without the number of seeds."""
+        """The name in a sentence, without the number of seeds."""
         return self.name.removesuffix(f" ({len(self.runs)} seeds)")
 
     def spread(self, key: str) -> str:
         """Return the standard deviation of a number of the diagnosis over the seeds, as a table shows it."""
-        values = [getattr(each, key) for each in self.diagnoses]
+        values = [getattr(diagnosis, key) for diagnosis in self.diagnoses]
         if len(values) < 2 or any(x is None for x in values):
             return ""
         return f" ± {100 * stdev(values):.1f}"
@@ -87,89 +100,110 @@ class RunContent:
             return self.comparison.headline
         if self.verdict is not None:
             return self.verdict.headline
-        return f"No diagnostics{'' if self.run.finished else ': the run was not finished when this page was made'}."
+        if not self.run.finished:
+            return "No diagnostics: the run was not finished when this page was made."
+        return "No diagnostics." if self.run.metrics else "No diagnostics, and nothing was logged."
 
     @property
-    def badge(self) -> tuple[str, str, str]:
-        """Text, kind and mark of its status."""
-        if self.verdict is None or self.verdict.status == "unclear":
-            return "unclear", "none", MARKS["none"]
-        kind = KINDS[self.verdict.status]
-        if self.verdict.status == "at chance":
-            return "at chance", kind, MARKS[kind]
-        uses = self.verdict.uses
-        levels = {level: [name for name, use in uses.items() if use == level] for level in WORST_FIRST}
-        texts = [f"{level}: {', '.join(names)}" for level, names in levels.items() if names]
-        return "; ".join(texts) or "no modality ignored", kind, MARKS[kind]
+    def badges(self) -> list[Badge]:
+        """One mark for each modality: its repair since the baseline, or else its use."""
+        if self.verdict is None or self.verdict.status in ("unclear", "at chance"):
+            chance = self.verdict is not None and self.verdict.status == "at chance"
+            return [Badge("at chance", "bad") if chance else Badge("unclear", "none")]
+        repairs = {} if self.comparison is None else self.comparison.repairs
+        states = {name: repairs.get(name, use) for name, use in self.verdict.uses.items()}
+        return [Badge(f"{name}: {BADGES[state][0]}", BADGES[state][1]) for name, state in states.items()]
 
     @property
-    def repair_badge(self) -> tuple[str, str, str]:
-        """Text, kind and mark of the comparison to the first run."""
-        assert self.comparison is not None
-        status, kind = self.comparison.status, KINDS[self.comparison.status]
-        text = f"{REPAIR[status]}: {', '.join(self.comparison.repairs)}" if status in REPAIR else status
-        return text, kind, MARKS[kind]
+    def facts(self) -> list[tuple[str, str, str]]:
+        """The numbers of the card: name, value and note."""
+        if self.diagnosis is None:
+            return []
+        d, measured = self.diagnosis, self.diagnosis.measured
+        over = f"standard deviation over {len(self.diagnoses)} seeds" if len(self.diagnoses) > 1 else ""
+        facts = [("accuracy", f"{number(d.accuracy)}{self.spread('accuracy')} %", over)]
+        recall = measured.unit == "recall"
+        if recall:
+            facts.append(("mean recall", f"{number(measured.fused)} %", "averaged over classes, which are uneven"))
+        if d.misaligned_accuracy is not None:
+            note = ""
+            if d.misaligned_interval is not None:
+                low, high = map(number, d.misaligned_interval)
+                note = f"95 %: {low} to {high}, chance {number(d.misaligned_chance)}"
+            facts.append(("misaligned", f"{number(d.misaligned_accuracy)} %", note))
+        note = "mean recall" if recall else ""
+        return facts + [(f"{name} alone", f"{number(x)} %", note) for name, x in measured.alone.items()]
 
 
 def trained_with_midas(run: Run) -> bool:
-    """Return whether MIDAS trained a run: by what its criterion said, or its method, or its logging alpha."""
-    said = [found["midas"] for found in run.diagnostics.values() if isinstance(found.get("midas"), bool)]
+    """Return whether MIDAS trained a run, by its criterion, its method, or its logging of alpha."""
+    told = [x["midas"] for x in run.diagnostics.values() if isinstance(x.get("midas"), bool)]
+    if told:
+        return bool(told[0])
     method = run.config.get("method")
-    if said:
-        return bool(said[0])
     if method is not None:
         return "midas" in str(method).lower()
     return any(key.startswith("alpha_") for row in run.metrics for key in row)
 
 
 def gather(runs: Sequence[Run], *, baseline: str | None = None, ask: bool = False) -> list[RunContent]:
-    """Return what is shown of the runs: the baseline first, the others compared to it.
+    """Return the content of the page: the baseline first, the others compared to it.
 
     Parameters
     ----------
     runs : sequence of Run
         Those of one method that differ in ``config["seed"]`` alone become one.
     baseline : str, optional
-        The name of the run that the others are compared to. None takes joint training, or the only run that MIDAS did
+        The name of the run that the others are compared to. By default joint training, or the only run that MIDAS did
         not train, or else the first.
     ask : bool
-        Whether the first is not taken: where nothing tells, that is an error.
-
-    Returns
-    -------
-    list of RunContent
-
-    Raises
-    ------
-    midas_core.runs.RunError
-        If there is no such baseline, or it has to be named.
+        Whether it is an error that nothing tells the baseline.
     """
     groups = _by_method(runs)
     names = _unique([group[0].name if len(group) == 1 else _title(group) for group in groups])
-    found = [RunContent(name, list(group)) for name, group in zip(names, groups, strict=True)]
-    for content in found:
+    contents = [RunContent(name, list(group)) for name, group in zip(names, groups, strict=True)]
+    for content in contents:
         _diagnose(content)
-    first = _baseline(found, baseline, ask)
-    found = [first, *(content for content in found if content is not first)]
-    for content in found[1:]:
-        if first.diagnosis is None or content.diagnosis is None:
-            continue
-        if first.diagnosis.names != content.diagnosis.names:
-            content.problems.append(f"it has other modalities than {first.name}: not compared")
-            continue
-        if first.split != content.split:
-            content.problems.append(
-                f"its diagnostics are of {content.split} data, those of {first.name} of {first.split}"
-            )
-        spoken = first.spoken, content.spoken
-        content.comparison = compare(first.diagnosis, content.diagnosis, names=spoken)
-    said: set[str] = set()
-    for content in found:
+    first = _baseline(contents, baseline, ask)
+    contents = [first, *(content for content in contents if content is not first)]
+    for content in contents[1:]:
+        _compare(first, content)
+    # A run with MIDAS on the page is the answer to whether to try it.
+    tried = any(trained_with_midas(content.run) for content in contents)
+    advised: set[str] = set()
+    for content in contents:
         content.lines += content.comparison.findings if content.comparison else ()
-        advice = [] if content.verdict is None else [x for x in content.verdict.advice if x not in said]
-        content.lines += advice
-        said.update(advice)
-    return found
+        if content.verdict is None or (tried and not trained_with_midas(content.run) and _judged(content)):
+            continue
+        content.lines += [x for x in content.verdict.advice if x not in advised]
+        advised.update(content.verdict.advice)
+    return contents
+
+
+def shown(contents: Sequence[RunContent]) -> list[RunContent]:
+    """Return the runs with a card and figures: the baseline, those with MIDAS, and the most accurate."""
+
+    def rank(content: RunContent) -> tuple[bool, bool, float]:
+        accuracy = -1.0 if content.diagnosis is None else content.diagnosis.accuracy
+        return content is contents[0], trained_with_midas(content.run), accuracy
+
+    chosen = {id(content) for content in sorted(contents, key=rank, reverse=True)[:MOST_CARDS]}
+    return [content for content in contents if id(content) in chosen]
+
+
+def _judged(content: RunContent) -> bool:
+    return content.verdict is not None and content.verdict.status in ("ignored", "underused", "balanced")
+
+
+def _compare(first: RunContent, content: RunContent) -> None:
+    if first.diagnosis is None or content.diagnosis is None:
+        return
+    if first.diagnosis.names != content.diagnosis.names:
+        content.problems.append(f"it has other modalities than {first.name}: not compared")
+        return
+    if first.split != content.split:
+        content.problems.append(f"its diagnostics are of {content.split} data, those of {first.name} of {first.split}")
+    content.comparison = compare(first.diagnosis, content.diagnosis, names=(first.spoken, content.spoken))
 
 
 def _by_method(runs: Sequence[Run]) -> list[list[Run]]:
@@ -178,8 +212,8 @@ def _by_method(runs: Sequence[Run]) -> list[list[Run]]:
     for i, run in enumerate(runs):
         method, seed = run.config.get("method"), run.config.get("seed")
         key: Any = (str(method), str(run.config.get("data")), run.modalities)
-        known = groups.get(key, [])
-        if method is None or seed is None or str(seed) in [str(each.config["seed"]) for each in known]:
+        seeds = [str(other.config["seed"]) for other in groups.get(key, [])]
+        if method is None or seed is None or str(seed) in seeds:
             key = i  # by itself
         groups.setdefault(key, []).append(run)
     return list(groups.values())
@@ -189,22 +223,22 @@ def _title(group: Sequence[Run]) -> str:
     return printable(f"{group[0].config['method']} ({len(group)} seeds)")
 
 
-def _baseline(found: Sequence[RunContent], name: str | None, ask: bool) -> RunContent:
+def _baseline(contents: Sequence[RunContent], name: str | None, ask: bool) -> RunContent:
     """Return the run that the others are compared to."""
-    names = ", ".join(content.name for content in found)
+    names = ", ".join(content.name for content in contents)
     if name is not None:
-        named = [content for content in found if name in (content.name, *(run.name for run in content.runs))]
+        named = [x for x in contents if name in (x.name, x.spoken, *(run.name for run in x.runs))]
         if not named:
             raise RunError(f"baseline: expected one of {names}, got {name!r}")
         return named[0]
-    joint = [x for x in found if "joint" in (str(x.run.config.get("method")).lower(), x.run.name.lower())]
-    others = [x for x in found if not trained_with_midas(x.run)]
+    joint = [x for x in contents if "joint" in (str(x.run.config.get("method")).lower(), x.run.name.lower())]
+    others = [x for x in contents if not trained_with_midas(x.run)]
     for candidates in (joint, others):
         if len(candidates) == 1:
             return candidates[0]
-    if ask and len(found) > 1:
+    if ask and len(contents) > 1:
         raise RunError(f"which run are the others to be compared to? Name it with --baseline, one of {names}")
-    return found[0]
+    return contents[0]
 
 
 def number(value: Any, digits: int = 1) -> str:
@@ -229,7 +263,7 @@ def _diagnose(content: RunContent) -> None:
                 continue
             content.split = split
             break
-    same = [each for each in content.diagnoses if each.names == content.diagnoses[0].names]
+    same = [x for x in content.diagnoses if x.names == content.diagnoses[0].names]
     if len(same) < len(content.diagnoses):
         content.problems.append("the diagnoses of some seeds are of other modalities: left out")
     content.diagnoses = same
@@ -239,11 +273,11 @@ def _diagnose(content: RunContent) -> None:
 
 
 def _unique(names: Sequence[str]) -> list[str]:
-    found: list[str] = []
+    result: list[str] = []
     for name in names:
         count, candidate = 1, name
-        while candidate in found:
+        while candidate in result:
             count += 1
             candidate = f"{name} ({count})"
-        found.append(candidate)
-    return found
+        result.append(candidate)
+    return result

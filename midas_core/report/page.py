@@ -1,4 +1,4 @@
-"""One self-contained HTML page of run folders."""
+"""Run folders as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def render_report(runs: Sequence[Run | PathLike], *, title: str | None = None, b
         Run folders, or folders of run folders. Runs of one method that differ in ``config["seed"]`` become one.
     title : str, optional
     baseline : str, optional
-        The name of the run that the others are compared to. None takes joint training, or the only run that MIDAS did
+        The name of the run that the others are compared to. By default joint training, or the only run that MIDAS did
         not train, or else the first that was named.
 
     Returns
@@ -39,7 +39,7 @@ def render_report(runs: Sequence[Run | PathLike], *, title: str | None = None, b
     Raises
     ------
     midas_core.runs.RunError
-        If a folder holds no run, there is no such baseline, or a folder of runs does not tell which one it is.
+        If a folder holds no run, no run has the name of the baseline, or a folder of runs leaves the baseline open.
     ValueError
         If there are no runs.
 
@@ -132,17 +132,17 @@ def _contents(runs: Sequence[Run | PathLike], baseline: str | None) -> list[RunC
 
     if not runs:
         raise ValueError("runs: expected at least one run")
-    found: list[Run] = []
+    loaded: list[Run] = []
     searched = False
     for run in runs:
         if isinstance(run, Run):
-            found.append(run)
+            loaded.append(run)
             continue
         folders = find_runs(run)
         searched = searched or folders != [Path(run)]
-        found += [read_run(folder) for folder in folders]
-    # Of runs that were found, not named, none is the first.
-    return gather(found, baseline=baseline, ask=searched)
+        loaded += [read_run(folder) for folder in folders]
+    # Of runs that were searched for, none is the first.
+    return gather(loaded, baseline=baseline, ask=searched)
 
 
 def _lines(contents: Sequence[RunContent]) -> list[str]:
@@ -152,7 +152,7 @@ def _lines(contents: Sequence[RunContent]) -> list[str]:
 def _page(contents: Sequence[RunContent], title: str | None) -> str:
     jinja2 = require("jinja2", "Jinja2", "report")
     from midas_core.diagnostics.verdict import listed
-    from midas_core.report.content import number
+    from midas_core.report.content import number, shown
     from midas_core.report.sections import sections
 
     environment = jinja2.Environment(
@@ -163,13 +163,15 @@ def _page(contents: Sequence[RunContent], title: str | None) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["number"] = number
-    names = list(dict.fromkeys(name for c in contents for name in (c.diagnosis.names if c.diagnosis else ())))
+    diagnosed = [c for c in contents if c.diagnosis]
     page: Any = environment.get_template("page.html.jinja").render(
         title=title or f"Modality report: {listed([c.name for c in contents])}"[:160],
         contents=contents,
-        diagnosed=[c for c in contents if c.diagnosis],
-        modalities=names,
-        sections=sections(contents),
+        shown=shown(contents),
+        diagnosed=diagnosed,
+        uneven=any(c.diagnosis.measured.unit == "recall" for c in diagnosed if c.diagnosis),
+        modalities=list(dict.fromkeys(name for c in diagnosed if c.diagnosis for name in c.diagnosis.names)),
+        sections=sections(shown(contents)),
         version=__version__,
     )
     return str(page)

@@ -8,26 +8,15 @@ from io import StringIO
 
 from matplotlib.figure import Figure
 
-from midas_core.diagnostics.plots import GRID, INK, MODALITIES, MUTED, PLAIN, style
+from midas_core.diagnostics.plots import GRID, INK, METHODS, MODALITIES, MUTED, PLAIN, style
 
-VARIABLES = {INK: "ink", MUTED: "muted", GRID: "line", PLAIN: "plain"} | {c: f"m{i}" for i, c in enumerate(MODALITIES)}
+VARIABLES = {INK: "ink", MUTED: "muted", GRID: "line", PLAIN: "plain"}
+VARIABLES |= {color: f"m{i}" for i, color in enumerate(MODALITIES)}
+VARIABLES |= {color: f"r{i}" for i, color in enumerate(METHODS)}
 
 
 def inline_svg(figure: Figure, name: str, description: str) -> str:
-    """Return a figure as an ``svg`` element.
-
-    Parameters
-    ----------
-    figure : Figure
-    name : str
-        Unique in the page: the prefix of every id.
-    description : str
-        What it shows, for those who do not see it.
-
-    Returns
-    -------
-    str
-    """
+    """Return a figure as an ``svg`` element; ``name``, unique in the page, is the prefix of every id."""
     buffer = StringIO()
     with style():
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})

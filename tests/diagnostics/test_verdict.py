@@ -303,6 +303,7 @@ def test_the_price_stands_in_the_headline():
     # What lies within noise is no price.
     cheap = compare(before, diagnosis([0.8, 0.885], [0.8, 0.9], accuracy=0.89, misaligned=0.69, calibration=0.029))
     assert cheap.costs == ()
+    assert "Accuracy unchanged (-1.0 ± 1.9 points)." in cheap.headline
     assert "costs" not in cheap.headline
     better = compare(before, diagnosis([0.8, 0.9], [0.8, 0.9], accuracy=0.95))
     assert "Better: aligned accuracy +5.0 points." in better.headline

@@ -17,9 +17,9 @@ from click.testing import CliRunner
 
 from midas_core.cli.main import main
 from midas_core.diagnostics import Diagnosis, diagnose
-from midas_core.diagnostics.plots import plot_history, plot_similarity
+from midas_core.diagnostics.plots import METHODS, MODALITIES, PLAIN, plot_history, plot_similarity
 from midas_core.report import headlines, render_report, write_report
-from midas_core.report.content import gather, trained_with_midas
+from midas_core.report.content import gather, shown, trained_with_midas
 from midas_core.runs import RunError, RunLogger, read_run
 from midas_core.runs.folder import find_runs
 
@@ -95,8 +95,26 @@ def test_it_says_what_is_ignored_and_what_changed(page):
     text = Page(page).text
     assert "The model largely ignores audio" in text
     assert "midas repairs the use of audio" in text
-    for words in ("Start with MidasLoss(weight=2)", "Misaligned accuracy:", "Shapley value", "class by class"):
+    for words in ("Better: aligned accuracy +", "Misaligned accuracy:", "Shapley value", "class by class"):
         assert words in text
+
+
+def test_who_has_tried_midas_is_not_told_to_try_it(page, runs):
+    advice = "Start with MidasLoss(weight=2)"
+    assert advice in Page(render_report(runs[:1])).text
+    text = Page(page).text
+    assert advice not in text
+    assert "midas compare" not in text
+    assert "leave weight and warm-up as they are" in text
+
+
+def test_the_misaligned_accuracy_has_one_interval(runs):
+    joint, midas = gather([read_run(run) for run in runs])
+    (fact,) = [note for name, _, note in midas.facts if name == "misaligned"]
+    low, high = midas.diagnosis.misaligned_interval
+    assert fact.startswith(f"95 %: {100 * low:.1f} to {100 * high:.1f}, chance")
+    halves = [(x.diagnosis.misaligned_interval[1] - x.diagnosis.misaligned_interval[0]) / 2 for x in (joint, midas)]
+    assert f"± {100 * np.hypot(*halves):.1f}" in next(x for x in midas.lines if x.startswith("Misaligned accuracy"))
 
 
 def test_the_answer_in_one_line_each(runs):
@@ -300,18 +318,72 @@ def test_curves_of_one_quantity_lie_over_each_other(page):
             assert ">midas<" in svg
 
 
-def test_the_badge_names_every_modality_that_is_badly_used(runs):
-    (content,) = gather([read_run(runs[0])])
-    uses = {"a": "underused", "b": "ignored", "c": "used", "d": "underused"}
-    badge = replace(content, verdict=replace(content.verdict, uses=uses)).badge
-    assert badge == ("ignored: b; underused: a, d", "bad", "✗")
+def test_every_modality_has_one_mark(runs):
+    joint, midas = gather([read_run(run) for run in runs])
+    assert joint.badges == [("audio: ignored", "bad"), ("image: used", "good")]
+    assert midas.badges == [("audio: repaired", "good"), ("image: used", "good")]
+    uses = {"a": "underused", "b": "ignored", "c": "used", "d": "overruled"}
+    repairs = {"a": "no", "b": "partly"}
+    mixed = replace(
+        midas, verdict=replace(midas.verdict, uses=uses), comparison=replace(midas.comparison, repairs=repairs)
+    )
+    assert [badge.text for badge in mixed.badges] == [
+        "a: not repaired",
+        "b: partly repaired",
+        "c: used",
+        "d: overruled",
+    ]
+    assert [badge.mark for badge in mixed.badges] == ["✗", "!", "✓", "!"]
+
+
+def test_modalities_and_runs_share_no_colour(runs):
+    assert not set(METHODS) & set(MODALITIES)
+    loaded = {str(i): [read_run(runs[0])] for i in range(4)}
+    lines = plot_history(loaded, {"accuracy": "-"}, label="accuracy (%)").axes[0].lines
+    assert [line.get_color() for line in lines] == [PLAIN, *METHODS[:3]]
+
+
+def test_many_methods_have_cards_of_the_best(runs):
+    joint, midas = map(read_run, runs)
+    found = joint.diagnostics["validation"]
+    others = []
+    for i in range(10):
+        diagnostics = {"validation": {**found, "accuracy": 0.5 + 0.01 * i, "midas": False}}
+        others.append(replace(joint, name=f"method {i}", config={"method": f"method {i}"}, diagnostics=diagnostics))
+    contents = gather([*others, midas, joint])
+    assert [x.name for x in shown(contents)] == ["joint", *(f"method {i}" for i in range(4, 10)), "midas"]
+    parsed = Page(render_report([*others, midas, joint]))
+    assert len([x for x, _ in parsed.all("article")]) == 8
+    assert "4 more runs are in the tables" in parsed.text
+    assert parsed.text.count("method 0") > 1
+
+
+def test_uneven_classes_are_shown_by_their_recall(tmp_path):
+    labels = np.repeat([0, 1], [380, 20])
+    views = [np.eye(2)[labels] + 0.1 * np.random.default_rng(0).normal(size=(400, 2)) for _ in NAMES]
+    with RunLogger(tmp_path, modalities=NAMES, name="joint") as log:
+        log.log(epoch=0, loss=1.0)
+        log.log_diagnostics(diagnose(lambda x: x[:, 2:], views, labels, num_classes=2, modalities=NAMES))
+    (content,) = gather([read_run(tmp_path)])
+    assert ("mean recall", "100.0 %", "averaged over classes, which are uneven") in content.facts
+    assert ("audio alone", "50.0 %", "mean recall") in content.facts
+    text = Page(render_report([tmp_path])).text
+    assert "Classes are uneven (the most frequent makes 95 %)" in text
+    assert "mean recall (%)" in text
+
+
+def test_a_finished_run_with_nothing_in_it_says_so(tmp_path):
+    RunLogger(tmp_path, modalities=NAMES).close()
+    text = Page(render_report([tmp_path])).text
+    assert "No diagnostics, and nothing was logged." in text
+    assert "the run finished without a line of metrics" in text
 
 
 def test_a_model_at_chance_is_badged(runs):
     run = read_run(runs[0])
     found = {**run.diagnostics["validation"], "accuracy": 0.2, "classes": []}
     first, second = gather([replace(run, diagnostics={"validation": found}), replace(run, name="joint 2")])
-    assert first.badge[0] == "at chance"
+    assert first.badges == [("at chance", "bad")]
     assert second.comparison.status == "unclear"
     assert "The fused model is at chance" in Page(render_report([first.run])).text
 
@@ -451,7 +523,9 @@ def test_the_command(tmp_path):
     RunLogger(tmp_path / "run", modalities=NAMES).close()
     result = CliRunner().invoke(main, ["report", str(tmp_path / "run")])
     assert result.exit_code == 0, result.output
-    assert result.output == f"run: No diagnostics.\nReport: {tmp_path / 'run' / 'report.html'}\n"
+    assert (
+        result.output == f"run: No diagnostics, and nothing was logged.\nReport: {tmp_path / 'run' / 'report.html'}\n"
+    )
     page = tmp_path / "page.html"
     result = CliRunner().invoke(main, ["report", str(tmp_path / "run"), "-o", str(page), "--title", "A title"])
     assert Page(page.read_text(encoding="utf-8")).all("h1")[0][1] == "A title"
