@@ -6,10 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from midas_core.augmentation import flatten_versions
-from midas_core.backends import Array, Backend, get_backend
+from midas_core.backends import Array, Backend, get_backend, load_backend
 from midas_core.cross_entropy import Targets, as_targets
 from midas_core.missing import zero_missing
 from midas_core.modalities import Modalities, map_leaves
@@ -52,7 +50,8 @@ def init_state(num_modalities: int, like: Array | None = None, *, initial_alpha:
     check_number("num_modalities", num_modalities, minimum=2, whole=True)
     check_number("initial_alpha", initial_alpha, minimum=1)
     if like is None:
-        return MidasState(np.full(num_modalities, float(initial_alpha)), np.array(0))
+        xp = load_backend("numpy").xp
+        return MidasState(xp.full(num_modalities, float(initial_alpha)), xp.asarray(0))
     bk = get_backend(like)
     places = bk.arange(num_modalities, like)
     ones = bk.xp.astype(bk.xp.ones_like(places), bk.xp.float32)
@@ -130,6 +129,7 @@ def midas_loss(
 
     Examples
     --------
+    >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> features, labels = {"audio": rng.normal(size=(4, 3)), "video": rng.normal(size=(4, 2))}, np.array([0, 1, 1, 0])
     >>> audio, video = rng.normal(size=(3, 2)), rng.normal(size=(2, 2))

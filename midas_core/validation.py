@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
-from numpy.typing import NDArray
-
 from midas_core.backends import Array, Backend, get_backend
 
 
@@ -84,7 +82,7 @@ def check_labels(labels: Array, backend: Backend) -> None:
         raise ValueError(f"labels: expected shape (B,), got {shape_text(labels)}")
 
 
-def check_range(name: str, indices: NDArray[Any], count: int) -> None:
+def check_range(name: str, indices: Any, count: int) -> None:
     """Raise ``ValueError`` unless indices on the host are in 0 ... count - 1."""
     outside = (indices < 0) | (indices >= count)
     if outside.any():
