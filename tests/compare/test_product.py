@@ -28,7 +28,7 @@ def plain(module):
     return linear(module)
 
 
-@pytest.mark.parametrize("title", ["MIDAS", "MIDAS (eta 0)"])
+@pytest.mark.parametrize("title", ["MIDAS", "MIDAS (eta 0)", "MIDAS + finish", "MIDAS (eta 0) + finish"])
 @pytest.mark.parametrize("modalities", [2, 3])
 def test_twenty_steps_of_a_stack_of_one_are_those_of_the_product(title, modalities, monkeypatch):
     rng = np.random.default_rng(0)
@@ -59,7 +59,7 @@ def test_twenty_steps_of_a_stack_of_one_are_those_of_the_product(title, modaliti
         criterion.set_epoch(epoch)
         adam.zero_grad()
         features = [encode(x[0]) for encode, x in zip(encoders, batch.inputs, strict=True)]
-        expected = criterion(features, batch.labels[0], head=head)
+        expected = criterion(features, batch.labels[0], head=head, generator=torch.Generator())
         expected.backward()
         adam.step()
         torch.testing.assert_close(loss[0], expected, rtol=1e-6, atol=1e-6)
