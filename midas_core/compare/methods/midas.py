@@ -54,7 +54,9 @@ class Midas(Method):
     def objective(self, model: Model, features: list[Tensor], batch: Batch) -> Tensor:
         """Return the total of eq. 11 of features, and move alpha; near the end the aligned term alone."""
         if batch.epoch >= self.aligned_from:
-            return cross_entropy(model.fuse(features), batch.labels)
+            # Unimodal heads take part with gradients of zero, as in the product.
+            rest = torch.stack([z.sum(dim=(1, 2)) for z in model.unimodal(features)]).sum(dim=0)
+            return cross_entropy(model.fuse(features), batch.labels) + 0 * rest
         pairs = self.draw(batch.labels)
         similarities = vmap(lambda f, s: similarity(f, s))(features, pairs.sources)
         mixed = vmap(lambda f, s: mix(f, s))(features, pairs.sources)
