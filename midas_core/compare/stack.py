@@ -206,12 +206,14 @@ class StackedSplit:
 
     def __init__(self, splits: Sequence[Split], which: Sequence[int]) -> None:
         self.sizes = [len(split) for split in splits]
-        self._inputs = [
-            torch.from_numpy(np.concatenate(arrays)) for arrays in zip(*(s.inputs for s in splits), strict=True)
-        ]
-        self._labels = torch.from_numpy(np.concatenate([split.labels for split in splits]))
-        rows, sizes = torch.tensor(list(which)), torch.tensor(self.sizes)
-        self._first, self._size = (sizes.cumsum(0) - sizes)[rows, None], sizes[rows, None]
+        # Seeds that have the very same samples, as those of large data do, share one copy.
+        distinct = list({id(split): split for split in splits}.values())
+        self._inputs = [_joined(arrays) for arrays in zip(*(split.inputs for split in distinct), strict=True)]
+        self._labels = _joined([split.labels for split in distinct])
+        starts = np.cumsum([0, *map(len, distinct)])
+        start_of = {id(split): int(start) for split, start in zip(distinct, starts, strict=False)}
+        self._first = torch.tensor([start_of[id(splits[w])] for w in which])[:, None]
+        self._size = torch.tensor([self.sizes[w] for w in which])[:, None]
 
     def take(self, index: Tensor, epoch: int = 0) -> Batch:
         """Return the samples that ``index`` (K, B) names."""
@@ -228,6 +230,10 @@ class StackedSplit:
         """Return the accuracy of each model, shape (K,), by its logits of the inputs."""
         hits = [((predict(b.inputs).argmax(-1) == b.labels) & real).sum(1) for b, real in self.batches()]
         return torch.stack(hits).sum(0) / self._size[:, 0]
+
+
+def _joined(arrays: Sequence[Any]) -> Tensor:
+    return torch.from_numpy(arrays[0] if len(arrays) == 1 else np.concatenate(arrays))
 
 
 class StackedOptimizer:

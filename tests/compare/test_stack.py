@@ -96,6 +96,16 @@ def test_splits_of_different_sizes_are_gone_through_whole():
         assert right[k] == pytest.approx((split.inputs[0].argmax(1) == split.labels).mean())
 
 
+def test_seeds_with_the_same_samples_share_them_in_memory():
+    split, other = small_task(0).training, small_task(1).training
+    stacked = StackedSplit([split, split, other, split], [0, 1, 3, 2])
+    assert stacked._inputs[0].shape == (80, 3)
+    batch = stacked.take(torch.tensor([[1, 2]] * 4))
+    for k, expected in enumerate((split, split, split, other)):
+        np.testing.assert_array_equal(batch.inputs[0][k], expected.inputs[0][1:3])
+    assert StackedSplit([split, split], [0, 1])._inputs[0].data_ptr() == split.inputs[0].ctypes.data, "no copy at all"
+
+
 @pytest.mark.parametrize("name", ["joint", "MIDAS", "Data Remixing"])
 def test_a_stack_trains_as_its_models_do_alone(name):
     tasks = {seed: small_task(seed) for seed in (0, 1)}
