@@ -1,0 +1,121 @@
+"""The tables of the docs, from results whose numbers are known."""
+
+import numpy as np
+import pytest
+
+from midas_core.compare.figures import write_figures
+from midas_core.compare.tables import SHORT, SuiteResults, compact
+
+MEANS = {
+    "text alone": (50, 60, 40),
+    "joint": (60, 70, 80),
+    "joint + label smoothing": (63, 71, 81),
+    "MIDAS": (57, 75, 90),
+    "MIDAS (eta 0) + finish": (61, 76, 89),
+    "late fusion": (58, 66, 70),
+}
+TASKS = {"wiki": True, "wisdm": True, "digits": False}
+
+
+def run(seed, accuracy):
+    test = {
+        "accuracy": accuracy,
+        "macro-F1": accuracy - 0.01,
+        "calibration error": 0.1,
+        "misaligned accuracy": 0.3,
+        "alone": {"text": 0.4},
+        "without": {"text": 0.2},
+        "vote": accuracy + 0.02,
+        "diagnosis": {"large": "thing"},
+    }
+    return {
+        "setting": [seed, 0.01, 1.0],
+        "validation_accuracy": accuracy + 0.05,
+        "last": accuracy - 0.03,
+        "seconds": 2.0,
+        "size": [80, 20],
+        "test": test,
+    }
+
+
+def content():
+    noise = [-0.01, 0.0, 0.01, 0.0]
+    return {
+        task: {
+            "title": "what it is",
+            "natural": natural,
+            "modalities": ["text"],
+            "classes": 10,
+            "chance": 0.1,
+            "sizes": {"training": 1600, "validation": 20, "test": 30},
+            "splits": 1,
+            "recipe": {"epochs": 7, "batch_size": 64},
+            "methods": {
+                title: [run(seed, means[place] / 100 + (z if title == "joint" else 0)) for seed, z in enumerate(noise)]
+                for title, means in MEANS.items()
+            },
+        }
+        for place, (task, natural) in enumerate(TASKS.items())
+    }
+
+
+@pytest.fixture
+def results():
+    about = {"machine": {"processor": "a", "cores": 2}, "versions": {"numpy": "1"}}
+    return SuiteResults({**about, "tasks": compact(content())})
+
+
+def test_what_is_kept_is_short():
+    task = compact(content())["wiki"]
+    assert task["methods"]["joint"]["accuracy"] == [0.59, 0.6, 0.61, 0.6]
+    assert task["methods"]["joint"]["alone"] == {"text": [0.4] * 4}
+    assert "diagnosis" not in str(task)
+    assert task["title"] == "what it is"
+
+
+def test_accuracy_and_differences(results):
+    rows = {row[0]: row for row in results.accuracy_rows(True)}
+    assert list(rows)[:3] == ["method", "best modality alone", "joint"]
+    assert rows["best modality alone"][1:4] == ["50.0 ± 0.0 (text)", "60.0 ± 0.0 (text)", "55.0"]
+    assert rows["MIDAS"][1:] == ["57.0 ± 0.0", "75.0 ± 0.0", "66.0", "3.5"]
+    less = {row[0]: row for row in results.difference_rows("joint", True)}
+    half = 3.182 * np.std([-1, 0, 1, 0], ddof=1) / 2
+    assert less["MIDAS"][1] == f"-3.0 ± {half:.1f}"
+    assert less["MIDAS"][-1] == "1 : 1", "ahead on one, behind on the other"
+    assert "joint" not in less
+    assert {row[0] for row in results.difference_rows("MIDAS", True)} == {"method", *MEANS} - {"MIDAS", "text alone"}
+
+
+def test_natural_and_constructed_tasks_are_averaged_apart(results):
+    assert results.over_tasks("MIDAS", natural=True).mean == pytest.approx(1.0)
+    assert results.over_tasks("MIDAS", natural=False).mean == pytest.approx(10.0)
+    assert next(iter(results.ranks(False).mean)) == "MIDAS"
+
+
+def test_the_short_table_begins_with_the_task_where_midas_loses(results):
+    head, *rows = results.short_rows()
+    assert head == ["less joint training", "wiki", "wisdm", "natural, mean", "constructed, mean", "ranks"]
+    assert [row[0] for row in rows] == [title for title in SHORT if title in MEANS and title != "joint"]
+    assert [row[1][:4] for row in rows if row[0] == "MIDAS"] == ["-3.0"]
+
+
+def test_a_method_that_lacks_a_task_is_left_out():
+    without = content()
+    del without["digits"]["methods"]["late fusion"]
+    assert "late fusion" not in SuiteResults({"tasks": compact(without)}).methods
+
+
+def test_every_table_is_rendered(results):
+    tables = results.render()
+    for name in ("accuracy", "less joint", "less MIDAS", "measures", "alone", "ranks"):
+        assert {f"{name} natural", f"{name} constructed"} <= set(tables)
+    assert tables["tasks"].splitlines()[2] == "| wiki | what it is | 10 | 1,600, 20, 30 | 4 | 1 | 7 |"
+    assert "Differences below" in tables["ranks natural"]
+    assert "| MIDAS | +2.0 ± 0.0 | +2.0 |" in tables["vote"]
+
+
+def test_the_figures_are_drawn(results, tmp_path):
+    pytest.importorskip("scikit_posthocs")
+    write_figures(results, tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"comparison-natural.png", "comparison-constructed.png", "comparison-ranks-natural.png"}
