@@ -92,7 +92,10 @@ class MethodComparison:
 
     def sentences(self) -> list[str]:
         """Return the answer in words, then what else is worth knowing of these data."""
-        return [self._answer(), *self._modalities(), *self._validation(), *self.content.get("notes", ())]
+        notes = self.content.get("notes", ())
+        if self._finds_nothing:
+            return [self._nothing(), *notes]
+        return [self._answer(), *self._modalities(), *self._validation(), *notes]
 
     def rows(self) -> list[list[str]]:
         """Return the table: a heading, then a row for each method, the most accurate first."""
@@ -178,13 +181,28 @@ class MethodComparison:
             return f"Take {title}."
         return f"Take {method.call.format(strength=self.setting(title)[1])}."
 
+    @property
+    def _chance(self) -> float:
+        """Share of the largest class in the test samples, in percent."""
+        return 100 * float(self.content["chance"])
+
+    @property
+    def _finds_nothing(self) -> bool:
+        return not any(e.mean - e.half_width > self._chance for e in self.accuracies.values())
+
+    def _nothing(self) -> str:
+        scores = {title: fmean(self.values(title, "test", "macro-F1")) for title in self.accuracies}
+        best = max(scores, key=lambda title: scores[title])
+        share = self.content["chance"]
+        always = 100 * 2 * share / (1 + share) / self.content["classes"]
+        return (
+            f"No method is above {self._chance:.1f}, the share of the largest class: in accuracy these models find "
+            f"nothing that tells the classes. The best macro-F1 is {scores[best]:.1f} ({best}), that of the largest class for "
+            f"every sample {always:.1f}."
+        )
+
     def _answer(self) -> str:
-        chance, joint = 100 * self.content.get("chance", 0.0), self.accuracies[BASELINE]
-        if not any(e.mean - e.half_width > chance for e in self.accuracies.values()):
-            return (
-                f"No method is above {chance:.1f}, the share of the largest class: these models find nothing in the "
-                "features that tells the classes."
-            )
+        joint = self.accuracies[BASELINE]
         if not self.ahead:
             if len(self.accuracies) - len(self.modalities) < 2:
                 return f"Joint training: {joint}."
@@ -213,7 +231,7 @@ class MethodComparison:
         return sentences
 
     def _modality(self, name: str) -> str:
-        alone, chance = self.accuracies[f"{name} alone"], 100 * self.content.get("chance", 0.0)
+        alone, chance = self.accuracies[f"{name} alone"], self._chance
         joint, without = self.values(BASELINE), self.values(BASELINE, "test", "without", name)
         lost = fmean(a - b for a, b in zip(joint, without, strict=True))
         inside = fmean(self.values(BASELINE, "test", "alone", name))
