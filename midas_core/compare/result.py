@@ -197,8 +197,8 @@ class MethodComparison:
         always = 100 * 2 * share / (1 + share) / self.content["classes"]
         return (
             f"No method is above {self._chance:.1f}, the share of the largest class: in accuracy these models find "
-            f"nothing that tells the classes. The best macro-F1 is {scores[best]:.1f} ({best}), that of the largest class for "
-            f"every sample {always:.1f}."
+            f"nothing that tells the classes. The best macro-F1 is {scores[best]:.1f} ({best}), that of the largest "
+            f"class for every sample {always:.1f}."
         )
 
     def _answer(self) -> str:
