@@ -29,6 +29,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
+    "sphinx_reredirects",
 ]
 root_doc = "index"
 exclude_patterns = ["generated/*.md", "gallery/*.py", "gallery/*.ipynb"]
@@ -40,7 +41,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
     # The quick ones run; all of them do in the tests.
-    "filename_pattern": r"(first_ten_minutes|numpy_training)\.py$",
+    "filename_pattern": r"(quickstart|numpy_training)\.py$",
     "abort_on_example_error": True,
     "backreferences_dir": None,
     "download_all_examples": False,
@@ -53,6 +54,23 @@ for made in ("generated", "gallery"):
     shutil.rmtree(Path(__file__).with_name(made), ignore_errors=True)
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
+# Addresses of earlier versions of the site.
+redirects = {
+    "choosing": "do-i-need-it.html",
+    "demo": "comparison.html",
+    "early-fusion": "fusion.html",
+    "faq": "tuning.html#questions",
+    "gallery/first_ten_minutes": "quickstart.html",
+    "getting-started": "gallery/quickstart.html",
+    "glossary": "method.html#glossary",
+    "is-it-imbalanced": "do-i-need-it.html",
+    "neighbours": "comparison.html#methods",
+    "pretrained": "trainers.html#vit-and-bert-in-a-custom-compute-loss",
+    "report": "diagnostics.html#the-report",
+    "paper-experiments": "comparison.html",
+    "testing": "verify.html#what-is-tested",
+    "training": "trainers.html",
+}
 # Docstrings name things of the library in single backticks.
 default_role = "autolink"
 html_theme = "pydata_sphinx_theme"

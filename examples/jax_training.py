@@ -21,7 +21,7 @@ EPOCHS, WARMUP, BATCH, CLASSES, WIDTH = 60, 5, 50, 10, 64
 # The right half of each digit is clean, the left one so wide and noisy that a network can memorise it.
 images, labels = load_digits().images / 16, load_digits().target
 noise = np.random.default_rng(0).normal(size=(len(images), 24, 12))
-left = (np.kron(images[:, :, :4], np.ones((1, 3, 3))) + noise).reshape(-1, 288)
+left = (np.kron(images[:, :, :4], np.ones((1, 3, 3))) + 0.5 * noise).reshape(-1, 288)
 right = images[:, :, 4:].reshape(-1, 32)
 inputs = [jnp.asarray(x, jnp.float32) for x in (left, right)]
 labels = jnp.asarray(labels, jnp.int32)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 torch.manual_seed(0)
 images, labels = load_digits().images / 16, torch.tensor(load_digits().target)
 noise = np.random.default_rng(0).normal(size=(len(images), 24, 12))
-left = torch.tensor(np.kron(images[:, :, :4], np.ones((1, 3, 3))) + noise, dtype=torch.float32).flatten(1)
+left = torch.tensor(np.kron(images[:, :, :4], np.ones((1, 3, 3))) + 0.5 * noise, dtype=torch.float32).flatten(1)
 right = torch.tensor(images[:, :, 4:], dtype=torch.float32).flatten(1)
 train, test = TensorDataset(left[:300], right[:300], labels[:300]), (left[700:], right[700:], labels[700:])
 

@@ -1,5 +1,6 @@
-"""The README on a package index, and the picture that it begins with."""
+"""The README on a package index, its first example, and its first picture."""
 
+import difflib
 import re
 import subprocess
 import sys
@@ -40,7 +41,16 @@ def test_what_a_repository_with_an_address_is_to_set():
     targets = targets_of(markdown.render(text))
     assert all(x.startswith(("https://", "#")) for x in targets)
     assert "https://github.com/OWNER/NAME/blob/HEAD/docs/figures/method.png?raw=true" in targets
-    assert "https://github.com/OWNER/NAME/blob/HEAD/docs/getting-started.md" in targets
+    assert "https://github.com/OWNER/NAME/blob/HEAD/docs/pytorch.md" in targets
+
+
+def test_it_has_two_screens_and_the_difference_between_the_examples():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 140
+    before, after = ((ROOT / "examples" / f"{name}_loop.py").read_text().split('"""')[2] for name in ("plain", "midas"))
+    lines = [line for line in difflib.ndiff(before.splitlines(), after.splitlines()) if line[0] in "+-" and line[2:]]
+    shown = re.search(r"```diff\n(.*?)```", text, re.DOTALL)[1].splitlines()
+    assert sorted(line for line in shown if line[0] in "+-") == sorted(line[0] + line[2:] for line in lines)
 
 
 def test_the_picture_of_the_method_is_what_its_script_draws(tmp_path):

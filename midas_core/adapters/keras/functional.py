@@ -153,7 +153,7 @@ def _check_apart(features: Sequence[Any], modalities: Modalities) -> None:
                 raise ValueError(
                     f"features of {modalities.title(m)}: expected features of this modality alone, got "
                     f"{features[m]._keras_history[0].name!r}, which depends on {modalities.title(k)} too; take the "
-                    "features before the modalities meet (for models that fuse early see docs/early-fusion.md)"
+                    "features before the modalities meet (for models that fuse early see docs/fusion.md)"
                 )
 
 

@@ -25,7 +25,7 @@ def test_a_run_leaves_its_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (x, y), validation = digits()
     model = compiled()
-    (block,) = [code for code in blocks_of("docs/training.md") if "adapters.keras" in code]
+    (block,) = [code for code in blocks_of("docs/trainers.md") if "adapters.keras" in code]
     exec(block, {"model": model, "x": x, "labels": y, "validation": validation})
     # The model was trained before: the run goes on.
     callback = MidasCallback("runs/keras", validation_data=validation, diagnostics={"batch_size": 200})

@@ -116,7 +116,7 @@ def test_numbers_of_numpy_are_numbers():
 
 
 def test_token_ids_are_no_features_but_where_nothing_looks_at_them():
-    """Early fusion, docs/early-fusion.md: the heads are whole models."""
+    """Early fusion, docs/fusion.md: the heads are whole models."""
     tokens, labels = [np.arange(12).reshape(6, 2) % 5, np.arange(12).reshape(6, 2) % 3], np.arange(6) % CLASSES
     embedding = keras.layers.Embedding(5, 4)
 
