@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
-from midas_core.adapters.torch import MidasLoss  # noqa: E402
+from midas_core.adapters.torch import MidasLoss, Misalign  # noqa: E402
 
 DIMS = {"audio": 3, "video": 5}
 F0, F1, LABELS = torch.zeros(4, 3), torch.zeros(4, 5), torch.tensor([0, 1, 2, 0])
@@ -156,6 +156,27 @@ CALLS = [
     ),
     ({"permutation": torch.zeros(4)}, TypeError, "permutation: expected an integer dtype, got .*float32"),
     ({"generator": 0}, TypeError, r"generator: expected a torch\.Generator, got int"),
+    ({"features": [None, F1]}, TypeError, "'audio': expected a tensor, got None; .*pass zeros, and present="),
+    (
+        {"features": [F0.to_sparse(), F1]},
+        TypeError,
+        r"'audio': expected a dense tensor, got layout torch\.sparse_coo; pass x\.to_dense\(\)",
+    ),
+    (
+        {"features": [F0, torch.nested.nested_tensor([torch.zeros(2, 5), torch.zeros(3, 5)], layout=torch.jagged)]},
+        TypeError,
+        "'video': expected a dense tensor, got a nested one; make one row of each sample",
+    ),
+    (
+        {"features": [F0, nn.utils.rnn.pack_sequence([torch.zeros(2, 5), torch.zeros(1, 5)])]},
+        TypeError,
+        "'video': expected a tensor, got PackedSequence; make one row of each sample of .*pad_packed_sequence",
+    ),
+    (
+        {"head": nn.Sequential(HEAD, nn.Softmax(dim=1))},
+        ValueError,
+        r"output of the head: expected logits, got probabilities \(every row >= 0 with sum 1\): leave the softmax out",
+    ),
     ({"head": lambda x: None}, TypeError, "head: expected to return a tensor, got NoneType"),
     (
         {"head": nn.Sequential(HEAD, nn.Linear(3, 4))},
@@ -195,6 +216,44 @@ def test_a_unimodal_head_of_another_number_of_classes():
     message = r"output of the unimodal head of modality 'audio': expected shape \(B, C\) = \(4, 3\), got \(4, 4\)"
     with pytest.raises(ValueError, match=message):
         MidasLoss(num_classes=3, unimodal_heads=given)([F0, F1], LABELS, head=HEAD)
+
+
+SOFT = nn.Sequential(HEAD, nn.Softmax(dim=1))
+
+
+def test_probabilities_are_recognised_in_the_first_batch_of_each_phase_and_wherever_values_are_checked():
+    softmax = [nn.Sequential(nn.Linear(d, 3), nn.Softmax(dim=1)) for d in (3, 5)]
+    message = "output of the unimodal head of modality 0: expected logits, got probabilities"
+    for dtype in (torch.float32, torch.bfloat16):
+        unimodal = MidasLoss(num_classes=3, unimodal_heads=softmax).to(dtype)
+        with pytest.raises(ValueError, match=message):
+            unimodal([F0.to(dtype), F1.to(dtype)], LABELS, head=nn.Linear(8, 3, dtype=dtype))
+    criterion = MidasLoss(num_classes=3, feature_dims=DIMS)
+    criterion([F0, F1], LABELS, head=HEAD)
+    criterion([F0, F1], LABELS, head=SOFT)
+    for phase in (criterion.eval(), MidasLoss(num_classes=3, feature_dims=DIMS, check=True)):
+        if phase.check:
+            phase([F0, F1], LABELS, head=HEAD)
+        with pytest.raises(ValueError, match="output of the head: expected logits, got probabilities"):
+            phase([F0, F1], LABELS, head=SOFT)
+    # Probabilities of several labels do not sum to one, and one-hot rows are a table of logits.
+    rows = torch.eye(3)[LABELS]
+    MidasLoss(num_classes=3, feature_dims=DIMS, multi_label=True)([F0, F1], rows, head=SOFT)
+    MidasLoss(num_classes=3, feature_dims=DIMS)([F0, F1], LABELS, head=lambda x: x[:, :3] + torch.eye(3)[0])
+
+
+@pytest.mark.parametrize("value", [-1.0, -100.0, 2.0, 0.3, float("nan")])
+def test_labels_other_than_zero_and_one_are_refused(value):
+    rows = torch.eye(3)[LABELS]
+    rows[1, 2] = value
+    message = f"labels: expected 0 or 1 for each class, got .*{value}.* in sample 1$"
+    for module in (
+        MidasLoss(num_classes=3, feature_dims=[3, 5], multi_label=True),
+        Misalign(num_classes=3, multi_label=True),
+    ):
+        arguments = {"head": HEAD} if isinstance(module, MidasLoss) else {}
+        with pytest.raises(ValueError, match=message):
+            module([F0, F1], rows, **arguments)
 
 
 @pytest.mark.parametrize("epoch", [-1, 1.5, None])
