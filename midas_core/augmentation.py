@@ -13,7 +13,7 @@ from midas_core.pairing import Pairs, alone, as_pairs, mix, source_matrix_of, ta
 from midas_core.partners import VIEWS
 from midas_core.similarity import hard_sample_weight
 from midas_core.similarity import similarity as measure
-from midas_core.validation import check_choice, check_labels, check_modalities, check_shape
+from midas_core.validation import check_choice, check_labels, check_modalities, check_range, check_shape
 from midas_core.weighting import log_confidence, normalized_confidence, soft_labels
 
 
@@ -100,6 +100,8 @@ def misalign(
         check_shape("labels", labels, (None, num_classes), "(B, C)")
     else:
         check_labels(labels, bk)
+        if bk.name == "numpy":
+            check_range("labels", labels, num_classes)
     if present is not None:
         features = zero_missing(features, present, backend=bk)
     count = len(features)

@@ -276,6 +276,9 @@ def label_ids(labels: Array, *, backend: Backend | None = None) -> Array:
     bk = backend or get_backend(labels)
     xp = bk.xp
     check_shape("labels", labels, (None, None), "(B, C)")
+    if labels.shape[0] == 0:
+        # An empty axis has no largest entry.
+        return xp.astype(labels[:, 0], bk.index_dtype())
     y = xp.astype(labels, xp.float32)
     size = xp.sum(y * y, axis=-1)
     # Squared distance; for 0 and 1 the number of classes in which two vectors differ, exact in float32.

@@ -30,6 +30,8 @@ settings.register_profile(
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.differing_executors],
 )
+# Other examples in every run, for .ci/search: --hypothesis-profile=search. A failure prints what repeats it.
+settings.register_profile("search", settings.get_profile("midas"), derandomize=False, print_blob=True)
 # For mutmut: the first failure will do.
 settings.register_profile("mutants", settings.get_profile("midas"), phases=[Phase.explicit, Phase.generate])
 settings.load_profile("midas")

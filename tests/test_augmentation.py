@@ -154,3 +154,22 @@ def test_what_does_not_fit(message):
     with pytest.raises((TypeError, ValueError)) as error:
         misalign(**given)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "l2"])
+def test_a_modality_of_no_width_and_a_batch_of_no_samples(framework, similarity):
+    array = framework.array
+    for batch in (4, 0):
+        features = [array(np.ones((batch, width), "float32")) for width in (0, 3)]
+        sources = mc.source_matrix(array(np.roll(np.arange(batch), 1)), 2)
+        found = misalign(features, array(np.arange(batch) % 2), sources, 2, similarity=similarity)
+        assert [framework.numpy(x).shape for x in found.features] == [(2 * batch, 0), (2 * batch, 3)]
+        assert np.isfinite(framework.numpy(found.weights)).all()
+        assert framework.numpy(found.soft_labels).sum() == 2 * batch
+
+
+def test_labels_in_numpy_are_classes():
+    features, sources = [np.ones((2, 1)), np.ones((2, 1))], mc.source_matrix(np.array([1, 0]), 2)
+    for label in (-1, 2):
+        with pytest.raises(ValueError, match=rf"labels: expected whole numbers in 0 \.\.\. 1, got {label} in sample 1"):
+            misalign(features, np.array([0, label]), sources, 2)

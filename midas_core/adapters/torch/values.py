@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -106,7 +107,7 @@ def check_terms(terms: MidasTerms, modalities: Modalities) -> None:
 
 
 def _refuse_infinite(name: str, x: Tensor) -> None:
-    _refuse(f"{name}: expected finite values", ~x.isfinite().reshape(len(x), -1).all(dim=1), x)
+    _refuse(f"{name}: expected finite values", ~x.isfinite().reshape(len(x), math.prod(x.shape[1:])).all(dim=1), x)
 
 
 def _refuse(expected: str, wrong: Tensor, x: Tensor) -> None:

@@ -307,6 +307,30 @@ def test_batch_norm_sees_the_aligned_batch_alone():
     torch.testing.assert_close(terms.misaligned, expected.misaligned.mean())
 
 
+EMPTY = [
+    *({}, {"variant": "official"}, {"warmup_epochs": 1}, {"aligned_from": 0}, {"multi_label": True}, {"check": True}),
+    *({"absent_share": 0.5, "reduction": "sum"}, {"similarity": "l2", "reduction": "none"}),
+]
+
+
+@pytest.mark.parametrize("kind", ["linear", "two layers", "function"])
+@pytest.mark.parametrize("modalities", [2, 3])
+@pytest.mark.parametrize("options", EMPTY, ids=describe)
+def test_a_batch_that_is_empty_after_filtering_costs_nothing(options, modalities, kind):
+    if modalities == 3 and options.get("variant") == "official":
+        pytest.skip("two modalities only")
+    features, labels = batch(modalities, size=0)
+    criterion, head = make(modalities, **options), heads(sum(WIDTHS[:modalities]))[kind]
+    criterion.set_epoch(0)
+    labels = torch.zeros(0, CLASSES) if criterion.multi_label else labels
+    terms = criterion.terms([f.requires_grad_() for f in features], labels, head=head)
+    assert terms.total.sum() == 0
+    assert terms.total.numel() == (criterion.reduction != "none")
+    terms.total.sum().backward()
+    assert not any(p.grad.any() for p in criterion.parameters())
+    assert criterion.step == 0
+
+
 @pytest.mark.parametrize("size", [1, 2])
 def test_small_batches(size):
     features, _ = batch(size=size)
