@@ -43,13 +43,6 @@ class MethodComparison:
         """Names of the modalities."""
         return tuple(self.content["modalities"])
 
-    @property
-    def test_share(self) -> float:
-        """N_test / N_training of random splits; 0 where all runs have the same test samples."""
-        if self.content["splits"] == 1:
-            return 0.0
-        return fmean(run["size"][1] / run["size"][0] for run in self.content["methods"][BASELINE])
-
     def values(self, method: str, *path: str) -> list[float]:
         """Return a measure of every run of a method in percent, the test accuracy by default."""
         values = []
@@ -63,12 +56,12 @@ class MethodComparison:
     @cached_property
     def accuracies(self) -> dict[str, Estimate]:
         """Test accuracy of every method, with the 95 % interval over the runs."""
-        return {title: estimate(self.values(title), self.test_share) for title in self.content["methods"]}
+        return {title: estimate(self.values(title), self.content["splits"]) for title in self.content["methods"]}
 
     def difference(self, method: str, other: str = BASELINE) -> Estimate:
         """Return the test accuracy of a method less that of another, run by run."""
         pairs = zip(self.values(method), self.values(other), strict=True)
-        return estimate([a - b for a, b in pairs], self.test_share)
+        return estimate([a - b for a, b in pairs], self.content["splits"])
 
     @cached_property
     def differences(self) -> dict[str, Estimate]:

@@ -366,5 +366,4 @@ def _run(cell: Cell, trained: Trained, tasks: Mapping[int, Task], k: int) -> dic
         }
         run["test"] = evaluate(trained.method, trained.best.select(k), task.test, task.modalities)
         run["last"] = accuracy(trained.method, trained.last.select(k), task.test)
-        run["size"] = [len(task.training), len(task.test)]
     return run

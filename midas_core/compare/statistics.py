@@ -44,22 +44,23 @@ class Estimate:
         return f"{'+' if self.mean >= 0 else ''}{self}"
 
 
-def estimate(values: Sequence[float], test_share: float = 0.0) -> Estimate:
+def estimate(values: Sequence[float], splits: int = 1) -> Estimate:
     """Return mean and interval over runs.
 
-    Over random splits, runs share most of their training samples: their variance says too little. It is multiplied by
-    (1 / n + N_test / N_training) instead of 1 / n (Nadeau and Bengio, Machine Learning 2003; for repeated
-    cross-validation Bouckaert and Frank, PAKDD 2004).
+    Over several splits, runs share most of their training samples: their variance says too little. It is multiplied by
+    (1 / n + N_test / N_rest) instead of 1 / n, the rest being what is not tested (Nadeau and Bengio, Machine Learning
+    2003; for repeated cross-validation Bouckaert and Frank, PAKDD 2004).
 
     Parameters
     ----------
     values : sequence of n float
-    test_share : float
-        N_test / N_training; 0 where all runs have the same test samples, which the interval then takes as they are.
+    splits : int
+        Equal parts of the data of which one is tested: N_test / N_rest = 1 / (splits - 1). With 1 all runs have the
+        same test samples, which the interval then takes as they are.
 
     Examples
     --------
-    >>> print(estimate([1.0, 2.0, 3.0]), estimate([1.0, 2.0, 3.0], test_share=0.25))
+    >>> print(estimate([1.0, 2.0, 3.0]), estimate([1.0, 2.0, 3.0], splits=5))
     2.0 ± 2.5 2.0 ± 3.3
     """
     from scipy.stats import t
@@ -67,7 +68,8 @@ def estimate(values: Sequence[float], test_share: float = 0.0) -> Estimate:
     count, mean = len(values), fmean(values)
     if count < 2:
         return Estimate(mean, math.nan, math.nan)
-    error = math.sqrt((1 / count + test_share) * float(np.var(values, ddof=1)))
+    factor = 1 / count + (1 / (splits - 1) if splits > 1 else 0)
+    error = math.sqrt(factor * float(np.var(values, ddof=1)))
     half = float(t.ppf(1 - LEVEL / 2, count - 1)) * error
     p_value = (1.0 if mean == 0 else 0.0) if error == 0 else float(2 * t.sf(abs(mean) / error, count - 1))
     return Estimate(mean, half, p_value)

@@ -74,7 +74,6 @@ def _columns(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for kind in ("alone", "without"):
         if kind in first:
             columns[kind] = {m: over(partial(_read, "test", kind, m)) for m in first[kind]}
-    columns["share"] = round(fmean(run["size"][1] / run["size"][0] for run in runs), 4)
     return columns
 
 
@@ -120,18 +119,14 @@ class SuiteResults:
         """Return the mean of a measure over the runs."""
         return fmean(self.values(task, method, *path))
 
-    def _share(self, task: str) -> float:
-        about = self.content["tasks"][task]
-        return about["methods"][BASELINE]["share"] if about["splits"] > 1 else 0.0
-
     def accuracy(self, task: str, method: str) -> Estimate:
         """Return the test accuracy of a method."""
-        return estimate(self.values(task, method), self._share(task))
+        return estimate(self.values(task, method), self.content["tasks"][task]["splits"])
 
     def difference(self, task: str, method: str, other: str = BASELINE) -> Estimate:
         """Return the test accuracy of a method less that of another, run by run."""
         pairs = zip(self.values(task, method), self.values(task, other), strict=True)
-        return estimate([a - b for a, b in pairs], self._share(task))
+        return estimate([a - b for a, b in pairs], self.content["tasks"][task]["splits"])
 
     def differences(self, method: str, other: str = BASELINE, natural: bool | None = None) -> dict[str, Estimate]:
         """Return the differences by task."""

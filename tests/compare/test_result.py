@@ -35,7 +35,6 @@ def comparison(splits=1, chance=0.1, **accuracies):
                     "setting": [seed, 0.01, 1.0 if name != "smoothing" else 0.1],
                     "validation_accuracy": beside.get("validation", accuracy),
                     "seconds": 1.0,
-                    "size": [80, 20],
                     "test": test,
                 }
             )

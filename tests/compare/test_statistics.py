@@ -21,8 +21,8 @@ def test_the_interval_of_runs_with_one_test_is_students():
 
 def test_over_splits_the_variance_is_that_of_nadeau_and_bengio():
     values = np.array([1.0, 2.5, 2.0, 3.0, 0.5])
-    error = math.sqrt((1 / 5 + 20 / 60) * values.var(ddof=1))
-    found = estimate(values.tolist(), test_share=20 / 60)
+    error = math.sqrt((1 / 5 + 25 / 75) * values.var(ddof=1))
+    found = estimate(values.tolist(), splits=4)
     assert found.half_width == pytest.approx(stats.t.ppf(0.975, 4) * error)
     assert found.p_value == pytest.approx(2 * stats.t.sf(values.mean() / error, 4))
 

@@ -33,7 +33,6 @@ def run(seed, accuracy):
         "validation_accuracy": accuracy + 0.05,
         "last": accuracy - 0.03,
         "seconds": 2.0,
-        "size": [80, 20],
         "test": test,
     }
 
