@@ -66,6 +66,7 @@ redirects = {
     "is-it-imbalanced": "do-i-need-it.html",
     "neighbours": "comparison.html#methods",
     "pretrained": "trainers.html#vit-and-bert-in-a-custom-compute-loss",
+    "releasing": "versioning.html",
     "report": "diagnostics.html#the-report",
     "paper-experiments": "comparison.html",
     "testing": "verify.html#what-is-tested",

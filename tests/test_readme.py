@@ -33,7 +33,7 @@ def test_it_renders_on_a_package_index():
 
 def test_what_a_repository_with_an_address_is_to_set():
     markdown = pytest.importorskip("readme_renderer.markdown")
-    block = re.search(r"```toml\n(.*?)```", (ROOT / "docs" / "releasing.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+    block = re.search(r"```toml\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL)[1]
     hook = tomllib.loads(block)["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for each in hook["substitutions"]:
