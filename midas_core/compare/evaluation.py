@@ -19,24 +19,7 @@ ROUNDS = 4
 
 @torch.no_grad()
 def evaluate(method: Method, model: Model, split: Split, modalities: tuple[str, ...]) -> dict[str, Any]:
-    """Return the measures of one model.
-
-    Parameters
-    ----------
-    method : Method
-    model : Model
-        A stack of one.
-    split : Split
-    modalities : tuple of M names
-
-    Returns
-    -------
-    dict
-        Shares in 0 ... 1: "accuracy", "macro-F1", "calibration error"; where the method trains all modalities, also
-        "misaligned accuracy", and by modality "alone" and "without", the features of the others or its own set to
-        zero, and "diagnosis", see `midas_core.diagnostics.Diagnosis.to_dict`; where it trains unimodal heads, "vote",
-        the accuracy of their vote with the fused head.
-    """
+    """Return the measures of one model."""
     features, labels = _features(model, split), torch.from_numpy(split.labels)
     logits = method.logits(model, features)[0]
     scores: dict[str, Any] = _scores(logits, labels)

@@ -15,13 +15,7 @@ if TYPE_CHECKING:
 
 
 def write_runs(comparison: MethodComparison, folder: Path) -> None:
-    """Write a run folder for each run of each method that fuses all modalities.
-
-    Parameters
-    ----------
-    comparison : MethodComparison
-    folder : Path
-    """
+    """Write a run folder for each run of each method that fuses all modalities."""
     for title, runs in comparison.content["methods"].items():
         for run in runs:
             if "diagnosis" not in run["test"]:

@@ -121,14 +121,7 @@ def grid(method: type[Method], learning_rates: tuple[float, float]) -> list[tupl
 
 
 def choose(runs: Sequence[Mapping[str, Any]], splits: int) -> dict[int, tuple[float, float]]:
-    """Return learning rate and strength of the best mean validation accuracy, by split; of equal ones the first.
-
-    Parameters
-    ----------
-    runs : sequence of dict
-        With ``setting`` (seed, learning rate, strength) and ``validation_accuracy``.
-    splits : int
-    """
+    """Return learning rate and strength of the best mean validation accuracy, by split; of equal ones the first."""
     scores: dict[int, dict[tuple[float, float], list[float]]] = {}
     for run in runs:
         seed, *setting = run["setting"]
@@ -246,22 +239,7 @@ def estimate_seconds(plan: Plan, store: Store, jobs: int = 1) -> float:
 
 
 def run_plan(plan: Plan, store: Store, *, jobs: int = 1, finished: Finished = nothing) -> dict[str, Any]:
-    """Train what the store lacks of a task, and return its results.
-
-    Parameters
-    ----------
-    plan : Plan
-    store : Store
-    jobs : int
-        Stacks that are trained at the same time, by `joblib`, wherever its configuration says.
-    finished : callable
-        See `Finished`.
-
-    Returns
-    -------
-    dict
-        "modalities", "classes", "chance", "sizes", "splits" and "recipe" of the task, and "methods": the runs of each.
-    """
+    """Train what the store lacks of a task, ``jobs`` stacks at a time by joblib, and return all runs and what it is."""
     first, splits = plan.first, plan.source.splits
     tuned: dict[str, list[Any]] = {}
     for cell, content in _finish(tuning_cells(plan), plan, store, jobs, finished):

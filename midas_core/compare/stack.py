@@ -56,12 +56,9 @@ class Random:
         return self.draw(lambda rng: rng.permutation(size))
 
     def epoch(self, sizes: Sequence[int]) -> Tensor:
-        """Return the samples of an epoch in random order, shape (K, N), int64.
+        """Return the samples of an epoch in random order, shape (K, N), int64, for the size of each distinct seed.
 
-        Parameters
-        ----------
-        sizes : sequence of int
-            Samples of each distinct seed. N is the largest; a smaller training set begins its next pass earlier.
+        N is the largest size; a smaller training set begins its next pass in what is left.
         """
         longest, remaining = max(sizes), iter(sizes)
 

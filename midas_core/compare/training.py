@@ -83,15 +83,7 @@ class Trained:
 
 
 def train(tasks: Mapping[int, Task], make: type[Method], settings: Sequence[Setting], recipe: Recipe) -> Trained:
-    """Train K models side by side.
-
-    Parameters
-    ----------
-    tasks : dict of Task by seed
-    make : subclass of Method
-    settings : sequence of K `Setting`
-    recipe : Recipe
-    """
+    """Train K models side by side."""
     seeds = [setting.seed for setting in settings]
     distinct = list(dict.fromkeys(seeds))
     which, first = [distinct.index(seed) for seed in seeds], tasks[distinct[0]]

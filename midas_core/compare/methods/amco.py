@@ -17,12 +17,7 @@ LARGEST_SCALE = 10.0
 
 
 def dependence(logits: Sequence[Tensor]) -> Tensor:
-    """Return the share of each modality in one softmax over the logits of all of them, mean over the batch, (M, K).
-
-    Parameters
-    ----------
-    logits : sequence of M tensors, shape (K, B, C)
-    """
+    """Return the share of each modality in one softmax over the logits of all of them, mean over the batch, (M, K)."""
     shares = torch.cat(list(logits), dim=-1).softmax(dim=-1).unflatten(-1, (len(logits), -1)).sum(dim=-1)
     return shares.mean(dim=1).T
 
@@ -33,16 +28,7 @@ def mask_share(epoch: int) -> float:
 
 
 def mask_feature(feature: Tensor, masked: Tensor, ranks: Tensor, share: float) -> Tensor:
-    """Return the feature with ``share`` of its columns at zero where ``masked`` holds, the rest scaled up.
-
-    Parameters
-    ----------
-    feature : tensor, shape (K, B, D)
-    masked : tensor, shape (K,), bool
-    ranks : tensor, shape (K, D), int64
-        A permutation: the columns of the lowest ranks go, the same in the whole batch.
-    share : float
-    """
+    """Return the feature with ``share`` of its columns at zero where ``masked`` holds, the rest scaled up."""
     gone = int(share * feature.shape[-1])
     scale = min(LARGEST_SCALE, 1 / max(1 - share, 1e-6))
     changed = feature * (ranks >= gone)[:, None, :] * scale

@@ -29,11 +29,6 @@ def matching_loss(features: Sequence[Tensor], temperature: float) -> Tensor:
     """Return the InfoNCE loss between each two modalities, both directions, the mean of all, shape (K,).
 
     The other modality of the same sample is the positive, that of the rest of the batch the negatives.
-
-    Parameters
-    ----------
-    features : sequence of M tensors, shape (K, B, D)
-    temperature : float
     """
     units = unit_features(features)
     own = torch.arange(units[0].shape[1]).expand(units[0].shape[:2])
@@ -49,12 +44,6 @@ def supervised_contrastive_loss(features: Sequence[Tensor], labels: Tensor, temp
 
     Khosla et al. (NeurIPS 2020), eq. 2: whatever has the class of a feature, of any modality, is its positive, all else
     in the batch its contrast.
-
-    Parameters
-    ----------
-    features : sequence of M tensors, shape (K, B, D)
-    labels : tensor, shape (K, B)
-    temperature : float
     """
     units = torch.cat(unit_features(features), dim=1)
     classes = labels.repeat(1, len(features))

@@ -17,13 +17,7 @@ def parted_logits(model: Model, features: Sequence[Tensor]) -> list[Tensor]:
 
 
 def scores(logits: Sequence[Tensor], labels: Tensor) -> Tensor:
-    """Return the sum over the batch of the probability of the own class, shape (M, K).
-
-    Parameters
-    ----------
-    logits : sequence of M tensors, shape (K, B, C)
-    labels : tensor, shape (K, B)
-    """
+    """Return the sum over the batch of the probability of the own class, shape (M, K)."""
     taken = [x.softmax(dim=-1).gather(2, labels[..., None]).sum(dim=(1, 2)) for x in logits]
     return torch.stack(taken)
 

@@ -10,15 +10,7 @@ from midas_core.compare.methods.base import Batch, Method, Model, Random, cross_
 
 
 def drop_one_modality(features: Sequence[Tensor], probability: Tensor, random: Random) -> list[Tensor]:
-    """Return the features with one modality of some samples at zero.
-
-    Parameters
-    ----------
-    features : sequence of M tensors, shape (K, B, D_m)
-    probability : tensor, shape (K,)
-        That a sample loses a modality, any of them with the same chance.
-    random : Random
-    """
+    """Return the features with one modality of some samples at zero."""
     # Below 1: the modality floor(M * u / p) is lost. Above: none is.
     numbers = random.uniform(features[0].shape[1]) / probability[:, None]
     lost = (numbers * len(features)).floor()

@@ -17,18 +17,7 @@ TEMPERATURE = 0.5
 
 
 def jensen_shannon(left: Tensor, right: Tensor) -> Tensor:
-    """Return the Jensen-Shannon divergence of the predictions, mean over the samples.
-
-    Parameters
-    ----------
-    left, right : tensor, shape (..., B, C)
-        Logits.
-
-    Returns
-    -------
-    tensor, shape (...,)
-        In nats, between 0 and log 2.
-    """
+    """Return the Jensen-Shannon divergence of the predictions, mean over the samples."""
     log_p, log_q = left.log_softmax(dim=-1), right.log_softmax(dim=-1)
     log_mean = torch.logaddexp(log_p, log_q) - math.log(2)
     to_mean = log_p.exp() * (log_p - log_mean) + log_q.exp() * (log_q - log_mean)
@@ -40,14 +29,6 @@ def competition(contributions: Sequence[Tensor], bias: Tensor, partners: Tensor)
 
     sum_m (-JS_m + sum_{l != m} JS_l), JS the divergence that permuting modality m makes in the prediction, as player m
     or l sees it: the contributions of everybody else are constants.
-
-    Parameters
-    ----------
-    contributions : sequence of M tensors, shape (K, B, C)
-        Of each modality to the fused logits.
-    bias : tensor, shape (K, 1, C)
-    partners : tensor, shape (P, K, B), int64
-        Permutations.
     """
     constants = [x.detach() for x in contributions]
     bias = bias.detach()

@@ -13,34 +13,14 @@ from midas_core.compare.methods.base import Batch, Method, Model, Random, cross_
 
 
 def beta_quantile(strength: Tensor, numbers: Tensor) -> Tensor:
-    """Return the quantiles of Beta(a, a): of a uniform number they are a draw.
-
-    Parameters
-    ----------
-    strength : tensor, shape (K,)
-        a, positive.
-    numbers : tensor, shape (K,)
-        In [0, 1].
-
-    Returns
-    -------
-    tensor, shape (K,)
-    """
+    """Return the quantiles of Beta(a, a): of a uniform number they are a draw."""
     a = strength.double().numpy()
     quantiles = betaincinv(a, a, numbers.double().numpy())
     return torch.from_numpy(quantiles.astype(np.float32))
 
 
 def interpolate(x: Tensor, partners: Tensor, share: Tensor) -> Tensor:
-    """Return lambda * x_i + (1 - lambda) * x_j, j the partner of i.
-
-    Parameters
-    ----------
-    x : tensor, shape (K, B, ...)
-    partners : tensor, shape (K, B), int64
-    share : tensor, shape (K,)
-        lambda.
-    """
+    """Return lambda * x_i + (1 - lambda) * x_j, j the partner of i."""
     of_partners = torch.stack([each[where] for each, where in zip(x, partners, strict=True)])
     share = share.view(-1, *[1] * (x.ndim - 1))
     return share * x + (1 - share) * of_partners

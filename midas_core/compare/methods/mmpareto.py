@@ -14,12 +14,6 @@ def combine_gradients(fused: Tensor, unimodal: Tensor, strength: Tensor) -> Tens
     2 a g_fused + 2 (1 - a) g_unimodal: a = 1/2 where the two do not conflict (g_fused . g_unimodal >= 0), else the a in
     [0, 1] of the least norm; then lengthened to the norm of g_fused + g_unimodal, where it is shorter, and multiplied
     by gamma.
-
-    Parameters
-    ----------
-    fused, unimodal : tensor, shape (K, n)
-    strength : tensor, shape (K,)
-        gamma.
     """
     apart = unimodal - fused
     least = (apart * unimodal).sum(dim=1) / (apart * apart).sum(dim=1).clamp_min(1e-30)

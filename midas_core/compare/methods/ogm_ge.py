@@ -10,15 +10,7 @@ from midas_core.compare.methods.dominance import lead, parted_logits, scores
 
 
 def gradient_coefficients(ratio: Tensor, strength: Tensor) -> Tensor:
-    """Return k^m = 1 - tanh(alpha * rho^m) where rho^m > 1, else 1, shape (M, K).
-
-    Parameters
-    ----------
-    ratio : tensor, shape (M, K)
-        rho.
-    strength : tensor, shape (K,)
-        alpha.
-    """
+    """Return k^m = 1 - tanh(alpha * rho^m) where rho^m > 1, else 1, shape (M, K)."""
     return torch.where(ratio > 1, 1 - torch.tanh(strength * ratio), 1.0)
 
 

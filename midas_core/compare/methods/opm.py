@@ -16,15 +16,7 @@ WARMUP_EPOCHS = 5
 
 
 def drop_probabilities(ratio: Tensor, base: Tensor) -> Tensor:
-    """Return q^m = q_base * (1 + lambda * tanh(rho^m - 1)) where rho^m > 1, else 0, in [0, 1], shape (M, K).
-
-    Parameters
-    ----------
-    ratio : tensor, shape (M, K)
-        rho.
-    base : tensor, shape (K,)
-        q_base.
-    """
+    """Return q^m = q_base * (1 + lambda * tanh(rho^m - 1)) where rho^m > 1, else 0, in [0, 1], shape (M, K)."""
     leading = base * (1 + LAMBDA * torch.tanh(ratio - 1))
     return torch.where(ratio > 1, leading, 0.0).clamp(0, 1)
 
@@ -33,14 +25,6 @@ def drop_features(features: Sequence[Tensor], probabilities: Tensor, numbers: Te
     """Return the features with those of some samples at zero, the rest scaled by 1 / (1 - theta).
 
     theta = sum_m D_m q^m / sum_m D_m is the share of the features that is expected to go.
-
-    Parameters
-    ----------
-    features : sequence of M tensors, shape (K, B, D_m)
-    probabilities : tensor, shape (M, K)
-        q. Not 1 for every modality.
-    numbers : tensor, shape (K, M, B)
-        Uniform.
     """
     widths = torch.tensor([x.shape[-1] for x in features], dtype=probabilities.dtype)
     gone = (widths[:, None] * probabilities).sum(dim=0) / widths.sum()

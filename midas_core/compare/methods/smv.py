@@ -19,13 +19,6 @@ def shapley_values(contributions: Sequence[Tensor], bias: Tensor, labels: Tensor
 
     The worth of a set of modalities is their number where the fused head is right with them alone, else 0: an even
     share of a right prediction is worth 1.
-
-    Parameters
-    ----------
-    contributions : sequence of M tensors, shape (K, B, C)
-        Of each modality to the fused logits.
-    bias : tensor, shape (K, 1, C)
-    labels : tensor, shape (K, B)
     """
     count = len(contributions)
     worth = {frozenset[int](): torch.zeros(labels.shape)}

@@ -1,0 +1,58 @@
+"""``python -m benchmarks.robustness``: whether the comparison holds with other heads, optimizers and lengths.
+
+Four tasks on which no choice of a method was made, four methods; everything else is that of ``midas compare --suite``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from midas_core.cli._common import make_console
+from midas_core.cli._comparison import following
+from midas_core.compare import suite
+from midas_core.compare.stack import Network
+from midas_core.compare.tables import kept
+from midas_core.compare.training import Recipe
+
+TASKS = ("utd-skeleton-inertial", "wisdm-1500", "breast-cancer", "spoken-digits")
+METHODS = ("joint", "joint + label smoothing", "MIDAS", "MIDAS (eta 0) + finish")
+SEEDS = 10
+VARIANTS = ("deeper head", "SGD", "3 times the epochs")
+
+
+def vary(recipe: Recipe, variant: str) -> Recipe:
+    """Return a recipe with one thing changed."""
+    if variant == "deeper head":
+        return replace(recipe, network=Network(head=64))
+    if variant == "SGD":
+        return replace(recipe, optimizer="sgd", learning_rates=(5e-3, 2e-1))
+    return replace(recipe, epochs=3 * recipe.epochs)
+
+
+@click.command()
+@click.option(
+    "--root", type=click.Path(exists=True, path_type=Path), required=True, help="As for midas compare --suite."
+)
+@click.option("--output", type=click.Path(path_type=Path), default=Path("runs/robustness"), show_default=True)
+@click.option(
+    "--json", "file", type=click.Path(path_type=Path), default=Path("benchmarks/robustness.json"), show_default=True
+)
+def main(root: Path, output: Path, file: Path) -> None:
+    """Train what OUTPUT lacks, and write the results."""
+    varied = {
+        f"{name}, {variant}": replace(suite.TASKS[name], recipe=vary(suite.TASKS[name].recipe, variant))
+        for variant in VARIANTS
+        for name in TASKS
+    }
+    suite.TASKS = varied
+    with following(make_console(stderr=True)) as follow:
+        results = suite.run_suite(output, root, methods=METHODS, seeds=SEEDS, progress=follow)
+    file.write_text(json.dumps(kept(results)) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
