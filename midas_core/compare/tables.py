@@ -233,9 +233,9 @@ class SuiteResults:
         noise = " and ".join(f"{self.ranks(natural).critical_difference:.1f}" for natural in KINDS)
         return (
             f"Test accuracy less that of joint training, in points: on {self.worst}, where MIDAS does worst, and on "
-            f"average over {counts[0]} natural and {counts[1]} constructed tasks, with 95 % intervals; on how many tasks "
-            f"a method is ahead of joint training or behind it beyond noise; its average rank among {len(self.methods)} "
-            f"methods. Differences below {noise} ranks are noise."
+            f"average over {counts[0]} natural and {counts[1]} constructed tasks, with 95 % intervals; on how many "
+            f"tasks a method is ahead of joint training or behind it beyond noise; its average rank among "
+            f"{len(self.methods)} methods. Differences below {noise} ranks are noise."
         )
 
     def setting_rows(self) -> Rows:
