@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from midas_core.backends import Array, Backend, get_backend
 from midas_core.missing import complete_pairs, zero_missing
 from midas_core.modalities import leaves, map_leaves
-from midas_core.options import SIMILARITIES, VARIANTS
+from midas_core.options import VARIANTS, Similarity, check_similarity
 from midas_core.pairing import Pairs, alone, as_pairs, mix, source_matrix_of, take_rows
 from midas_core.partners import VIEWS
 from midas_core.similarity import hard_sample_weight
@@ -44,7 +44,7 @@ def misalign(
     *,
     unimodal_logits: Sequence[Array] | None = None,
     present: Array | None = None,
-    similarity: str | None = "cosine",
+    similarity: Similarity = "cosine",
     variant: str = "paper",
     backend: Backend | None = None,
 ) -> MixedBatch:
@@ -65,7 +65,7 @@ def misalign(
         1 / M.
     present : array, shape (B, M), bool, optional
         Whether a sample has a modality. What is missing comes out as zeros.
-    similarity : {"cosine", "l2", None}
+    similarity : {"cosine", "l2", None}, or callable
         Of the hard-sample weight; None leaves it out, as raw inputs need it.
     variant : {"paper", "official"}
         Whether a sample whose partner is of the same class weighs nothing; `Pairs` know it already.
@@ -92,7 +92,7 @@ def misalign(
     """
     bk = backend or get_backend(labels)
     xp = bk.xp
-    check_choice("similarity", similarity, SIMILARITIES)
+    check_similarity(similarity)
     check_choice("variant", variant, VARIANTS)
     check_modalities("features", features, source_matrix_of(sources).shape[0])
     several = len(labels.shape) == 2

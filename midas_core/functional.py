@@ -12,7 +12,7 @@ from midas_core.cross_entropy import Targets, as_targets
 from midas_core.missing import zero_missing
 from midas_core.modalities import Modalities, map_leaves
 from midas_core.objective import MidasTerms, midas_objective, reduce_terms
-from midas_core.options import HEAD_INPUTS
+from midas_core.options import HEAD_INPUTS, Similarity
 from midas_core.pairing import draw_pairs, mix
 from midas_core.partners import VIEWS, draw
 from midas_core.similarity import similarity as similarity_of
@@ -69,7 +69,7 @@ def midas_loss(
     present: Array | None = None,
     warmup: Array | bool | None = None,
     head_input: str = "concatenated",
-    similarity: str | Callable[[Any], Array] | None = "cosine",
+    similarity: Similarity = "cosine",
     absent_share: float = 0.0,
     permutation: Array | None = None,
     variant: str = "paper",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -12,6 +13,9 @@ ALPHA_UPDATES = ("sign", "difference")
 SIMILARITIES = ("cosine", "l2", None)
 REDUCTIONS = ("mean", "sum", "none")
 HEAD_INPUTS = ("concatenated", "separate")
+
+Similarity = str | Callable[[Any], Any] | None
+"""Measure of the hard-sample weight; a callable takes a modality to vectors, shape (B, D)."""
 
 MAX_SEED = 2**31 - 1
 """What every framework takes."""
@@ -37,7 +41,7 @@ class MidasOptions:
         "official" follows the authors' code; two modalities only.
     reduction : {"mean", "sum", "none"}
         Over the batch.
-    similarity : {"cosine", "l2", None}
+    similarity : {"cosine", "l2", None}, or callable
         Of the hard-sample weight (eq. 8); None leaves the weight out.
     alpha_update : {"sign", "difference"}
         Whether the sign of the gap moves alpha (eq. 6) or the gap itself.
@@ -72,7 +76,7 @@ class MidasOptions:
     aligned_from: int | None = None
     variant: str = "paper"
     reduction: str = "mean"
-    similarity: str | None = "cosine"
+    similarity: Similarity = "cosine"
     alpha_update: str = "sign"
     max_alpha: float | None = None
     initial_alpha: float = 1.0
@@ -97,7 +101,7 @@ class MidasOptions:
         }
         check_choice("variant", self.variant, VARIANTS)
         check_choice("reduction", self.reduction, REDUCTIONS)
-        check_choice("similarity", self.similarity, SIMILARITIES)
+        check_similarity(self.similarity)
         check_choice("alpha_update", self.alpha_update, ALPHA_UPDATES)
         check_choice("head_input", self.head_input, HEAD_INPUTS)
         if self.max_alpha is not None:
@@ -192,6 +196,12 @@ def check_aligned_from(epoch: Any, warmup_epochs: int) -> int | None:
     if start < warmup_epochs:
         raise ValueError(f"aligned_from: expected a whole number >= warmup_epochs = {warmup_epochs}, got {epoch!r}")
     return start
+
+
+def check_similarity(similarity: Any) -> None:
+    """Raise ``ValueError`` unless the similarity is one of the choices, or callable."""
+    if not callable(similarity):
+        check_choice("similarity", similarity, SIMILARITIES)
 
 
 def check_absent_share(share: Any, variant: str) -> float:

@@ -11,7 +11,7 @@ from torch import Tensor
 from midas_core.adapters.torch.inputs import check_callable, check_features, check_logits, presence
 from midas_core.backends.torch import BACKEND
 from midas_core.missing import zero_missing
-from midas_core.modalities import Modalities
+from midas_core.modalities import Modalities, leaves
 from midas_core.options import HEAD_INPUTS
 from midas_core.validation import check_choice, check_shape
 
@@ -61,17 +61,20 @@ def fuse(
     """
     check_choice("head_input", head_input, HEAD_INPUTS)
     modalities = _modalities(names, features)
-    given, _ = read_features(features, modalities, head_input == "separate", present)
+    given, _ = read_features(features, modalities, head_input == "separate", head_input, present)
     return run_head(head, given, features, modalities, head_input)
 
 
-def read_features(features: Any, modalities: Modalities, raw: bool, present: Any) -> tuple[list[Tensor], Tensor | None]:
+def read_features(
+    features: Any, modalities: Modalities, raw: bool, head_input: str, present: Any
+) -> tuple[list[Any], Tensor | None]:
     """Return features without labels, zeros for what is missing, and the mask of what is present, (B, M) or None."""
     given = modalities.unpack(features, "features")
-    first, whose = given[0], f"features of {modalities.title(0)}"
-    if isinstance(first, Tensor) and first.ndim < 2:
+    whose = f"features of {modalities.title(0)}"
+    first = next((x for x in leaves(given[0]) if isinstance(x, Tensor)), given[0])
+    if isinstance(first, Tensor) and first.ndim < 1:
         check_shape(whose, first, (None, None), "(B, D)")
-    check_features(given, first, whose, modalities, raw)
+    check_features(given, first, whose, modalities, raw=raw, head_input=head_input)
     if present is None:
         return given, None
     present = presence(present, first, modalities, whose)
@@ -89,7 +92,7 @@ def run_head(
     """Run the fused head on features in the order of the modalities; raise unless it returns logits (B, C)."""
     check_callable(head)
     logits = head(torch.cat(features, dim=1) if head_input == "concatenated" else modalities.pack(features, like))
-    check_logits("head", logits, features[0].shape[0], num_classes)
+    check_logits("head", logits, leaves(features[0])[0].shape[0], num_classes)
     return logits
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from typing import Any, NamedTuple
 
@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from midas_core.adapters.torch.inputs import check_logits
 from midas_core.backends.torch import BACKEND, under_autocast
-from midas_core.modalities import Modalities
-from midas_core.pairing import fill_rows
+from midas_core.modalities import Modalities, leaves, map_leaves
+from midas_core.pairing import clear_rows
 from midas_core.partners import VIEWS
 from midas_core.validation import check_shape
 
@@ -123,7 +123,7 @@ def unimodal_logits(
     logits = []
     for m, (head, feature) in enumerate(zip(heads, features, strict=True)):
         logits.append(head(feature))
-        check_logits(f"unimodal head of {modalities.title(m)}", logits[-1], feature.shape[0], num_classes)
+        check_logits(f"unimodal head of {modalities.title(m)}", logits[-1], leaves(feature)[0].shape[0], num_classes)
     return logits
 
 
@@ -155,9 +155,11 @@ def fused_logits(
         aligned = torch.arange(sources.shape[2], device=sources.device).expand(len(rows), -1)
         rows = torch.cat([aligned, rows], dim=1)
         lost = None if lost is None else torch.cat([torch.zeros_like(aligned, dtype=torch.bool), lost], dim=1)
-    taken = [x.index_select(0, row) for x, row in zip(features, rows, strict=True)]
+    taken = [
+        map_leaves(partial(torch.index_select, dim=0, index=row), x) for x, row in zip(features, rows, strict=True)
+    ]
     if lost is not None:
-        taken = [fill_rows(x, lost[m], torch.zeros_like(x), BACKEND) for m, x in enumerate(taken)]
+        taken = [clear_rows(x, lost[m], BACKEND) for m, x in enumerate(taken)]
     return [run(taken)] if stack else [run(features), run(taken)]
 
 

@@ -13,7 +13,8 @@ from torch.nn.utils.rnn import PackedSequence
 from midas_core.adapters.torch.values import check_one_hot, check_zeros_and_ones, may_look
 from midas_core.backends.torch import BACKEND, under_autocast
 from midas_core.missing import check_present
-from midas_core.modalities import Modalities
+from midas_core.modalities import MASK, Modalities, feature_of, leaves, mask_of
+from midas_core.options import MidasOptions
 from midas_core.validation import check_flag, check_floating, check_labels, check_number, check_shape, shape_text
 
 
@@ -95,22 +96,22 @@ def check_batch(
     labels: Any,
     modalities: Modalities,
     num_classes: int,
-    multi_label: bool,
-    raw: bool,
+    options: MidasOptions,
     look: bool,
 ) -> Tensor:
     """Return the labels as class indices, or as they are where each sample has several.
 
-    ``raw`` features may have any dtype, as token ids do. ``look`` says whether to check the values of one-hot rows on a
-    device for which this waits; on the CPU they are always checked.
+    ``look`` says whether to check the values of one-hot rows on a device for which this waits; on the CPU they are
+    always checked.
 
     Raises
     ------
     TypeError, ValueError
         If dtypes, shapes or devices do not fit.
     """
-    labels = read_labels(labels, num_classes, multi_label, look)
-    check_features(features, labels, "labels", modalities, raw)
+    labels = read_labels(labels, num_classes, options.multi_label, look)
+    kind: dict[str, Any] = {"raw": options.accepts_raw_inputs, "head_input": options.head_input}
+    check_features(features, labels, "labels", modalities, **kind)
     return labels
 
 
@@ -132,26 +133,61 @@ def read_labels(labels: Any, num_classes: int, multi_label: bool, look: bool) ->
     return labels.to(torch.int64)
 
 
-def check_features(features: list[Any], like: Tensor, whose: str, modalities: Modalities, raw: bool = False) -> None:
-    """Raise unless the features are tensors of as many samples as ``like``, which ``whose`` names, on its device."""
+def check_features(
+    features: list[Any],
+    like: Tensor,
+    whose: str,
+    modalities: Modalities,
+    *,
+    raw: bool = False,
+    head_input: str = "concatenated",
+) -> None:
+    """Raise unless the features have as many samples as ``like``, which ``whose`` names, and are on its device."""
     for m, feature in enumerate(features):
-        fits = (
-            isinstance(feature, Tensor)
-            and not _is_special(feature)
-            and feature.ndim >= 2
-            and feature.shape[0] == like.shape[0]
-        )
-        if fits and feature.device == like.device and (raw or feature.is_floating_point()):
-            continue
         name = f"features of {modalities.title(m)}"
-        check_dense(name, feature)
+        check_modality(name, feature, like, whose)
+        if head_input == "concatenated" and not isinstance(feature, Tensor):
+            raise TypeError(
+                f"{name}: expected a tensor with head_input='concatenated', got {type(feature).__name__}; pass "
+                "head_input='separate', a head that takes the modalities as they are, and unimodal_heads"
+            )
+        array = feature_of(feature, BACKEND)
         if not raw:
-            check_floating(name, feature, BACKEND)
-        if feature.ndim < 2 or feature.shape[0] != like.shape[0]:
+            check_floating(name, array, BACKEND)
+        if array.ndim < 2:
             expected = f"shape (B, D) with B = {like.shape[0]} as in {whose}"
-            raise ValueError(f"{name}: expected {expected}, got {tuple(feature.shape)}")
-        if feature.device != like.device:
-            raise ValueError(f"{name}: expected the device of {whose}, {like.device}, got {feature.device}")
+            raise ValueError(f"{name}: expected {expected}, got {tuple(array.shape)}")
+
+
+def check_modality(name: str, modality: Any, like: Tensor, whose: str) -> None:
+    """Raise unless a modality is a dense tensor, or several, with the samples and on the device of ``like``."""
+    entries = {name: modality}
+    if _is_structure(modality):
+        keys = modality if isinstance(modality, Mapping) else range(len(modality))
+        entries = {f"{name}, entry {key!r}": x for key, x in zip(keys, leaves(modality), strict=True)}
+        if not entries:
+            raise ValueError(f"{name}: expected a tensor, or a dict or tuple of tensors, got an empty one")
+    for entry, x in entries.items():
+        check_dense(entry, x)
+        if x.ndim < 1 or x.shape[0] != like.shape[0]:
+            symbols = "(B, D)" if x is modality else "(B, ...)"
+            expected = f"shape {symbols} with B = {like.shape[0]} as in {whose}"
+            raise ValueError(f"{entry}: expected {expected}, got {tuple(x.shape)}")
+        if x.device != like.device:
+            raise ValueError(f"{entry}: expected the device of {whose}, {like.device}, got {x.device}")
+    mask = mask_of(modality)
+    if mask is not None:
+        entry, tokens = f"{name}, entry {MASK!r}", feature_of(modality, BACKEND).shape[:2]
+        if mask.dtype != torch.bool:
+            raise TypeError(f"{entry}: expected dtype bool, True for what is there, got {mask.dtype}; pass mask.bool()")
+        check_shape(entry, mask, tokens, "(B, T)")
+
+
+def _is_structure(modality: Any) -> bool:
+    """Whether a modality holds several tensors; an output of a model is to be picked apart by the user."""
+    if isinstance(modality, PackedSequence) or hasattr(modality, "last_hidden_state") or hasattr(modality, "logits"):
+        return False
+    return isinstance(modality, (Mapping, tuple))
 
 
 def _classes_of_rows(rows: Tensor, num_classes: int, look: bool) -> Tensor:
@@ -187,10 +223,6 @@ def check_dense(name: str, x: Any) -> None:
         raise TypeError(f"{name}: expected a dense tensor, got layout {x.layout}; pass x.to_dense()")
 
 
-def _is_special(x: Tensor) -> bool:
-    return x.is_nested or x.layout != torch.strided
-
-
 def _way_out(output: Any) -> str:
     """Say where the tensor may be, in what an encoder returned."""
     if hasattr(output, "last_hidden_state"):
@@ -198,7 +230,7 @@ def _way_out(output: Any) -> str:
     if hasattr(output, "logits"):
         return "; take its logits"
     if isinstance(output, PackedSequence):
-        return "; make one row of each sample of torch.nn.utils.rnn.pad_packed_sequence(x)"
+        return "; pass the tensor of torch.nn.utils.rnn.pad_packed_sequence(x) with a mask, or one row of each sample"
     return "; take one of its tensors" if isinstance(output, (tuple, Mapping)) else ""
 
 
@@ -210,13 +242,20 @@ def _one_row(feature: Tensor, width: int) -> str:
     return "; pass x.flatten(1)" if flat else "; make one row of each sample, such as x.mean(dim=1) of a sequence"
 
 
-def check_widths(heads: Iterable[nn.Module], features: list[Tensor], modalities: Modalities) -> None:
+def check_widths(heads: Iterable[nn.Module], features: list[Any], modalities: Modalities) -> None:
     """Raise unless the unimodal heads that begin with a linear layer take features of these widths and dtypes."""
     # Before the fused head's: where a feature is wrong, both are.
     for m, (head, feature) in enumerate(zip(heads, features, strict=True)):
         first = _first_linear(head)
         if first is None:
             continue
+        if not isinstance(feature, Tensor):
+            if type(first) is not nn.Linear:
+                continue
+            raise TypeError(
+                f"features of {modalities.title(m)}: expected a tensor for its linear head, got "
+                f"{type(feature).__name__}; pass unimodal_heads= that take it as it is"
+            )
         if head is first and (feature.ndim != 2 or feature.shape[1] != first.in_features):
             name = f"features of {modalities.title(m)}"
             expected = f"expected shape (B, D) = ({feature.shape[0]}, {first.in_features}), got {shape_text(feature)}"

@@ -23,7 +23,7 @@ from midas_core.adapters.torch.warn import warn_user
 from midas_core.backends.torch import BACKEND
 from midas_core.ensemble import ensemble_logits
 from midas_core.objective import reduce_terms
-from midas_core.options import MidasOptions, Option
+from midas_core.options import MidasOptions, Option, Similarity
 from midas_core.validation import check_number
 from midas_core.weighting import MidasState
 
@@ -55,7 +55,7 @@ class MidasLoss(StatefulModule):
         "official" follows the authors' code; two modalities only.
     reduction : {"mean", "sum", "none"}
         Over the batch.
-    similarity : {"cosine", "l2", None}
+    similarity : {"cosine", "l2", None}, or callable
         Of the hard-sample weight (eq. 8); None leaves the weight out.
     alpha_update : {"sign", "difference"}
         Whether the sign of the gap moves alpha (eq. 6) or the gap itself.
@@ -147,7 +147,7 @@ class MidasLoss(StatefulModule):
         aligned_from: int | None = None,
         variant: str = "paper",
         reduction: str = "mean",
-        similarity: str | None = "cosine",
+        similarity: Similarity = "cosine",
         alpha_update: str = "sign",
         max_alpha: float | None = None,
         initial_alpha: float = 1.0,
@@ -377,7 +377,8 @@ class MidasLoss(StatefulModule):
 
     def _features(self, features: Any, present: Any) -> tuple[list[Tensor], Tensor | None]:
         """Return checked features without labels, and the mask of what is present."""
-        given, present = read_features(features, self.modalities, self.options.accepts_raw_inputs, present)
+        kind = self.options.accepts_raw_inputs, self.options.head_input
+        given, present = read_features(features, self.modalities, *kind, present)
         check_widths(self.unimodal_heads, given, self.modalities)
         return given, present
 

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from midas_core.adapters.torch.inputs import check_beside, check_dense, presence, read_labels
+from midas_core.adapters.torch.inputs import check_beside, check_modality, presence, read_labels
 from midas_core.adapters.torch.state import StatefulModule
 from midas_core.augmentation import misalign, share_dtype
 from midas_core.backends.torch import BACKEND
 from midas_core.missing import zero_missing
-from midas_core.modalities import Modalities
-from midas_core.options import SIMILARITIES, VARIANTS, check_absent_share
+from midas_core.modalities import Modalities, feature_of
+from midas_core.options import VARIANTS, Similarity, check_absent_share, check_similarity
 from midas_core.pairing import label_ids
 from midas_core.validation import check_choice, check_flag, check_number, check_shape
 from midas_core.weighting import soft_labels
@@ -49,7 +49,7 @@ class Misalign(StatefulModule):
         Number of classes, C.
     variant : {"paper", "official"}
         Partners of another class, or a plain permutation.
-    similarity : {"cosine", "l2", None}
+    similarity : {"cosine", "l2", None}, or callable
         Of the hard-sample weight (eq. 8), for features. For raw inputs take None: the weights are then 1 or 0.
     multi_label : bool
         Whether the labels are rows of 0 and 1, (B, C), any number of them 1.
@@ -78,7 +78,7 @@ class Misalign(StatefulModule):
         *,
         num_classes: int,
         variant: str = "paper",
-        similarity: str | None = "cosine",
+        similarity: Similarity = "cosine",
         multi_label: bool = False,
         absent_share: float = 0.0,
         seed: int | None = None,
@@ -86,7 +86,7 @@ class Misalign(StatefulModule):
         super().__init__(seed)
         check_number("num_classes", num_classes, minimum=2, whole=True)
         check_choice("variant", variant, VARIANTS)
-        check_choice("similarity", similarity, SIMILARITIES)
+        check_similarity(similarity)
         check_flag("multi_label", multi_label)
         self.num_classes = num_classes
         self.variant = variant
@@ -135,12 +135,11 @@ class Misalign(StatefulModule):
         labels = read_labels(labels, self.num_classes, self.multi_label, look=False)
         for m, x in enumerate(given):
             name = f"features of {modalities.title(m)}"
-            check_dense(name, x)
-            check_beside(x, name, labels)
-            check_shape(name, x, (labels.shape[0], *x.shape[1:]), "(B, ...)")
-            if self.training and self.similarity is not None and not x.is_floating_point():
+            check_modality(name, x, labels, "labels")
+            feature = feature_of(x, BACKEND)
+            if self.training and self.similarity is not None and not feature.is_floating_point():
                 raise TypeError(
-                    f"{name}: expected a floating dtype for similarity={self.similarity!r}, got {x.dtype}; "
+                    f"{name}: expected a floating dtype for similarity={self.similarity!r}, got {feature.dtype}; "
                     "for raw inputs pass similarity=None"
                 )
         if permutation is not None:

@@ -189,7 +189,7 @@ def read_inputs(
 ) -> StepInputs:
     """Return the inputs of a step, or raise unless they fit. ``check`` looks at the values on any device."""
     given = modalities.unpack(features, "features")
-    labels = check_batch(given, labels, modalities, num_classes, options.multi_label, options.accepts_raw_inputs, check)
+    labels = check_batch(given, labels, modalities, num_classes, options, check)
     targets: Tensor | Targets = labels
     classes, number = labels, num_classes
     # By the buffer, not the option: a compiled step would depend on its numbers.

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from midas_core.backends.torch import BACKEND
-from midas_core.modalities import Modalities
+from midas_core.modalities import Modalities, feature_of, leaves, mask_of, pool_tokens
 from midas_core.objective import MidasTerms
+from midas_core.options import Similarity
 from midas_core.validation import are_probabilities
 
 
@@ -32,12 +33,12 @@ def check_range(name: str, x: Tensor, count: int) -> None:
 
 
 def check_values(
-    features: Sequence[Tensor],
+    features: Sequence[Any],
     labels: Tensor,
     modalities: Modalities,
     num_classes: int,
     *,
-    similarity: str | None = None,
+    similarity: Similarity = None,
     permutation: Tensor | None = None,
     sample_weight: Tensor | None = None,
 ) -> None:
@@ -50,8 +51,8 @@ def check_values(
     labels : Tensor, shape (B,), integer; or (B, C), 0 or 1
     modalities : Modalities
     num_classes : int
-    similarity : {"cosine", "l2", None}
-        Both take the norm of a feature, which overflows long before the feature does.
+    similarity : {"cosine", "l2", None}, or callable
+        The first two take the norm of a feature, which overflows long before the feature does.
     permutation, sample_weight : Tensor, shape (B,), optional
     """
     if labels.ndim == 1:
@@ -59,14 +60,17 @@ def check_values(
         _refuse(f"labels: expected classes in 0 ... {num_classes - 1}", wrong, labels)
     else:
         check_zeros_and_ones(labels)
-    for m, feature in enumerate(features):
-        if feature.is_floating_point():
-            name = f"features of {modalities.title(m)}"
-            _refuse_infinite(name, feature)
-            if similarity is not None:
-                full = BACKEND.in_full_precision(feature.detach().flatten(1))
-                norms = torch.linalg.vector_norm(full, dim=1)
-                _refuse(f"{name}: expected a norm that {full.dtype} can hold", ~norms.isfinite(), norms)
+    for m, modality in enumerate(features):
+        name, mask = f"features of {modalities.title(m)}", mask_of(modality)
+        for x in leaves(modality):
+            if x.is_floating_point():
+                # Padding may hold anything.
+                padded = mask is not None and x.shape[:2] == mask.shape
+                _refuse_infinite(name, x.masked_fill(~mask[..., None], 0.0) if padded else x)
+        if isinstance(similarity, str) and feature_of(modality, BACKEND).is_floating_point():
+            full = BACKEND.in_full_precision(pool_tokens(modality, BACKEND).detach())
+            norms = torch.linalg.vector_norm(full, dim=1)
+            _refuse(f"{name}: expected a norm that {full.dtype} can hold", ~norms.isfinite(), norms)
     if sample_weight is not None:
         weights = sample_weight.double()
         _refuse("sample_weight: expected finite weights >= 0", ~(weights.isfinite() & (weights >= 0)), weights)

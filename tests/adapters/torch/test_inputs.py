@@ -142,7 +142,11 @@ CALLS = [
         TypeError,
         "'video': expected a tensor, got Output; take one of its tensors, such as pooler_output",
     ),
-    ({"features": [F0, (F1, F1)]}, TypeError, "'video': expected a tensor, got tuple; take one of its tensors"),
+    (
+        {"features": [F0, (F1, F1)]},
+        TypeError,
+        "'video': expected a tensor with head_input='concatenated', got tuple; pass head_input='separate'",
+    ),
     ({"head": lambda x: Output(logits=x)}, TypeError, "head: expected to return a tensor, got Output; take its logits"),
     ({"labels": torch.zeros(4, 3, 1).int()}, ValueError, r"labels: expected shape \(B,\), got \(4, 3, 1\)"),
     ({"labels": LABELS[:0]}, ValueError, r"'audio': expected shape \(B, D\) with B = 0 as in labels, got \(4, 3\)"),
