@@ -175,7 +175,7 @@ ERRORS = [
     (
         lambda: Misalign(num_classes=3)([torch.zeros(4, 2), torch.zeros(3, 2)], torch.arange(4)),
         ValueError,
-        r"features of modality 1: expected shape \(B, ...\) = \(4, 2\), got \(3, 2\)",
+        r"features of modality 1: expected shape \(B, D\) with B = 4 as in labels, got \(3, 2\)",
     ),
     (
         lambda: Misalign(num_classes=3)([torch.zeros(4, 2)] * 2, torch.zeros(4)),
