@@ -174,7 +174,7 @@ CALLS = [
     (
         {"features": [F0, nn.utils.rnn.pack_sequence([torch.zeros(2, 5), torch.zeros(1, 5)])]},
         TypeError,
-        "'video': expected a tensor, got PackedSequence; make one row of each sample of .*pad_packed_sequence",
+        "'video': expected a tensor, got PackedSequence; pass the tensor of .*pad_packed_sequence",
     ),
     (
         {"head": nn.Sequential(HEAD, nn.Softmax(dim=1))},
