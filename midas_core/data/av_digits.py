@@ -33,17 +33,7 @@ _LAYOUT = "recordings/{digit}_{speaker}_{index}.wav"
 
 @dataclass(frozen=True)
 class Recordings:
-    """Spoken digits as log-mel spectrograms.
-
-    Attributes
-    ----------
-    features : array, shape (N, D), float32
-        From `log_mel`, flattened.
-    digits : array, shape (N,), int64
-    speakers : array of str, shape (N,)
-    names : array of str, shape (N,)
-        File names.
-    """
+    """Spoken digits: log-mel spectrograms (N, D), digits, speakers and file names (N,)."""
 
     features: Floats
     digits: Labels
@@ -52,45 +42,20 @@ class Recordings:
 
 
 def read_recordings(root: Path) -> Recordings:
-    """Read a folder in the layout of the Free Spoken Digit Dataset.
+    """Read a folder in the layout of the Free Spoken Digit Dataset, in the order of the file names.
 
-    Parameters
-    ----------
-    root : Path
-        Holds ``recordings/{digit}_{speaker}_{index}.wav``, mono, 8 kHz.
-
-    Returns
-    -------
-    Recordings
-        In the order of the file names.
-
-    Raises
-    ------
-    DataError
-        If the folder or recordings are missing, or a file cannot be read. The message says what was looked for
-        and what was found.
+    Raises ``DataError`` where the folder or recordings are missing, or a file cannot be read.
     """
-    found = _find(root)
-    digits = np.array([int(match[1]) for _, match in found], dtype=np.int64)
-    speakers = np.array([match[2] for _, match in found])
+    files = _find(root)
+    digits = np.array([int(match[1]) for _, match in files], dtype=np.int64)
+    speakers = np.array([match[2] for _, match in files])
     _check_speakers(root, digits, speakers)
-    features = np.stack([log_mel(_read(path)).reshape(-1) for path, _ in found])
-    return Recordings(features, digits, speakers, np.array([path.name for path, _ in found]))
+    features = np.stack([log_mel(_read(path)).reshape(-1) for path, _ in files])
+    return Recordings(features, digits, speakers, np.array([path.name for path, _ in files]))
 
 
 def log_mel(sound: Floats) -> Floats:
-    """Return the log-mel spectrogram of a recording, stretched to a fixed number of frames.
-
-    Parameters
-    ----------
-    sound : array, shape (L,), floating
-        At 8 kHz.
-
-    Returns
-    -------
-    array, shape (BANDS, FRAMES), float32
-        In decibels below the loudest point, -FLOOR ... 0.
-    """
+    """Return the log-mel spectrogram of a sound at 8 kHz, (BANDS, FRAMES), in decibels below the loudest point."""
     import librosa
 
     # Less than a frame: followed by silence.
@@ -105,44 +70,17 @@ def log_mel(sound: Floats) -> Floats:
 
 
 def split_speakers(speakers: Sequence[str], seed: int) -> tuple[list[str], list[str], list[str]]:
-    """Return who speaks in training, in validation and in the test.
-
-    Parameters
-    ----------
-    speakers : sequence of str
-        Four or more.
-    seed : int
-        Chooses the validation speaker.
-
-    Returns
-    -------
-    tuple of three lists of str
-        The test speakers, the last two by name, are the same for every seed.
-    """
+    """Return the speakers of training, validation (one, by the seed) and test (the last two by name)."""
     rest, test = sorted(speakers)[:-TEST_SPEAKERS], sorted(speakers)[-TEST_SPEAKERS:]
     validation = rest[seed % len(rest)]
     return [speaker for speaker in rest if speaker != validation], [validation], test
 
 
-def av_digits(recordings: Recordings, seed: int, *, pairs: int = 500, noise: float = 0.0) -> Task:
-    """Return recordings paired with images of the same digit.
+def av_digits(recordings: Recordings, seed: int, *, pairs: int = 500) -> Task:
+    """Return recordings paired with images of the same digit; nothing occurs in two of the three splits.
 
-    No speaker, recording or image occurs in two of the three splits.
-
-    Parameters
-    ----------
-    recordings : Recordings
-    seed : int
-        Chooses the validation speaker, the training and validation images, the pairs and the noise. The test pairs are
-        always the same.
-    pairs : int
-        To train on. Recordings and images come more than once where they are too few.
-    noise : float
-        Standard deviation of the noise on the images, whose pixels lie in 0 ... 1.
-
-    Returns
-    -------
-    Task
+    ``seed`` chooses the validation speaker, the training and validation images and the pairs; the test pairs are always
+    the same. Recordings and images come more than once where they are too few for ``pairs``.
     """
     images, image_labels = load_images()
     speakers = split_speakers(np.unique(recordings.speakers).tolist(), seed)
@@ -152,7 +90,6 @@ def av_digits(recordings: Recordings, seed: int, *, pairs: int = 500, noise: flo
         heard = np.flatnonzero(np.isin(recordings.speakers, names))
         sound, image = _pair(heard, recordings.digits, chosen, image_labels, pairs if number == 0 else len(heard), rng)
         seen = images[image].reshape(len(image), -1)
-        seen = (seen + noise * rng.normal(size=seen.shape)).astype(np.float32)
         origin = {
             "speaker": recordings.speakers[sound],
             "recording": recordings.names[sound],
@@ -181,18 +118,18 @@ def _pair(
 
 def _find(root: Path) -> list[tuple[Path, re.Match[str]]]:
     folder = root / "recordings"
-    looked = f"looked for {root / _LAYOUT}"
+    expected = f"root: expected {root / _LAYOUT}"
     if not folder.is_dir():
         if not root.is_dir():
-            raise DataError(f"{looked}: found no folder {root}")
+            raise DataError(f"{expected}, got no folder {root}")
         inside = sorted(path.name for path in root.iterdir())
         hint = "; give the folder that holds recordings" if any(map(_NAME.fullmatch, inside)) else ""
-        raise DataError(f"{looked}: found no folder recordings, but {some_names(inside)}{hint}")
+        raise DataError(f"{expected}, got no folder recordings, but {some_names(inside)}{hint}")
     names = sorted(path.name for path in folder.iterdir())
-    found = [(folder / name, match) for name in names if (match := _NAME.fullmatch(name))]
-    if not found:
-        raise DataError(f"{looked}: found no such file, but {some_names(names)}")
-    return found
+    files = [(folder / name, match) for name in names if (match := _NAME.fullmatch(name))]
+    if not files:
+        raise DataError(f"{expected}, got no such file, but {some_names(names)}")
+    return files
 
 
 def _read(path: Path) -> Floats:
@@ -212,13 +149,13 @@ def _read(path: Path) -> Floats:
 
 def _check_speakers(root: Path, digits: Labels, speakers: NDArray[Any]) -> None:
     names = np.unique(speakers).tolist()
-    looked = f"looked for {root / _LAYOUT}"
+    expected = f"root: expected {root / _LAYOUT}"
     if len(names) < TEST_SPEAKERS + 2:
         raise DataError(
-            f"{looked} with {TEST_SPEAKERS + 2} speakers or more ({TEST_SPEAKERS} for the test, one for validation): "
-            f"found {len(names)}, {some_names(names)}"
+            f"{expected} with {TEST_SPEAKERS + 2} speakers or more ({TEST_SPEAKERS} for the test, one for validation), "
+            f"got {len(names)}, {some_names(names)}"
         )
     for name in names:
         missing = sorted(set(range(CLASSES)) - set(digits[speakers == name].tolist()))
         if missing:
-            raise DataError(f"{looked} of every digit by every speaker: found none of {missing} by {name}")
+            raise DataError(f"{expected} of every digit by every speaker, got none of {missing} by {name}")

@@ -10,16 +10,7 @@ from midas_core.data.base import Split, Task, split_indices, standardize
 def breast_cancer(seed: int, *, training: int = 250) -> Task:
     """Return the mean, the standard error and the worst value of ten measurements: three modalities, two classes.
 
-    Parameters
-    ----------
-    seed : int
-        Chooses the training and validation samples. The test samples are always the same.
-    training : int
-        How many samples to train on.
-
-    Returns
-    -------
-    Task
+    ``seed`` chooses the training and validation samples; the test samples are always the same.
     """
     from sklearn.datasets import load_breast_cancer
 

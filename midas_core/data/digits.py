@@ -1,4 +1,7 @@
-"""Two modalities of each handwritten digit of scikit-learn's ``load_digits``: nothing to download."""
+"""Two modalities of each handwritten digit of scikit-learn's ``load_digits``: nothing to download.
+
+Everywhere ``seed`` chooses the training and validation images and the noise; the test images are always the same.
+"""
 
 from __future__ import annotations
 
@@ -20,19 +23,7 @@ def load_images() -> tuple[Floats, Labels]:
 
 
 def halves(seed: int, *, training: int = 400) -> Task:
-    """Return the left and the right half of each image: two modalities of much the same worth.
-
-    Parameters
-    ----------
-    seed : int
-        Chooses the training and validation images. The test images are always the same.
-    training : int
-        How many images to train on.
-
-    Returns
-    -------
-    Task
-    """
+    """Return the left and the right half of each image: two modalities of much the same worth."""
     return _two_modalities(seed, training, ("left", "right"), lambda x, rng: (x[:, :, :4], x[:, :, 4:]))
 
 
@@ -42,17 +33,6 @@ def wide_left(seed: int, *, training: int = 300) -> Task:
     The left half is enlarged to 24 x 12 with noise of standard deviation 1 on pixels in 0 ... 1: 288 noisy numbers
     tell every training image apart, so that joint training fits them and has little left to learn from the 32 clean
     ones.
-
-    Parameters
-    ----------
-    seed : int
-        Chooses the training and validation images and the noise. The test images are always the same.
-    training : int
-        How many images to train on.
-
-    Returns
-    -------
-    Task
     """
 
     def observe(images: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
@@ -61,61 +41,18 @@ def wide_left(seed: int, *, training: int = 300) -> Task:
     return _two_modalities(seed, training, ("left", "right"), observe)
 
 
-def two_sensors(seed: int, *, training: int = 300, noisy_scale: float = 1.0) -> Task:
+def two_sensors(seed: int, *, training: int = 300) -> Task:
     """Return two sensors that look at each image: a coarse clean one, and a fine noisy one that is easily memorised.
 
     The first gives a 4 x 4 grid of block means, the second the image at 24 x 24 with noise of standard deviation 1
     on pixels in 0 ... 1. Each modality has one mean and one scale. The 576 noisy numbers drown the 16 clean ones in
     joint training.
-
-    Parameters
-    ----------
-    seed : int
-        Chooses the training and validation images and the noise. The test images are always the same.
-    training : int
-        How many images to train on.
-    noisy_scale : float
-        Factor on the noisy modality, once scaled: what one would do by hand on knowing which is noisy.
-
-    Returns
-    -------
-    Task
     """
 
     def sense(images: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
         return images.reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4)), _enlarge_and_disturb(images, rng)
 
-    task = _two_modalities(seed, training, ("coarse", "noisy"), sense)
-    if noisy_scale == 1:
-        return task
-    splits = [
-        Split((s.inputs[0], s.inputs[1] * np.float32(noisy_scale)), s.labels, s.origin)
-        for s in (task.training, task.validation, task.test)
-    ]
-    return Task(task.modalities, task.num_classes, *splits)
-
-
-def noisy_views(seed: int, *, training: int = 300) -> Task:
-    """Return the whole image twice, each time with its own noise of standard deviation 1 on a 24 x 24 grid.
-
-    Both modalities are equally hard and equally worth using: nothing is imbalanced.
-
-    Parameters
-    ----------
-    seed : int
-        Chooses the training and validation images and the noise. The test images are always the same.
-    training : int
-        How many images to train on.
-
-    Returns
-    -------
-    Task
-    """
-
-    def sense(images: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
-        return _enlarge_and_disturb(images, rng), _enlarge_and_disturb(images, rng)
-
-    return _two_modalities(seed, training, ("first", "second"), sense)
+    return _two_modalities(seed, training, ("coarse", "noisy"), sense)
 
 
 def _enlarge_and_disturb(images: Floats, rng: np.random.Generator) -> Floats:
