@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from midas_core.diagnostics import Diagnosis
@@ -15,8 +16,17 @@ if TYPE_CHECKING:
 
 
 def write_runs(comparison: MethodComparison, folder: Path) -> None:
-    """Write a run folder for each run of each method that fuses all modalities."""
-    for title, runs in comparison.content["methods"].items():
+    """Write a run folder for each run of each method that fuses all modalities.
+
+    The accuracies of the modalities alone are what each could give: the report says which of them is ignored.
+    """
+    methods = comparison.content["methods"]
+    alone = {
+        name: fmean(run["test"]["accuracy"] for run in methods[f"{name} alone"])
+        for name in comparison.modalities
+        if f"{name} alone" in methods
+    }
+    for title, runs in methods.items():
         for run in runs:
             if "diagnosis" not in run["test"]:
                 continue
@@ -30,4 +40,6 @@ def write_runs(comparison: MethodComparison, folder: Path) -> None:
                 for epoch, accuracy, loss in zip(*history.values(), strict=True):
                     log.log(epoch=epoch, val_accuracy=accuracy, loss=loss)
                 diagnosis = Diagnosis.from_dict(run["test"]["diagnosis"])
+                if len(alone) == len(comparison.modalities):
+                    diagnosis = diagnosis.with_reference(alone)
                 log.log_diagnostics(replace(diagnosis, midas=title.startswith("MIDAS")), split="test")

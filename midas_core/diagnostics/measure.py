@@ -90,17 +90,7 @@ def shapley_values(values: NDArray[Any]) -> Floats:
 
 
 class Kept:
-    """The kept samples, and the answers of the model on them.
-
-    Parameters
-    ----------
-    model : Model
-    labels : array, shape (N,), int64
-    features : sequence of M modalities, arrays of shapes (N, ...)
-    num_classes : int
-    absent : {"zero", "mean", "shuffle"}
-    rounds, seed : int
-    """
+    """The kept samples, labels (N,) and M modalities on the host, and the answers of the model on them."""
 
     def __init__(
         self,

@@ -22,18 +22,7 @@ Floats = NDArray[np.float64]
 class Model:
     """A fused head, or a whole model, and the unimodal heads; returns log-probabilities on the host.
 
-    Parameters
-    ----------
-    head : callable
-        From the modalities, concatenated or apart, to logits or probabilities (B, C).
-    unimodal_heads : sequence of M callables, optional
-    num_classes : int
-    inputs : Inputs
-        The structure of the modalities, and whether they are concatenated.
-    like : list, tuple or dict of M modalities
-        The structure, frameworks, dtypes and devices that the model expects.
-    batch_size : int
-        Samples in one call.
+    ``like`` holds the structure, frameworks, dtypes and devices that the model expects.
     """
 
     def __init__(

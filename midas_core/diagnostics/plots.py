@@ -111,18 +111,7 @@ def plot_confidence(diagnosis: Diagnosis) -> Figure:
 
 
 def plot_similarity(diagnosis: Diagnosis, *, beside: Sequence[Diagnosis] = ()) -> Figure:
-    """Draw how alike the features are that take each other's place in misaligned samples (the paper's figure 6).
-
-    Parameters
-    ----------
-    diagnosis : Diagnosis
-    beside : sequence of Diagnosis
-        Diagnoses that are drawn beside it, so that all have the same axes.
-
-    Returns
-    -------
-    Figure
-    """
+    """Draw how alike the features are that are exchanged (figure 6), on the same axes as those ``beside`` it."""
     # After a ReLU no cosine is negative.
     shown = [_shares(scores.similarity) for x in (diagnosis, *beside) for scores in x.modalities]
     known = [x for x in shown if x.size]
@@ -171,26 +160,10 @@ def plot_reliability(diagnosis: Diagnosis) -> Figure:
 def plot_history(
     runs: Mapping[str, Sequence[Run]], lines: Mapping[str, str], *, label: str, share: bool = True, top: float = 1.1
 ) -> Figure | None:
-    """Draw metrics over training, all runs in one figure: a colour for each run.
+    """Draw metrics over training, all runs in one figure: a colour for each run, a band for its seeds.
 
-    Parameters
-    ----------
-    runs : dict by title of sequences of Run
-        Several seeds of a method are drawn as their mean, with one standard deviation around it.
-    lines : dict by metric of str
-        Metrics by their names in the run folder without ``val_``, and their line: "-" or "--". Validation data go
-        before training data.
-    label : str
-        Label of the vertical axis.
-    share : bool
-        Whether the values are shares, drawn in percent from 0 to 100.
-    top : float
-        Without ``share``, the least end of the axis, so that figures side by side have the same.
-
-    Returns
-    -------
-    Figure or None
-        None where none of the metrics was logged.
+    ``lines`` has the line, "-" or "--", by the metric's name without ``val_``; validation data go before training data.
+    Shares are drawn from 0 to 100 %, other values at least up to ``top``. None if no metric was logged.
     """
     curves = []
     for i, (title, several) in enumerate(runs.items()):

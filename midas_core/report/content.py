@@ -47,24 +47,7 @@ class Badge(NamedTuple):
 
 @dataclass
 class RunContent:
-    """The content of one run, or of the runs of one method with several seeds; None where there is no diagnosis.
-
-    Attributes
-    ----------
-    name : str
-        Unique in the page.
-    runs : list of Run
-        One for each seed.
-    split : str
-        Split of the diagnosis.
-    diagnoses : list of Diagnosis
-        One for each run that has one.
-    diagnosis, verdict, comparison
-        Of the mean over the seeds, compared with the baseline.
-    problems : list of str
-    lines : list of str
-        Changes since the baseline, and advice that was not given for an earlier run.
-    """
+    """The content of one run, or of the seeds of one method; diagnosis, verdict and comparison are of their mean."""
 
     name: str
     runs: list[Run]
@@ -147,17 +130,9 @@ def trained_with_midas(run: Run) -> bool:
 
 
 def gather(runs: Sequence[Run], *, baseline: str | None = None, ask: bool = False) -> list[RunContent]:
-    """Return the content of the page: the baseline first, the others compared to it.
+    """Return the content of the page, the baseline first; runs of a method that differ in their seed become one.
 
-    Parameters
-    ----------
-    runs : sequence of Run
-        Those of one method that differ in ``config["seed"]`` alone become one.
-    baseline : str, optional
-        The name of the run that the others are compared to. By default joint training, or the only run that MIDAS did
-        not train, or else the first.
-    ask : bool
-        Whether it is an error that nothing tells the baseline.
+    Without ``baseline`` it is joint training, or the only run without MIDAS, or else the first, with ``ask`` an error.
     """
     groups = _by_method(runs)
     names = _unique([group[0].name if len(group) == 1 else _title(group) for group in groups])
