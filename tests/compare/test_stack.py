@@ -6,8 +6,7 @@ import torch
 from torch import nn
 
 from midas_core.compare.methods import METHODS
-from midas_core.compare.methods.base import Model, Random
-from midas_core.compare.stack import StackedLinear, StackedOptimizer, StackedSplit
+from midas_core.compare.stack import Model, Random, StackedLinear, StackedOptimizer, StackedSplit
 from midas_core.compare.training import Recipe, Setting, train
 from midas_core.data import Split, Task
 

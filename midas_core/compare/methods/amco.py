@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from midas_core.compare.methods.base import Batch, Method, Model, cross_entropy
+from midas_core.compare.methods.base import Method, cross_entropy
 from midas_core.compare.methods.dominance import parted_logits
+from midas_core.compare.stack import Batch, Model
 
 GROWTH = 0.1
 FULL = 0.3

@@ -127,6 +127,3 @@ def alone(m: int, modality: str) -> type[Method]:
             return logits
 
     return Alone
-
-
-__all__ = ["Batch", "Method", "Model", "Random", "Setup", "StackedSplit", "alone", "cross_entropy", "row"]

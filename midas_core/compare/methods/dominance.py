@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from midas_core.compare.methods.base import Model
+from midas_core.compare.stack import Model
 
 
 def parted_logits(model: Model, features: Sequence[Tensor]) -> list[Tensor]:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from midas_core.compare.methods.base import Batch, Method, Model, Random, cross_entropy
+from midas_core.compare.methods.base import Method, cross_entropy
+from midas_core.compare.stack import Batch, Model, Random
 
 
 def drop_one_modality(features: Sequence[Tensor], probability: Tensor, random: Random) -> list[Tensor]:

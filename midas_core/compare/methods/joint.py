@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from midas_core.compare.methods.base import Batch, Method, Model, cross_entropy, row
+from midas_core.compare.methods.base import Method, cross_entropy, row
+from midas_core.compare.stack import Batch, Model
 
 
 class Joint(Method):

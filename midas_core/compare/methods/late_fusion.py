@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from midas_core.compare.methods.base import Batch, Method, Model, cross_entropy
+from midas_core.compare.methods.base import Method, cross_entropy
+from midas_core.compare.stack import Batch, Model
 
 
 class LateFusion(Method):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from midas_core.compare.methods.base import Batch, Method, Model, cross_entropy
+from midas_core.compare.methods.base import Method, cross_entropy
 from midas_core.compare.methods.contrastive import matching_loss
+from midas_core.compare.stack import Batch, Model
 
 TEMPERATURE = 0.1
 

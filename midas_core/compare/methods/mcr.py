@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from midas_core.compare.methods.base import Batch, Method, Model, Setup, cross_entropy
+from midas_core.compare.methods.base import Method, Setup, cross_entropy
 from midas_core.compare.methods.contrastive import supervised_contrastive_loss
-from midas_core.compare.stack import StackedLinear
+from midas_core.compare.stack import Batch, Model, StackedLinear
 
 PERMUTATIONS = 4
 TEMPERATURE = 0.5

@@ -10,7 +10,8 @@ from torch.func import vmap
 
 from midas_core import MidasState, Pairs, draw_pairs, midas_objective, mix, similarity
 from midas_core.backends import get_backend
-from midas_core.compare.methods.base import Batch, Method, Model, Setup, cross_entropy
+from midas_core.compare.methods.base import Method, Setup, cross_entropy
+from midas_core.compare.stack import Batch, Model
 from midas_core.partners import random_count, split_draw
 
 

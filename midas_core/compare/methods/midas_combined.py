@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from midas_core.compare.methods.base import Batch, Model, cross_entropy
+from midas_core.compare.methods.base import cross_entropy
 from midas_core.compare.methods.dropout import drop_one_modality
 from midas_core.compare.methods.midas import Midas
 from midas_core.compare.methods.mixup import mixup_loss
+from midas_core.compare.stack import Batch, Model
 
 MIXUP_STRENGTH = 1.0
 DROPOUT_PROBABILITY = 0.5

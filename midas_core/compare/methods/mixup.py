@@ -9,7 +9,8 @@ import torch
 from scipy.special import betaincinv
 from torch import Tensor
 
-from midas_core.compare.methods.base import Batch, Method, Model, Random, cross_entropy
+from midas_core.compare.methods.base import Method, cross_entropy
+from midas_core.compare.stack import Batch, Model, Random
 
 
 def beta_quantile(strength: Tensor, numbers: Tensor) -> Tensor:

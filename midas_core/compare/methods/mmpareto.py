@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from midas_core.compare.methods.base import Batch, Method, Model, Setup, cross_entropy, row
+from midas_core.compare.methods.base import Method, Setup, cross_entropy, row
+from midas_core.compare.stack import Batch, Model
 
 
 def combine_gradients(fused: Tensor, unimodal: Tensor, strength: Tensor) -> Tensor:

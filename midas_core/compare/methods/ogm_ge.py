@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from midas_core.compare.methods.base import Batch, Method, Model, Setup, cross_entropy, row
+from midas_core.compare.methods.base import Method, Setup, cross_entropy, row
 from midas_core.compare.methods.dominance import lead, parted_logits, scores
+from midas_core.compare.stack import Batch, Model
 
 
 def gradient_coefficients(ratio: Tensor, strength: Tensor) -> Tensor:

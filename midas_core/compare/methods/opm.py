@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from midas_core.compare.methods.base import Batch, Method, Model, cross_entropy
+from midas_core.compare.methods.base import Method, cross_entropy
 from midas_core.compare.methods.dominance import lead, parted_logits, scores
+from midas_core.compare.stack import Batch, Model
 
 LAMBDA = 0.5
 EXECUTE = 0.7

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from midas_core.compare.methods.base import Batch, Method, Model, Random, cross_entropy
+from midas_core.compare.methods.base import Method, cross_entropy
+from midas_core.compare.stack import Batch, Model, Random
 
 CONCENTRATIONS = (0.5, 1.5)
 KEPT = (0.5, 1.0)

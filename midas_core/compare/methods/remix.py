@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from midas_core.compare.methods.base import Batch, Method, Model, Setup, StackedSplit, cross_entropy
+from midas_core.compare.methods.base import Method, Setup, cross_entropy
+from midas_core.compare.stack import Batch, Model, StackedSplit
 
 WARMUP_SHARE = 1 / 6
 WARMUP_WEIGHT = 0.5

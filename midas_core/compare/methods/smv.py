@@ -9,7 +9,8 @@ from math import factorial
 import torch
 from torch import Tensor
 
-from midas_core.compare.methods.base import Batch, Method, Model
+from midas_core.compare.methods.base import Method
+from midas_core.compare.stack import Batch, Model
 
 WARMUP_EPOCHS = 5
 

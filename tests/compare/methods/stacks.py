@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from midas_core.compare.methods.base import Batch, Method, Model, Random, Setup
-from midas_core.compare.stack import Network
+from midas_core.compare.methods.base import Method, Setup
+from midas_core.compare.stack import Batch, Model, Network, Random
 
 WIDTHS, CLASSES, SIZE = (5, 3), 4, 12
 

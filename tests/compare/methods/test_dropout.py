@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from midas_core.compare.methods.base import Random
 from midas_core.compare.methods.dropout import drop_one_modality
+from midas_core.compare.stack import Random
 
 
 def test_a_sample_loses_one_modality_at_most_and_as_often_as_it_should():

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from midas_core.compare.methods.base import Random, cross_entropy
+from midas_core.compare.methods.base import cross_entropy
 from midas_core.compare.methods.powmix import Mixture, PowMix, draw_mixture, mixing_factors
+from midas_core.compare.stack import Random
 from tests.compare.methods.stacks import batch, make
 
 
