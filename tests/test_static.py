@@ -44,6 +44,7 @@ ALLOWED = {
     "keras/training.py Trained.compute_loss": "reduction over replicas",
     "keras/state.py _read": "a copy of a variable",
     "recorder.py Recorder.keep": "a path",
+    "recorder.py set_aligned_from": "a share of the epochs",
     "torch/random.py _hash": "the bits of a counter",
     "torch/random.py _numpy_hash": "the bits of a counter",
     "torch/random.py _place": "the bits of a counter",

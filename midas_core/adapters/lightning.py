@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from importlib.util import find_spec
+from math import isfinite
 from types import ModuleType
 from typing import Any
 
@@ -50,6 +51,9 @@ class MidasCallback(FollowingCallback, lightning.Callback):  # type: ignore[misc
     criterion : nn.Module, optional
         None finds the only `MidasLoss` in the LightningModule as training begins. Another loss that is called as
         ``criterion(features, labels, head=head)`` serves as a baseline.
+    aligned_share : float, optional
+        Share of the planned epochs, the last ones, in which the loss is the aligned one alone (0.25, say): sets
+        ``aligned_from`` of the criterion.
     **run
         ``every``: diagnose after every so many validations, quickly, without probes; in full in the end. ``prefix``: in
         front of the names in Lightning's logger, after ``midas/``, where a model has several criteria with a callback
@@ -91,8 +95,14 @@ class MidasCallback(FollowingCallback, lightning.Callback):  # type: ignore[misc
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Open the run folder."""
         resumed = trainer.ckpt_path is not None or trainer.global_step > 0
-        options = {"following": trainer.is_global_zero, "writes": self._may_write(trainer), "resumed": resumed}
-        self._begin(pl_module, trainer.global_step, **options)
+        self._begin(
+            pl_module,
+            trainer.global_step,
+            epochs=planned_epochs(trainer),
+            following=trainer.is_global_zero,
+            writes=self._may_write(trainer),
+            resumed=resumed,
+        )
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Count the epoch."""
@@ -168,3 +178,12 @@ class MidasCallback(FollowingCallback, lightning.Callback):  # type: ignore[misc
                     f"every: expected 1 where {type(callback).__name__} monitors {monitor!r}, which a diagnosis "
                     f"measures, got {every}"
                 )
+
+
+def planned_epochs(trainer: Any) -> int | None:
+    """Return how many epochs ``fit`` will have trained in the end; None where nothing tells."""
+    limits = [trainer.max_epochs] if (trainer.max_epochs or -1) >= 0 else []
+    if trainer.max_steps >= 0 and isfinite(trainer.num_training_batches):
+        steps = -(-trainer.num_training_batches // trainer.accumulate_grad_batches)  # rounded up
+        limits.append(-(-trainer.max_steps // steps))
+    return min(limits, default=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,38 @@ from midas_core.runs import RunLogger
 from midas_core.runs.folder import INFO
 from midas_core.runs.logger import add_diagnostics
 from midas_core.validation import check_number
+
+
+def set_aligned_from(criterion: Any, share: float | None, epochs: int | None) -> None:
+    """Let the last epochs of the planned training have the aligned loss alone.
+
+    Parameters
+    ----------
+    criterion : MidasLoss
+    share : float, optional
+        Share of the epochs; None leaves the criterion as it is.
+    epochs : int, optional
+        Planned, all of them; None where nobody knows.
+
+    Raises
+    ------
+    ValueError
+        If the criterion has no such phase, or the number of epochs is unknown.
+    """
+    if share is None:
+        return
+    if not hasattr(criterion, "aligned_from"):
+        raise ValueError(
+            f"aligned_share: expected None with {type(criterion).__name__}, which is not MIDAS, got {share}"
+        )
+    if epochs is None:
+        raise ValueError(f"aligned_share: expected None where the number of epochs is not planned, got {share}")
+    start = epochs - round(share * epochs)
+    if start == epochs:
+        warnings.warn(
+            f"aligned_share={share} of {epochs} planned epochs is less than one: none is aligned", stacklevel=3
+        )
+    criterion.aligned_from = max(start, criterion.warmup_epochs)
 
 
 class Recorder:

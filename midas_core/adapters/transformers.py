@@ -33,6 +33,9 @@ class MidasCallback(FollowingCallback, transformers.TrainerCallback):  # type: i
     criterion : nn.Module, optional
         None finds the only `MidasLoss` in the model as training begins. Another loss that is called as
         ``criterion(features, labels, head=head)`` serves as a baseline.
+    aligned_share : float, optional
+        Share of the planned epochs, the last ones, in which the loss is the aligned one alone (0.25, say): sets
+        ``aligned_from`` of the criterion.
     **run
         ``every``: diagnose after every so many evaluations, quickly, without probes; in full in the end. ``prefix``: in
         front of the names in the Trainer's log, where a model has several criteria with a callback each. ``name``,
@@ -89,7 +92,7 @@ class MidasCallback(FollowingCallback, transformers.TrainerCallback):  # type: i
         self._recorder.abandon()
         self._training, self._means = True, {}
         main, step = state.is_world_process_zero, state.global_step
-        self._begin(model, step, following=main, writes=main, resumed=step > 0)
+        self._begin(model, step, epochs=state.num_train_epochs, following=main, writes=main, resumed=step > 0)
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Count the epoch."""

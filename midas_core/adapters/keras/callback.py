@@ -13,10 +13,10 @@ from midas_core.adapters.keras.epochs import RunsFirst
 from midas_core.adapters.keras.functional import split_functional
 from midas_core.adapters.keras.inputs import presence, read_labels, split_present
 from midas_core.adapters.keras.model import MidasModel
-from midas_core.adapters.recorder import Recorder
+from midas_core.adapters.recorder import Recorder, set_aligned_from
 from midas_core.diagnostics import Diagnosis
 from midas_core.modalities import Modalities
-from midas_core.validation import check_number
+from midas_core.validation import check_fraction, check_number
 
 ops = keras.ops
 
@@ -39,6 +39,9 @@ class MidasCallback(RunsFirst):
     features : list, or dict by modality name, optional
         For a plain functional model, which is to be compared with MIDAS: its features, as
         `MidasModel.from_functional` takes them. Without them a plain model is not diagnosed.
+    aligned_share : float, optional
+        Share of the planned epochs, the last ones, in which the loss is the aligned one alone (0.25, say): sets
+        ``aligned_from`` of the loss.
     **run
         ``every``: diagnose after every so many epochs, quickly, without probes; in full in the end. ``prefix``: in
         front of the names in Keras's logs, after ``val_``, where a model has several of these callbacks. ``name``,
@@ -66,9 +69,13 @@ class MidasCallback(RunsFirst):
         validation_data: Any = None,
         batch_size: int = 256,
         features: Any = None,
+        aligned_share: float | None = None,
         **run: Any,
     ) -> None:
         super().__init__()
+        if aligned_share is not None:
+            check_fraction("aligned_share", aligned_share)
+        self._aligned_share = aligned_share
         self._recorder = Recorder(folder, **run)
         self._batch_size = check_number("batch_size", batch_size, minimum=1, whole=True)
         if isinstance(validation_data, Iterator):
@@ -80,6 +87,7 @@ class MidasCallback(RunsFirst):
         self._features = features
         self._parts: _Parts | None = None
         self._epoch = self._next_epoch = self._step = 0
+        self._begins = False
         self._terms: dict[str, float] = {}
         self._validation_terms: dict[str, float] = {}
 
@@ -95,6 +103,7 @@ class MidasCallback(RunsFirst):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Say where nothing will be diagnosed."""
+        self._begins = True
         if logs is not None:  # shared by all callbacks
             self._recorder.claim(logs)
         if self._data is not None and not self._diagnosable():
@@ -106,6 +115,10 @@ class MidasCallback(RunsFirst):
         known = self.model.midas_state.get_epoch() if isinstance(self.model, MidasModel) else self._next_epoch
         self._epoch = max(epoch, known)
         self._step = self._steps()
+        if self._begins:
+            self._begins = False
+            criterion = self.model.loss if isinstance(self.model, MidasModel) else self.model
+            set_aligned_from(criterion, self._aligned_share, self._epoch + self.params["epochs"] - epoch)
         self._recorder.begin(self._names, self._config, resumed=self._epoch > 0)
         self._terms = self._validation_terms = {}
 

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from midas_core.adapters.recorder import Recorder
+from midas_core.adapters.recorder import Recorder, set_aligned_from
 from midas_core.adapters.torch.loss import MidasLoss
 from midas_core.adapters.torch.step import Step
 from midas_core.diagnostics import Diagnostics
 from midas_core.modalities import Modalities, map_leaves
 from midas_core.objective import MidasTerms
 from midas_core.runs import term_metrics
+from midas_core.validation import check_fraction
 
 VALIDATION_LOSSES = ("loss", "aligned_loss")
 LOSSES = ("total", "aligned", "misaligned", "unimodal")
@@ -116,7 +117,7 @@ class Follower:
             # In the order of the criterion: that of a dict may be another.
             known = getattr(step.criterion, "modalities", None)
             self._structure = known if isinstance(known, Modalities) else Modalities(step.features, "features")
-        if step.criterion.training:
+        if step.training:
             self.steps += 1
             self._means.add(step.terms, step.labels.shape[0])
         elif self.following:
@@ -172,8 +173,18 @@ class FollowingCallback:
     not_trained = not_evaluated = ""
     """Likely causes of a training, or an evaluation, without a call of the criterion."""
 
-    def __init__(self, folder: str | os.PathLike[str], *, criterion: nn.Module | None = None, **run: Any) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        criterion: nn.Module | None = None,
+        aligned_share: float | None = None,
+        **run: Any,
+    ) -> None:
         super().__init__()
+        if aligned_share is not None:
+            check_fraction("aligned_share", aligned_share)
+        self._aligned_share = aligned_share
         self._recorder = Recorder(folder, **run)
         self._criterion = criterion
         self._follower: Follower | None = None
@@ -195,9 +206,12 @@ class FollowingCallback:
             self._follower.remove()
         self._follower = None
 
-    def _begin(self, model: nn.Module, step: int, *, following: bool, writes: bool, resumed: bool) -> None:
+    def _begin(
+        self, model: nn.Module, step: int, *, epochs: int | None, following: bool, writes: bool, resumed: bool
+    ) -> None:
         """Find the criterion and open the run folder, as training begins."""
         self._follow(model)
+        set_aligned_from(self._known.criterion, self._aligned_share, epochs)
         self._last, self._step, self._steps_seen = None, step, 0
         self._known.following = following
         self._writes, self._resumed = writes, resumed
@@ -366,7 +380,8 @@ class _Hook:
                 f"but {', '.join(missing)} is missing"
             )
         terms = MidasTerms(loss, *[None] * (len(MidasTerms._fields) - 1))
-        self(Step(module, given["features"], given["labels"], given["head"], terms))
+        learns = module.training and torch.is_grad_enabled()
+        self(Step(module, given["features"], given["labels"], given["head"], terms, training=learns))
 
     def __reduce__(self) -> tuple[type[_Hook], tuple[()]]:
         return _Hook, ()
