@@ -350,3 +350,14 @@ def test_a_second_fit_goes_on_and_another_training_is_refused(tmp_path):
     assert read_run(tmp_path / "run").series("loss")[0] == [0, 1, 2]
     with pytest.raises(ValueError, match="holds the last training of this callback, and another one begins"):
         short(tmp_path, Classifier(), callback, loads=loads)
+
+
+@pytest.mark.parametrize("plan", [{"epochs": 4}, {"epochs": -1, "max_steps": 20, "accumulate_grad_batches": 2}])
+def test_the_last_share_of_the_epochs_has_the_aligned_loss_alone(tmp_path, plan):
+    model = Classifier()
+    short(tmp_path, model, MidasCallback(tmp_path / "run", aligned_share=0.25), **plan)
+    run = read_run(tmp_path / "run")
+    assert model.criterion.aligned_from == run.config["aligned_from"] == 3
+    assert [value > 0 for value in run.series("misaligned_loss")[1]] == [False, True, True, False]
+    with pytest.raises(ValueError, match=r"aligned_share: expected a number in \[0, 1\], got 2"):
+        MidasCallback(tmp_path, aligned_share=2)

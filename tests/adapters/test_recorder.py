@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("sklearn")
 
-from midas_core.adapters.recorder import Recorder
+from midas_core.adapters.recorder import Recorder, set_aligned_from
 from midas_core.runs import read_run
 
 NAMES = ["audio", "video"]
@@ -111,6 +111,27 @@ def test_the_options_of_the_user_go_before_those_of_the_callback(tmp_path):
     found = recorder.new_diagnostics(len, num_classes=2, keep=9, modalities=NAMES)
     assert found.class_names == ["cat", "dog"]
     assert found._pool.size == 5
+
+
+class Criterion:
+    warmup_epochs, aligned_from = 2, None
+
+
+@pytest.mark.parametrize(
+    ("share", "epochs", "start"), [(None, None, None), (0.25, 20, 15), (1.0, 20, 2), (0.5, 5, 3), (0.1, 5, None)]
+)
+def test_a_share_of_the_planned_epochs_becomes_an_epoch(share, epochs, start, recwarn):
+    criterion = Criterion()
+    set_aligned_from(criterion, share, epochs)
+    assert criterion.aligned_from == (epochs if start is None else start)
+    assert ["less than one" in str(x.message) for x in recwarn] == [True] * (share == 0.1)
+
+
+def test_a_share_needs_midas_and_a_plan():
+    with pytest.raises(ValueError, match="aligned_share: expected None with object, which is not MIDAS"):
+        set_aligned_from(object(), 0.5, 10)
+    with pytest.raises(ValueError, match="aligned_share: expected None where the number of epochs is not planned"):
+        set_aligned_from(Criterion(), 0.5, None)
 
 
 class Found:

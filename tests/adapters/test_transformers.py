@@ -124,6 +124,15 @@ def test_a_model_that_training_makes_is_followed(example, tmp_path):
         trainer.train()
 
 
+def test_the_last_share_of_the_epochs_has_the_aligned_loss_alone(example, tmp_path):
+    callback = MidasCallback(tmp_path / "run", aligned_share=0.5)
+    trainer = make_trainer(example, tmp_path, 1, callbacks=[callback], save_strategy="no", max_steps=40)
+    trainer.train()
+    run = read_run(tmp_path / "run")
+    assert trainer.model.criterion.aligned_from == run.config["aligned_from"] == 2
+    assert [value > 0 for value in run.series("misaligned_loss")[1]] == [False, True, False, False]
+
+
 def test_each_trial_of_a_search_has_its_folder(example, tmp_path):
     class Search(transformers.TrainerCallback):
         """Stands in for a search library: what the Trainer tells of a trial."""

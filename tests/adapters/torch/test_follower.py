@@ -160,6 +160,49 @@ def test_another_criterion_is_followed_by_its_call():
     assert found.take_means() == {}
 
 
+@pytest.mark.parametrize("make", [Joint, lambda: MidasLoss(num_classes=2, feature_dims=(2, 3), seed=0)])
+def test_a_step_without_gradients_is_evaluation(make):
+    criterion, head = make(), nn.Linear(5, 2)
+    follower = Follower(criterion, criterion, Diagnostics)
+    with torch.no_grad():
+        criterion(FEATURES, LABELS, head=head)
+    assert (follower.steps, follower.take_means()) == (0, {})
+    assert follower.take_validation_losses()["loss"] > 0
+
+
+class Tokens(nn.Module):
+    """A head on the tokens that are there."""
+
+    def __init__(self, modalities):
+        super().__init__()
+        self.linear, self.modalities = nn.Linear(3 * modalities, 2), modalities
+
+    def forward(self, features):
+        features = [features] if self.modalities == 1 else list(features.values())
+        pooled = [(x["tokens"] * x["mask"][..., None]).sum(dim=1) for x in features]
+        return self.linear(torch.cat(pooled, dim=1))
+
+
+@pytest.mark.parametrize("midas", [False])
+def test_tokens_with_a_mask_are_followed_and_diagnosed(midas):
+    class Plain(nn.Module):
+        def forward(self, features, labels, head):
+            return nn.functional.cross_entropy(head(features), labels)
+
+    heads = {name: Tokens(1) for name in NAMES}
+    criterion = MidasLoss(num_classes=2, unimodal_heads=heads, head_input="separate", seed=0) if midas else Plain()
+    head = Tokens(2)
+    follower = Follower(criterion, criterion, Diagnostics)
+    for length in (4, 6):
+        mask = torch.arange(length) < torch.arange(1, 5)[:, None]
+        features = {name: {"tokens": torch.randn(4, length, 3), "mask": mask} for name in NAMES}
+        criterion.train()(features, LABELS, head=head)
+        criterion.eval()(features, LABELS, head=head)
+    assert follower.names == NAMES
+    assert follower.take_means()["loss"] > 0
+    assert follower.take_diagnostics().compute(quick=True).samples == 8
+
+
 def test_a_criterion_that_is_called_otherwise_is_refused():
     class Other(nn.Module):
         def forward(self, logits, labels):
