@@ -1,5 +1,7 @@
 """What the callbacks of all frameworks keep of a training."""
 
+from argparse import Namespace
+
 import pytest
 
 pytest.importorskip("sklearn")
@@ -50,7 +52,7 @@ def test_another_training_does_not_replace_the_last_one(tmp_path, resume):
 
 
 def test_each_of_several_trainings_has_a_folder_within(tmp_path):
-    recorder = Recorder(tmp_path, config={"lr": 0.1})
+    recorder = Recorder(tmp_path, config=Namespace(lr=0.1))
     for trial in range(2):
         part = recorder.in_folder(f"trial-{trial}", {"weight": float(trial)})
         part.begin(NAMES, KNOWN)
@@ -104,6 +106,8 @@ def test_every_so_many_evaluations_a_diagnosis_is_due(tmp_path):
         Recorder(tmp_path, every=0)
     with pytest.raises(TypeError, match="prefix: expected text, got int 1"):
         Recorder(tmp_path, prefix=1)
+    with pytest.raises(TypeError, match="config: expected a mapping, a dataclass or a namespace, got int"):
+        Recorder(tmp_path, config=1)
 
 
 def test_the_options_of_the_user_go_before_those_of_the_callback(tmp_path):

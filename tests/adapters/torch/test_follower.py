@@ -183,7 +183,7 @@ class Tokens(nn.Module):
         return self.linear(torch.cat(pooled, dim=1))
 
 
-@pytest.mark.parametrize("midas", [False])
+@pytest.mark.parametrize("midas", [True, False])
 def test_tokens_with_a_mask_are_followed_and_diagnosed(midas):
     class Plain(nn.Module):
         def forward(self, features, labels, head):
