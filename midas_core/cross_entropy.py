@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from midas_core.backends import Array, Backend
 from midas_core.missing import check_present
-from midas_core.pairing import take_rows
+from midas_core.pairing import Pairs
 from midas_core.partners import VIEWS
 from midas_core.validation import check_fraction, check_labels, check_logits, check_modalities, check_range, check_shape
-from midas_core.weighting import log_confidence
 
 
 class Targets(NamedTuple):
@@ -57,7 +56,7 @@ class Targets(NamedTuple):
 
 
 def as_targets(labels: Array | Targets) -> Targets:
-    """Return what is given as `Targets`."""
+    """Return labels as `Targets`."""
     return labels if isinstance(labels, Targets) else Targets(labels)
 
 
@@ -106,49 +105,94 @@ def check_options(targets: Targets, batch: int | None, classes: int | None) -> N
         check_fraction("label_smoothing", targets.label_smoothing)
 
 
-def log_likelihoods(
-    logits: Array, targets: Targets, bk: Backend, parts: tuple[Array, Array] | None = None
-) -> tuple[Array, Array]:
-    """Return log c and what the loss takes the negative of, one and the same where no option asks for more.
+class LogLikelihoods(NamedTuple):
+    """Logarithms of the confidences at a label, and what the loss takes the negative of: the same without options."""
 
-    Both (B,) for logits (B, C); (M, V, B), for the label of each part, for logits (V, B, C) of mixed samples with
-    ``parts``, the source matrix and classes of their `Pairs`.
-    """
+    confidence: Array
+    loss: Array
+
+
+def label_likelihoods(logits: Sequence[Array], targets: Targets, bk: Backend) -> LogLikelihoods:
+    """Return the log-likelihoods (K, B) of the label of each sample by K sets of logits (B, C)."""
     xp = bk.xp
-    smoothing, weights = targets.label_smoothing, targets.class_weights
     if targets.multi_label:
-        logits = bk.in_full_precision(logits)
-        labels = xp.astype(targets.labels, logits.dtype, copy=False)
-        sources = None if parts is None else parts[0]
-        log_c = _log_bernoulli(logits, labels, None, sources, bk)
-        if targets.plain:
-            return log_c, log_c
-        return log_c, _log_bernoulli(logits, _smooth(labels, smoothing, 2), weights, sources, bk)
-    if parts is None:
-        log_c = log_confidence(logits, targets.labels, backend=bk)
-    else:
-        logits = bk.in_full_precision(logits)
-        index = xp.permute_dims(parts[1], (1, 2, 0))
-        picked = xp.take_along_axis(logits, index, axis=-1)
-        log_c = xp.permute_dims(picked - bk.logsumexp(logits)[..., None], (2, 0, 1))
+        parts = [_bernoulli(z, [targets.labels], targets, bk) for z in logits]
+        return _join(parts, lambda x: xp.concat(x, axis=0))
+    index = xp.astype(targets.labels, bk.index_dtype(), copy=False)[:, None]
+    return _join([_categorical(z, index, targets, bk) for z in logits], lambda x: xp.stack(x)[..., 0])
+
+
+def part_likelihoods(blocks: Sequence[Array], targets: Targets, pairs: Pairs, bk: Backend) -> LogLikelihoods:
+    """Return the log-likelihoods (M, V, B) of the label of each part of the mixed samples.
+
+    Their logits come in one block of V * B rows, or in V blocks of B rows.
+    """
+    xp, (modalities, views) = bk.xp, pairs.sources.shape[:2]
+    if targets.multi_label:
+        labels = xp.astype(targets.labels, bk.in_full_precision(blocks[0]).dtype, copy=False)
+        sources = xp.reshape(pairs.sources, (modalities, len(blocks), -1))
+        parts = [
+            _bernoulli(z, [xp.take(labels, sources[m, k, ...], axis=0) for m in range(modalities)], targets, bk)
+            for k, z in enumerate(blocks)
+        ]
+        return _join(parts, lambda x: xp.reshape(xp.stack(x, axis=1), (modalities, views, -1)))
+    index = xp.permute_dims(pairs.classes, (1, 2, 0))
+    if len(blocks) == views:
+        parts = [_categorical(z, index[v, ...], targets, bk) for v, z in enumerate(blocks)]
+        return _join(parts, lambda x: xp.permute_dims(xp.stack(x), (2, 0, 1)))
+    parts = [_categorical(blocks[0], xp.reshape(index, (-1, modalities)), targets, bk)]
+    return _join(parts, lambda x: xp.permute_dims(xp.reshape(x[0], (views, -1, modalities)), (2, 0, 1)))
+
+
+def _join(parts: Sequence[LogLikelihoods], join: Callable[[list[Array]], Array]) -> LogLikelihoods:
+    """Return log-likelihoods joined; without options there is one array to join."""
+    confidence = join([part.confidence for part in parts])
+    plain = parts[0].confidence is parts[0].loss
+    return LogLikelihoods(confidence, confidence if plain else join([part.loss for part in parts]))
+
+
+def _categorical(logits: Array, index: Array, targets: Targets, bk: Backend) -> LogLikelihoods:
+    """Return log softmax(z)[class] of K classes for each row, shapes (B, C) and (B, K)."""
+    log_p = bk.log_softmax(bk.in_full_precision(logits))
+    picked = bk.xp.take_along_axis(log_p, index, axis=-1)
+    smoothing = targets.label_smoothing
     if smoothing is None:
-        return log_c, log_c
-    logits = bk.in_full_precision(logits)
-    even = xp.mean(logits, axis=-1) - bk.logsumexp(logits)
-    return log_c, (1 - smoothing) * log_c + smoothing * even
+        return LogLikelihoods(picked, picked)
+    even = bk.xp.mean(log_p, axis=-1)[..., None]
+    return LogLikelihoods(picked, (1 - smoothing) * picked + smoothing * even)
+
+
+def _bernoulli(logits: Array, rows: Sequence[Array], targets: Targets, bk: Backend) -> LogLikelihoods:
+    """Return mean_c a_c (y_c z_c - log(1 + exp(z_c))) for K label vectors of each row, shape (K, B).
+
+    Minus the mean binary cross-entropies, a the weights of the classes.
+    """
+    xp, logits = bk.xp, bk.in_full_precision(logits)
+    rows = [xp.astype(y, logits.dtype, copy=False) for y in rows]
+
+    def likelihood(z: Array, rows: Sequence[Array], weights: Array | None) -> Array:
+        normaliser = xp.sum(_by_class(bk.softplus(z), weights, bk), axis=-1)
+        return xp.stack([xp.sum(_by_class(y, weights, bk) * z, axis=-1) for y in rows]) - normaliser
+
+    if targets.plain:
+        plain = likelihood(logits, rows, None)
+        return LogLikelihoods(plain, plain)
+    smoothed = [_smooth(y, targets.label_smoothing, 2) for y in rows]
+    confidence = likelihood(bk.stop_gradient(logits), rows, None)
+    return LogLikelihoods(confidence, likelihood(logits, smoothed, targets.class_weights))
 
 
 def label_weights(targets: Targets, dtype: object, bk: Backend) -> Array | None:
-    """Return the weight of what is said about each sample, shape (B,); None for 1."""
+    """Return the weight of the cross-entropies at the label of each sample, shape (B,); None for 1."""
     xp = bk.xp
-    found = None
+    weights = None
     if targets.sample_weight is not None:
-        found = bk.stop_gradient(xp.astype(targets.sample_weight, dtype, copy=False))
+        weights = bk.stop_gradient(xp.astype(targets.sample_weight, dtype, copy=False))
     if targets.class_weights is not None and not targets.multi_label:
-        by_class = bk.stop_gradient(xp.astype(targets.class_weights, dtype, copy=False))
-        own = xp.take(by_class, xp.astype(targets.labels, bk.index_dtype(), copy=False), axis=0)
-        found = own if found is None else found * own
-    return found
+        class_weights = bk.stop_gradient(xp.astype(targets.class_weights, dtype, copy=False))
+        by_label = xp.take(class_weights, xp.astype(targets.labels, bk.index_dtype(), copy=False), axis=0)
+        weights = by_label if weights is None else weights * by_label
+    return weights
 
 
 def probabilities(logits: Array, targets: Targets, bk: Backend) -> Array:
@@ -156,12 +200,12 @@ def probabilities(logits: Array, targets: Targets, bk: Backend) -> Array:
     xp = bk.xp
     logits = bk.in_full_precision(logits)
     if not targets.multi_label:
-        return xp.exp(logits - bk.logsumexp(logits)[..., None])
-    return _by_class(xp.exp(logits - xp.logaddexp(logits, xp.zeros_like(logits))), targets.class_weights, bk)
+        return xp.exp(bk.log_softmax(logits))
+    return _by_class(xp.exp(-bk.softplus(-logits)), targets.class_weights, bk)
 
 
 def target_rows(targets: Targets, like: Array, bk: Backend) -> Array:
-    """Return what `probabilities` should become, shape (B, C): smoothed one-hot rows or label vectors."""
+    """Return the targets of `probabilities`, shape (B, C): smoothed one-hot rows or label vectors."""
     xp = bk.xp
     if targets.multi_label:
         labels = _smooth(xp.astype(targets.labels, like.dtype, copy=False), targets.label_smoothing, 2)
@@ -180,15 +224,3 @@ def _by_class(rows: Array, weights: Array | None, bk: Backend) -> Array:
     if weights is not None:
         rows = rows * bk.stop_gradient(bk.xp.astype(weights, rows.dtype, copy=False))
     return rows / rows.shape[-1]
-
-
-def _log_bernoulli(logits: Array, labels: Array, weights: Array | None, sources: Array | None, bk: Backend) -> Array:
-    """Return minus the mean binary cross-entropy: mean_c a_c (y_c z_c - log(1 + exp(z_c)))."""
-    xp = bk.xp
-    each = _by_class(xp.ones_like(logits), weights, bk)
-    normaliser = xp.sum(each * xp.logaddexp(logits, xp.zeros_like(logits)), axis=-1)
-    if sources is None:
-        return xp.sum(each * labels * logits, axis=-1) - normaliser
-    weighted = each * logits
-    parts = [take_rows(labels, sources[m, ...], bk) for m in range(sources.shape[0])]
-    return xp.stack([xp.sum(rows * weighted, axis=-1) for rows in parts]) - normaliser

@@ -59,7 +59,6 @@ def ensemble_logits(
     [[0.4, 0.6]]
     """
     bk = backend or get_backend(fused_logits)
-    xp = bk.xp
     weight = check_fraction("weight", weight)
     check_flag("multi_label", multi_label)
     check_modalities("unimodal_logits", unimodal_logits)
@@ -73,9 +72,8 @@ def ensemble_logits(
     every = [bk.in_full_precision(z) for z in (fused_logits, *unimodal_logits)]
     shares = _log_shares(weight, len(unimodal_logits), present, every[0], bk)
     if not multi_label:
-        return _mixture([z - bk.logsumexp(z)[..., None] for z in every], shares, bk)
-    log_p = [-xp.logaddexp(-z, xp.zeros_like(z)) for z in every]
-    log_not_p = [-xp.logaddexp(z, xp.zeros_like(z)) for z in every]
+        return _mixture([bk.log_softmax(z) for z in every], shares, bk)
+    log_p, log_not_p = [-bk.softplus(-z) for z in every], [-bk.softplus(z) for z in every]
     return _mixture(log_p, shares, bk) - _mixture(log_not_p, shares, bk)
 
 

@@ -6,10 +6,17 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from midas_core.backends import Array, Backend, get_backend
-from midas_core.cross_entropy import Targets, as_targets, check_batch, label_weights, log_likelihoods
-from midas_core.missing import complete_pairs, unimodal_scale, zero_missing
+from midas_core.cross_entropy import (
+    Targets,
+    as_targets,
+    check_batch,
+    label_likelihoods,
+    label_weights,
+    part_likelihoods,
+)
+from midas_core.missing import complete_pairs, unimodal_scale
 from midas_core.options import REDUCTIONS, VARIANTS
-from midas_core.pairing import Pairs, absent_of, alone, as_pairs, mix, source_matrix_of
+from midas_core.pairing import Pairs, absent_of, alone, as_pairs, source_matrix_of
 from midas_core.partners import VIEWS
 from midas_core.validation import check_choice, check_number, check_same_kind, check_shape, check_switch
 from midas_core.weighting import (
@@ -239,7 +246,6 @@ def midas_objective(
     array([1.  , 1.05])
     """
     bk = backend or get_backend(fused_logits)
-    xp = bk.xp
     check_choice("variant", variant, VARIANTS)
     if variant == "official" and len(unimodal_logits) != 2:
         raise ValueError(f"variant: 'official' is defined for 2 modalities only, got {len(unimodal_logits)}")
@@ -257,7 +263,51 @@ def midas_objective(
         raise ValueError("sources: expected no absent partner with variant 'official', got some")
     if variant == "official" and present is not None:
         raise ValueError("present: expected None with variant 'official', which knows no missing modality, got a mask")
-    targets = as_targets(labels)
+    return unchecked_objective(
+        fused_logits,
+        unimodal_logits,
+        None if mixed_logits is None else [bk.xp.reshape(mixed_logits, (-1, fused_logits.shape[-1]))],
+        as_targets(labels),
+        sources,
+        similarities,
+        state,
+        present=present,
+        weight=weight,
+        eta=eta,
+        variant=variant,
+        alpha_update=alpha_update,
+        max_alpha=max_alpha,
+        warmup=warmup,
+        aligned_only=aligned_only,
+        reduce=reduce,
+        backend=bk,
+    )
+
+
+def unchecked_objective(
+    fused_logits: Array,
+    unimodal_logits: Sequence[Array],
+    mixed_logits: Sequence[Array] | None,
+    targets: Targets,
+    sources: Array | Pairs,
+    similarities: Array | None,
+    state: MidasState,
+    *,
+    present: Array | None = None,
+    weight: float = 1.0,
+    eta: float = 0.05,
+    variant: str = "paper",
+    alpha_update: str = "sign",
+    max_alpha: float | None = None,
+    warmup: Array | None = None,
+    aligned_only: bool | Array = False,
+    reduce: Reduce | None = None,
+    backend: Backend,
+) -> Objective:
+    """See `midas_objective`, which checks its input; mixed logits in one block of V * B rows, or in V blocks of B."""
+    bk, xp = backend, backend.xp
+    pairs = as_pairs(targets.labels, sources, variant, bk)
+    sources, absent, mask = pairs.sources, pairs.absent, pairs.mask
     if aligned_only is True:
         mixed_logits = None
     traced = {"warmup": warmup, "aligned_only": None if isinstance(aligned_only, bool) else aligned_only}
@@ -265,44 +315,42 @@ def midas_objective(
         fused_logits, unimodal_logits, mixed_logits = _cut_off(
             fused_logits, unimodal_logits, mixed_logits, bk, **traced
         )
-    sources, classes, mask, absent = as_pairs(targets.labels, sources, variant, bk)
     if present is not None:
         whole = complete_pairs(present, sources, absent, backend=bk)
         mask = mask & whole
         # Whatever the logits of what is missing are: 0 * NaN is NaN, forward and backward.
-        unimodal_logits = zero_missing(unimodal_logits, present, backend=bk)
-        mixed_logits = None if mixed_logits is None else bk.where(whole[..., None], mixed_logits, 0.0)
+        unimodal_logits = [bk.fill(z, ~present[:, m][:, None], 0.0) for m, z in enumerate(unimodal_logits)]
+        if mixed_logits is not None:
+            lacking = xp.reshape(~whole, (len(mixed_logits), -1, 1))
+            mixed_logits = [bk.fill(block, lacking[k, ...], 0.0) for k, block in enumerate(mixed_logits)]
 
-    aligned = -log_likelihoods(fused_logits, targets, bk)[1]
-    own_logs = [log_likelihoods(z, targets, bk) for z in unimodal_logits]
-    log_c = xp.stack([own for own, _ in own_logs])
-    unimodal = -(log_c if targets.plain else xp.stack([taken for _, taken in own_logs]))
+    own = label_likelihoods([*unimodal_logits, fused_logits], targets, bk)
+    losses, constant = -own.loss, bk.stop_gradient(own.confidence)[:-1, ...]
+    unimodal, aligned = losses[:-1, ...], losses[-1, ...]
     weights = label_weights(targets, aligned.dtype, bk)
     if weights is not None:
         aligned, unimodal = aligned * weights, unimodal * weights
     if present is not None:
         unimodal = unimodal * unimodal_scale(present, unimodal.dtype, bk)
-
     unimodal_loss = xp.sum(unimodal, axis=0)
     if variant == "official":
         unimodal_loss = unimodal_loss / len(unimodal_logits)
 
-    constant = bk.stop_gradient(log_c)
     if mixed_logits is None:
-        own = take_sources(constant, sources, bk)
-        shares = normalized_confidence(own, backend=bk)
+        taken = take_sources(constant, sources, bk)
+        shares = normalized_confidence(taken, backend=bk)
         mask = mask if absent is None else mask & ~alone(absent, backend=bk)
-        found = imbalance(xp.stack([shares, shares], axis=1), finite_pairs(mask, own, backend=bk), backend=bk)
+        found = imbalance(xp.stack([shares, shares], axis=1), finite_pairs(mask, taken, backend=bk), backend=bk)
         alpha = xp.astype(state.alpha, aligned.dtype)
         zeros, nan = xp.zeros_like(aligned), found.fused_confidence * float("nan")
         total = aligned if aligned_only is True else unimodal_loss
         terms = MidasTerms(total, aligned, unimodal, zeros, alpha, found.confidence, nan)
         return Objective(terms, state, xp.zeros_like(shares))
 
-    mixed_log_c, mixed_log = log_likelihoods(mixed_logits, targets, bk, (sources, classes))
-    pairs = weigh_pairs(
+    mixed = part_likelihoods(mixed_logits, targets, pairs, bk)
+    weighed = weigh_pairs(
         constant,
-        bk.stop_gradient(mixed_log_c),
+        bk.stop_gradient(mixed.confidence),
         mask,
         sources,
         similarities,
@@ -315,22 +363,23 @@ def midas_objective(
         reduce=reduce,
         backend=bk,
     )
-    soft_weights = pairs.soft_weights
+    soft_weights = weighed.soft_weights
     if weights is not None:
-        soft_weights = soft_weights * xp.stack(mix([weights] * len(unimodal_logits), sources, backend=bk))
+        of_sources = xp.take(weights, xp.reshape(sources, (-1,)), axis=0)
+        soft_weights = soft_weights * xp.reshape(of_sources, (*sources.shape[:2], -1))
     # A masked sample costs nothing, whatever its logits: 0 * inf is NaN.
-    products = bk.where(mask, soft_weights * mixed_log, 0.0)
+    products = bk.fill(soft_weights * mixed.loss, ~mask, 0.0)
     misaligned = xp.sum(products, axis=(0, 1)) / -VIEWS
     terms = MidasTerms(
         aligned + unimodal_loss + weight * misaligned,
         aligned,
         unimodal,
         misaligned,
-        pairs.alpha,
-        pairs.confidence,
-        pairs.fused_confidence,
+        weighed.alpha,
+        weighed.confidence,
+        weighed.fused_confidence,
     )
-    outcome = Objective(terms, pairs.state, soft_weights)
+    outcome = Objective(terms, weighed.state, soft_weights)
     for name, total in (("warmup", unimodal_loss), ("aligned_only", aligned)):
         if traced[name] is not None:
             outcome = _unmixed(traced[name], outcome, total, state, bk)
@@ -340,18 +389,19 @@ def midas_objective(
 def _cut_off(
     fused: Array,
     unimodal: Sequence[Array],
-    mixed: Array,
+    mixed: Sequence[Array],
     bk: Backend,
     *,
     warmup: Array | None,
     aligned_only: Array | None,
-) -> tuple[Array, Sequence[Array], Array]:
+) -> tuple[Array, Sequence[Array], Sequence[Array]]:
     """Return the logits as constants where the total of a traced step does not hold them, zeros for the mixed ones."""
     if warmup is not None:
-        fused, mixed = bk.where(warmup, bk.stop_gradient(fused), fused), bk.where(warmup, 0.0, mixed)
+        fused = bk.where(warmup, bk.stop_gradient(fused), fused)
     if aligned_only is not None:
         unimodal = [bk.where(aligned_only, bk.stop_gradient(z), z) for z in unimodal]
-        mixed = bk.where(aligned_only, 0.0, mixed)
+    for holds in (warmup, aligned_only):
+        mixed = mixed if holds is None else [bk.where(holds, 0.0, z) for z in mixed]
     return fused, unimodal, mixed
 
 

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 from midas_core.backends import Array, Backend, get_backend
 from midas_core.modalities import MASK, map_leaves, mask_of
 from midas_core.options import VARIANTS
-from midas_core.partners import VIEWS, Draw, absent_modalities, draw_partners, plain_permutation
+from midas_core.partners import VIEWS, Draw, absent_modalities, draw_participants, plain_permutation
 from midas_core.validation import (
     check_choice,
     check_fraction,
     check_integral,
+    check_labels,
     check_modalities,
     check_number,
     check_shape,
@@ -98,16 +99,21 @@ def source_matrix(
     participants = [bk.arange(bk.length(first), first), first]
     for k in range(1, num_modalities - 1):
         participants.append(xp.take(partners, participants[-1], axis=0) if is_permutation else partners[k, ...])
+    if assignment is not None:
+        check_shape("assignment", assignment, (num_modalities, first.shape[0]), "(M, B)")
+    return _arrange(participants, assignment, bk)
+
+
+def _arrange(participants: list[Array], assignment: Array | None, bk: Backend) -> Array:
+    """Return the source matrix (M, V, B) of M participants (B,), by the modalities that they are assigned to."""
+    xp, count = bk.xp, len(participants)
     if assignment is None:
-        turns = [participants[v:] + participants[:v] for v in range(VIEWS)]
-        return xp.stack([xp.stack(turn) for turn in turns], axis=1)
-    check_shape("assignment", assignment, (num_modalities, first.shape[0]), "(M, B)")
+        turns = [participants[(m + v) % count] for m in range(count) for v in range(VIEWS)]
+        return xp.reshape(xp.stack(turns), (count, VIEWS, bk.length(turns[0])))
     table = xp.stack(participants, axis=-1)  # (B, M)
     # (B, M) columns, so that each row of the table is read along its last axis.
     chosen = xp.permute_dims(xp.astype(assignment, bk.index_dtype(), copy=False), (1, 0))
-    versions = [
-        xp.permute_dims(xp.take_along_axis(table, (chosen + v) % num_modalities, axis=-1), (1, 0)) for v in range(VIEWS)
-    ]
+    versions = [xp.permute_dims(xp.take_along_axis(table, (chosen + v) % count, axis=-1), (1, 0)) for v in range(VIEWS)]
     return xp.stack(versions, axis=1)
 
 
@@ -123,18 +129,17 @@ def draw_sources(
     """Return the source matrix (M, V, B) of the random numbers of a step, as `draw_pairs` takes them."""
     bk = backend or get_backend(labels)
     check_choice("variant", variant, VARIANTS)
+    assignment = None if numbers.modalities is None else bk.xp.argsort(numbers.modalities, axis=0)
+    if permutation is None and variant == "paper":
+        check_labels(labels, bk)
+        check_shape("numbers", numbers.partners, (num_modalities - 1, labels.shape[0]), "(M - 1, B)")
+        return _arrange(draw_participants(labels, numbers.partners, bk), assignment, bk)
     if permutation is not None:
         check_integral("permutation", permutation, bk)
         check_shape("permutation", permutation, labels.shape, "(B,)")
-        partners = permutation
-    elif variant == "official":
-        partners = plain_permutation(numbers.partners[0, ...], backend=bk)
     else:
-        partners = draw_partners(labels, numbers.partners, backend=bk)
-    assignment = None
-    if numbers.modalities is not None:
-        assignment = bk.xp.argsort(numbers.modalities, axis=0)
-    return source_matrix(partners, num_modalities, assignment, backend=bk)
+        permutation = plain_permutation(numbers.partners[0, ...], backend=bk)
+    return source_matrix(permutation, num_modalities, assignment, backend=bk)
 
 
 def draw_pairs(
@@ -258,7 +263,9 @@ def as_pairs(labels: Array, sources: Array | Pairs, variant: str, bk: Backend) -
     drawn_for = "official" if pairs.mask is None else "paper"
     if drawn_for != variant:
         raise ValueError(f"sources: expected pairs drawn with variant={variant!r}, got some with {drawn_for!r}")
-    return pairs if pairs.mask is not None else pairs._replace(mask=bk.xp.ones_like(pair_mask(pairs.classes)))
+    return (
+        pairs if pairs.mask is not None else pairs._replace(mask=bk.xp.ones_like(pair_mask(pairs.classes, backend=bk)))
+    )
 
 
 def source_matrix_of(sources: Array | Pairs) -> Array:

@@ -97,14 +97,18 @@ def draw_partners(labels: Array, numbers: Array, *, backend: Backend | None = No
     among those that do not yet take part; where there are too few, some take part twice.
     """
     bk = backend or get_backend(labels)
-    xp = bk.xp
     check_labels(labels, bk)
     check_shape("numbers", numbers, (None, labels.shape[0]), "(M - 1, B)")
-    batch = bk.length(labels)
+    return bk.xp.stack(draw_participants(labels, numbers, bk)[1:])
+
+
+def draw_participants(labels: Array, numbers: Array, bk: Backend) -> list[Array]:
+    """Return sample i itself and its M - 1 partners, shapes (B,), see `draw_partners`."""
+    xp, batch = bk.xp, bk.length(labels)
     samples = bk.arange(batch, labels)
     participants = [samples, _of_another_class(labels, numbers[0, ...], samples, bk)]
     if numbers.shape[0] == 1:
-        return xp.stack(participants[1:])
+        return participants
     ranks = bk.arange(1 + numbers.shape[0], samples)[:, None]
     drawn = _below(numbers[1:, ...], batch - ranks[2:, :], bk)
     for k in range(2, 1 + numbers.shape[0]):
@@ -113,7 +117,7 @@ def draw_partners(labels: Array, numbers: Array, *, backend: Backend | None = No
         rank = drawn[k - 2, ...]
         participants.append(rank + xp.sum(xp.astype(taken <= rank, rank.dtype), axis=0))
     # Beyond the last sample where all take part already.
-    return bk.at_most(xp.stack(participants[1:]), batch - 1)
+    return [bk.at_most(x, batch - 1) for x in participants]
 
 
 def _of_another_class(labels: Array, numbers: Array, samples: Array, bk: Backend) -> Array:
@@ -126,7 +130,8 @@ def _of_another_class(labels: Array, numbers: Array, samples: Array, bk: Backend
     first = xp.astype(xp.searchsorted(in_order, labels), samples.dtype, copy=False)
     size = xp.astype(xp.searchsorted(in_order, labels, side="right"), samples.dtype, copy=False) - first
     # In a batch of one class each sample leaves out itself.
-    first, size = xp.where(size < batch, first, samples), bk.where(size < batch, size, 1)
+    only = size >= batch
+    first, size = xp.where(only, samples, first), bk.fill(size, only, 1)
     place = _below(numbers, batch - size, bk)
     place = xp.where(place < first, place, place + size)
     return xp.take(order, bk.at_most(place, batch - 1), axis=0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from midas_core.backends import Array, Backend, get_backend
@@ -63,16 +65,19 @@ def similarity(
         check_choice("similarity", kind, SIMILARITIES[:2])
     check_modalities("features", features, sources.shape[0])
     vectors = [_vectors(modality, kind, bk) for modality in features]
-    replaced = sources != bk.arange(bk.length(vectors[0]), sources)
-    came = sources
+    norms = _no_infinity(xp.stack([bk.norm(x) for x in vectors]), bk)
+    alike = partial(_closenesses if kind == "l2" else _cosines, vectors, norms, bk=bk)
+    samples = bk.arange(bk.length(vectors[0]), sources)
+    replaced = sources != samples
     if sources.shape[:2] == (2, 2):
-        # Of two modalities each is replaced in one version only: what came stands once, (M, 1, B).
-        came = xp.where(replaced[:, :1, ...], sources[:, :1, ...], sources[:, 1:, ...])
-    alike = _closenesses(vectors, came, bk) if kind == "l2" else _cosines(vectors, came, bk)
-    total = xp.sum(bk.where(replaced, alike, 0.0), axis=0)
+        # Of two modalities the one is replaced in one version, the other in the other: one factor at most is not 1.
+        came = xp.sum(sources, axis=1) - samples
+        return xp.prod(bk.where(replaced, alike(came)[:, None, :], 1.0), axis=0)
+    versions = xp.stack([alike(sources[:, v, ...]) for v in range(sources.shape[1])], axis=1)
+    total = xp.sum(bk.fill(versions, ~replaced, 0.0), axis=0)
     count = xp.sum(xp.astype(replaced, total.dtype), axis=0)
     # A sample that is its own partner is as similar as can be.
-    return bk.where(count > 0, total, 1.0) / bk.at_least(count, 1.0)
+    return bk.fill(total, count == 0, 1.0) / bk.at_least(count, 1.0)
 
 
 def hard_sample_weight(similarities: Array) -> Array:
@@ -93,7 +98,7 @@ def hard_sample_weight(similarities: Array) -> Array:
     >>> hard_sample_weight(np.array([-1.0, 0.0, 1.0])).tolist()
     [1.0, 1.5, 2.0]
     """
-    return 1 + (similarities + 1) / 2
+    return 1.5 + similarities / 2
 
 
 def _vectors(modality: Any, kind: str | Callable[[Any], Array], bk: Backend) -> Array:
@@ -109,35 +114,23 @@ def _constant(x: Array, bk: Backend) -> Array:
     return bk.in_full_precision(bk.stop_gradient(x)) if is_floating(x, bk) else x
 
 
-def _norm(x: Array, bk: Backend) -> Array:
-    return _no_infinity(bk.xp.sqrt(bk.xp.sum(x * x, axis=-1)), bk)
-
-
 def _no_infinity(norms: Array, bk: Backend) -> Array:
     # Whatever is divided by infinity is 0, which looks like a similarity.
-    return bk.where(norms < float("inf"), norms, float("nan"))
+    return bk.fill(norms, norms == math.inf, math.nan)
 
 
-def _cosines(vectors: list[Array], sources: Array, bk: Backend) -> Array:
-    """Return <a, b> / |a| / |b| of what went and what came, shape (M, V, B)."""
-    xp, (modalities, views) = bk.xp, sources.shape[:2]
-    products = [
-        xp.sum(x * xp.take(x, sources[m, v, ...], axis=0), axis=-1) for m, x in enumerate(vectors) for v in range(views)
-    ]
-    norms = _no_infinity(xp.sqrt(xp.stack([xp.sum(x * x, axis=-1) for x in vectors])), bk)
-    norms = bk.where(norms != 0, norms, 1.0)
-    others = xp.take_along_axis(norms, xp.reshape(sources, (modalities, -1)), axis=-1)
+def _cosines(vectors: list[Array], norms: Array, sources: Array, bk: Backend) -> Array:
+    """Return <a, b> / |a| / |b| of what went and what came, shape (M, B), from the samples that it came from."""
+    xp = bk.xp
+    products = [xp.sum(x * xp.take(x, sources[m, ...], axis=0), axis=-1) for m, x in enumerate(vectors)]
+    norms = bk.fill(norms, norms == 0, 1.0)
     # Divided last: no unit vectors (B, D) are written and read again.
-    shape = (modalities, views, -1)
-    return xp.reshape(xp.stack(products), shape) / norms[:, None, :] / xp.reshape(others, shape)
+    return xp.stack(products) / norms / xp.take_along_axis(norms, sources, axis=-1)
 
 
-def _closenesses(vectors: list[Array], sources: Array, bk: Backend) -> Array:
-    """Return 1 - 2 |a - b| / (|a| + |b|) of what went and what came, shape (M, V, B)."""
-    xp, (modalities, views), found = bk.xp, sources.shape[:2], []
-    for m, x in enumerate(vectors):
-        for v in range(views):
-            other = xp.take(x, sources[m, v, ...], axis=0)
-            total = _norm(x, bk) + _norm(other, bk)
-            found.append(1 - 2 * _norm(x - other, bk) / bk.where(total != 0, total, 1.0))
-    return xp.reshape(xp.stack(found), (modalities, views, -1))
+def _closenesses(vectors: list[Array], norms: Array, sources: Array, bk: Backend) -> Array:
+    """Return 1 - 2 |a - b| / (|a| + |b|) of what went and what came, shape (M, B)."""
+    xp = bk.xp
+    apart = xp.stack([bk.norm(x - xp.take(x, sources[m, ...], axis=0)) for m, x in enumerate(vectors)])
+    total = norms + xp.take_along_axis(norms, sources, axis=-1)
+    return 1 - 2 * _no_infinity(apart, bk) / bk.fill(total, total == 0, 1.0)

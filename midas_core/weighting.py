@@ -53,11 +53,9 @@ def log_confidence(logits: Array, classes: Array, *, backend: Backend | None = N
     check_shape("classes", classes, logits.shape if several else logits.shape[:-1], "logits.shape[:-1]")
     logits = bk.in_full_precision(logits)
     if several:
-        scores = xp.astype(classes, logits.dtype, copy=False) * logits
-        return xp.mean(scores - xp.logaddexp(logits, xp.zeros_like(logits)), axis=-1)
+        return xp.mean(xp.astype(classes, logits.dtype, copy=False) * logits - bk.softplus(logits), axis=-1)
     index = xp.astype(classes, bk.index_dtype(), copy=False)[..., None]
-    picked = xp.take_along_axis(logits, index, axis=-1)[..., 0]
-    return picked - bk.logsumexp(logits)
+    return xp.take_along_axis(bk.log_softmax(logits), index, axis=-1)[..., 0]
 
 
 def normalized_confidence(
@@ -93,14 +91,13 @@ def normalized_confidence(
     bk = backend or get_backend(log_confidences)
     xp = bk.xp
     if absent is not None:
-        # So low that it is no maximum; finite, as a difference of infinities is NaN.
-        log_confidences = bk.where(absent, 4 * LOG_UNDERFLOW, log_confidences)
-    top = xp.max(log_confidences, axis=0, keepdims=True)
+        log_confidences = bk.fill(log_confidences, absent, -math.inf)
     # NaN fails the comparison and stays NaN.
-    shares = xp.exp(bk.where(top < LOG_UNDERFLOW, 0.0, log_confidences - top))
+    top = xp.max(log_confidences, axis=0, keepdims=True)
+    log_confidences = bk.fill(log_confidences, top < LOG_UNDERFLOW, 0.0)
     if absent is not None:
-        shares = bk.where(absent, 0.0, shares)
-    return shares / xp.sum(shares, axis=0, keepdims=True)
+        log_confidences = bk.fill(log_confidences, absent, -math.inf)
+    return bk.softmax(log_confidences)
 
 
 def soft_labels(shares: Array, classes: Array, num_classes: int, *, backend: Backend | None = None) -> Array:
@@ -167,8 +164,8 @@ class MidasState(NamedTuple):
 class Imbalance(NamedTuple):
     """The batch means that the weak-modality weight is made from."""
 
-    weak: Array
-    """True at the weak modality, shape (M,)."""
+    strong: Array
+    """False at the weak modality, shape (M,)."""
     gap: Array
     """Unimodal minus fused confidence in the weak modality, shape (); its sign is Delta (eq. 6)."""
     any_pair: Array
@@ -192,13 +189,13 @@ def imbalance(
     """
     bk = backend or get_backend(shares)
     xp = bk.xp
-    sums = xp.sum(bk.where(mask, shares, 0.0), axis=(2, 3))
+    sums = xp.sum(bk.fill(shares, ~mask, 0.0), axis=(2, 3))
     sums, count = _over_processes(sums, xp.sum(xp.astype(mask, shares.dtype)), reduce, bk)
     means = sums / bk.at_least(count, 1.0)
     confidence, fused_confidence = means[:, 0], means[:, 1]
-    weak = _one_hot_argmin(confidence, bk)
-    gap = _pick(confidence - fused_confidence, weak, bk)
-    return Imbalance(weak, gap, count > 0, confidence, fused_confidence)
+    strong = _all_but_argmin(confidence, bk)
+    gap = xp.sum(bk.fill(confidence - fused_confidence, strong, 0.0))
+    return Imbalance(strong, gap, count > 0, confidence, fused_confidence)
 
 
 def finite_pairs(mask: Array, log_confidences: Array, *, backend: Backend | None = None) -> Array:
@@ -218,25 +215,27 @@ def official_gap(
     reduce: Reduce | None = None,
     backend: Backend | None = None,
 ) -> tuple[Array, Array]:
-    """Return weak modality and gap as the authors' code has them, from log c (2, B) and log p~ (2, V, B).
+    """Return strong modality and gap as the authors' code has them, from log c (2, B) and log p~ (2, V, B).
 
     Ratios of means over what is finite, modality 0 over modality 1: unimodal, and fused averaged over the versions.
     """
     bk = backend or get_backend(log_confidences)
     xp = bk.xp
     views = fused_log_confidences.shape[1]
-    each = xp.concat([log_confidences, xp.reshape(fused_log_confidences, (2 * views, -1))], axis=0)
-    finite = xp.isfinite(each)
-    sums = xp.sum(bk.where(finite, xp.exp(each), 0.0), axis=-1)
+    logs = xp.concat([log_confidences, xp.reshape(fused_log_confidences, (2 * views, -1))], axis=0)
+    finite = xp.isfinite(logs)
+    sums = xp.sum(bk.fill(xp.exp(logs), ~finite, 0.0), axis=-1)
     sums, counts = _over_processes(sums, xp.sum(xp.astype(finite, sums.dtype), axis=-1), reduce, bk)
     means = sums / bk.at_least(counts, 1.0)
     confidence, fused = means[:2], xp.reshape(means[2:], (2, -1))
-    weak = _one_hot_argmin(confidence, bk)
+    strong = _all_but_argmin(confidence, bk)
     gap = xp.mean(fused[0, ...] / fused[1, ...]) - confidence[0, ...] / confidence[1, ...]
-    return weak, xp.where(weak[0, ...], -gap, gap)
+    # A ratio has no value where a mean confidence is 0 or NaN: then nothing moves.
+    gap = bk.fill(gap, ~xp.isfinite(gap), 0.0)
+    return strong, xp.where(strong[0, ...], gap, -gap)
 
 
-def current_alpha(state: MidasState, weak: Array, *, variant: str = "paper", backend: Backend | None = None) -> Array:
+def current_alpha(state: MidasState, strong: Array, *, variant: str = "paper", backend: Backend | None = None) -> Array:
     """Return the weights (M,) that a step uses: those that the last one left (Algorithm 1).
 
     In the first step, and always in the authors' code, the one weight goes to whichever modality is weak now.
@@ -244,9 +243,11 @@ def current_alpha(state: MidasState, weak: Array, *, variant: str = "paper", bac
     bk = backend or get_backend(state.alpha)
     xp = bk.xp
     check_choice("variant", variant, VARIANTS)
-    # All but one are 1 and none is less.
-    moved = bk.where(weak, xp.max(state.alpha), 1.0)
-    return moved if variant == "official" else xp.where(state.step == 0, moved, state.alpha)
+    if variant == "official":
+        # All but one are 1 and none is less.
+        return bk.where(strong, 1.0, xp.max(state.alpha))
+    # Before the first step all are the initial weight.
+    return bk.fill(state.alpha, strong & (state.step == 0), 1.0)
 
 
 def next_state(
@@ -266,25 +267,21 @@ def next_state(
     bk = backend or get_backend(alpha)
     xp = bk.xp
     check_choice("alpha_update", alpha_update, ALPHA_UPDATES)
-    if alpha_update == "sign":
-        # Not xp.sign: array-api-compat's cannot be traced by torch.compile.
-        delta = xp.astype(found.gap > 0, alpha.dtype, copy=False) - xp.astype(found.gap < 0, alpha.dtype, copy=False)
-    else:
-        # The official ratio has no value where a mean confidence is 0 or NaN: then nothing moves.
-        delta = bk.where(xp.isfinite(found.gap), xp.astype(found.gap, alpha.dtype, copy=False), 0.0)
+    gap = xp.astype(found.gap, alpha.dtype, copy=False)
+    delta = xp.sign(gap) if alpha_update == "sign" else gap
     moved = bk.at_least(alpha + eta * delta, 1.0)
     if max_alpha is not None:
         moved = bk.at_most(moved, float(max_alpha))
-    moved = bk.where(found.weak, moved, 1.0)
+    moved = bk.fill(moved, found.strong, 1.0)
     return MidasState(
         xp.where(found.any_pair, moved, state.alpha),
         state.step + xp.astype(found.any_pair, state.step.dtype),
     )
 
 
-def _one_hot_argmin(x: Array, bk: Backend) -> Array:
+def _all_but_argmin(x: Array, bk: Backend) -> Array:
     index = bk.arange(x.shape[0], x)
-    return index == bk.xp.astype(bk.xp.argmin(x, axis=0), bk.index_dtype(), copy=False)
+    return index != bk.xp.astype(bk.xp.argmin(x, axis=0), bk.index_dtype(), copy=False)
 
 
 def _over_processes(sums: Array, counts: Array, reduce: Reduce | None, bk: Backend) -> tuple[Array, Array]:
@@ -296,10 +293,6 @@ def _over_processes(sums: Array, counts: Array, reduce: Reduce | None, bk: Backe
     flat, size = xp.concat([xp.reshape(sums, (-1,)), xp.reshape(counts, (-1,))], axis=0), math.prod(sums.shape)
     everything = reduce(flat)
     return xp.reshape(everything[:size], sums.shape), xp.reshape(everything[size:], counts.shape)
-
-
-def _pick(x: Array, where: Array, bk: Backend) -> Array:
-    return bk.xp.sum(bk.where(where, x, 0.0))
 
 
 class PairWeights(NamedTuple):
@@ -344,9 +337,9 @@ def weigh_pairs(
     both = normalized_confidence(both, None if absent is None else absent[:, None, ...], backend=bk)
     found = imbalance(both, counted, reduce=reduce, backend=bk)
     if variant == "official":
-        weak, gap = official_gap(log_confidences, mixed_log_confidences, reduce=reduce, backend=bk)
-        found = found._replace(weak=weak, gap=gap)
-    alpha = current_alpha(state, found.weak, variant=variant, backend=bk)
+        strong, gap = official_gap(log_confidences, mixed_log_confidences, reduce=reduce, backend=bk)
+        found = found._replace(strong=strong, gap=gap)
+    alpha = current_alpha(state, found.strong, variant=variant, backend=bk)
     state = next_state(
         state,
         alpha,
@@ -361,8 +354,8 @@ def weigh_pairs(
     soft_weights = shares * xp.reshape(alpha, (-1, 1, 1))
     if similarities is not None:
         hard = hard_sample_weight(xp.astype(similarities, shares.dtype, copy=False))
-        soft_weights = soft_weights * (hard if without is None else bk.where(without, 1.0, hard))
-    soft_weights = bk.where(mask, soft_weights, 0.0)
+        soft_weights = soft_weights * (hard if without is None else bk.fill(hard, without, 1.0))
+    soft_weights = bk.fill(soft_weights, ~mask, 0.0)
     return PairWeights(soft_weights, alpha, found.confidence, found.fused_confidence, state)
 
 

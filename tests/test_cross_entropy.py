@@ -233,7 +233,9 @@ def test_pairs_of_label_vectors_differ():
 
 
 def all_of_a_step(p, arrays):
-    out = run_core(mc.backends.get_backend(arrays["fused"]), p, arrays | {"assignment": None, "absent": None})
+    out = run_core(
+        mc.backends.get_backend(arrays["fused"]), p, arrays | {"assignment": None, "absent": None, "mask": None}
+    )
     return [*out.terms, out.soft_weights, out.gradients.mixed]
 
 

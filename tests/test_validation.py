@@ -254,7 +254,7 @@ def test_the_backend_is_that_of_the_arrays():
         *found,
         weighting.finite_pairs(mask, picked),
         *weighting.official_gap(log_c, picked),
-        weighting.current_alpha(state, found.weak),
+        weighting.current_alpha(state, found.strong),
         *weighting.next_state(state, state.alpha, found),
         *zero_missing(P.features, present),
         complete_pairs(present, sources),

@@ -152,8 +152,8 @@ def test_processes_that_add_their_sums_find_what_one_would(framework, variant, f
     weak = confidence.argmin()
     gap = (confidence - fused_confidence)[weak]
     if variant == "official":
-        weak_one, gap = official_gap(np.concatenate(log_c, axis=-1), np.concatenate(picked, axis=-1))
-        weak = weak_one.argmax()
+        strong, gap = official_gap(np.concatenate(log_c, axis=-1), np.concatenate(picked, axis=-1))
+        weak = strong.argmin()
     used = np.where(np.arange(2) == weak, 1.5, 1.0) if first_step or variant == "official" else start
     alpha = np.where(np.arange(2) == weak, np.maximum(1, used + 0.5 * np.sign(gap)), 1)
     for process in found:
@@ -163,7 +163,7 @@ def test_processes_that_add_their_sums_find_what_one_would(framework, variant, f
 
 def test_nothing_moves_without_a_pair_and_ties_go_to_the_first():
     found = imbalance(np.full((2, 2, 2, 3), 0.5), np.ones((2, 3), bool))
-    assert found.weak.tolist() == [True, False]
+    assert found.strong.tolist() == [False, True]
     assert (found.gap, found.any_pair) == (0, True)
     nobody = imbalance(np.full((2, 2, 2, 3), 0.5), np.zeros((2, 3), bool))
     assert not nobody.any_pair
@@ -187,17 +187,17 @@ def test_the_step_of_alpha_and_its_default():
         next_state(state, state.alpha, found, alpha_update="signs")
     assert str(error.value) == "alpha_update: expected one of ['sign', 'difference'], got 'signs'"
     with pytest.raises(ValueError, match="variant") as error:
-        current_alpha(state, found.weak, variant="papre")
+        current_alpha(state, found.strong, variant="papre")
     assert str(error.value) == "variant: expected one of ['paper', 'official'], got 'papre'"
 
 
 @pytest.mark.parametrize(("views", "log_c"), [(2, [[0.8, 0.6], [0.4, 0.2]]), (1, [[0.2], [0.9]])])
 def test_the_official_gap_by_hand(views, log_c):
     log_c, fused = np.log(log_c), np.log(np.linspace(0.2, 0.9, 2 * views * len(log_c[0])).reshape(2, views, -1))
-    weak, gap = official_gap(log_c, fused)
+    strong, gap = official_gap(log_c, fused)
     first, second = np.exp(log_c).mean(axis=1)
     ratios = np.exp(fused[0]).mean(axis=-1) / np.exp(fused[1]).mean(axis=-1)
-    assert weak.tolist() == [first < second, first > second]
+    assert strong.tolist() == [first >= second, first <= second]
     np.testing.assert_allclose(gap, (ratios.mean() - first / second) * (-1 if first < second else 1))
     # What is not finite is left out of its mean.
     spoiled = np.concatenate([log_c, [[np.log(first)], [-np.inf]]], axis=1)

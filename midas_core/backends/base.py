@@ -70,6 +70,28 @@ class Backend:
         top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
         return xp.log(xp.sum(xp.exp(x - top), axis=-1)) + top[..., 0]
 
+    def log_softmax(self, x: Array) -> Array:
+        """Return log(softmax(x)) over the last axis."""
+        return x - self.logsumexp(x)[..., None]
+
+    def softmax(self, x: Array) -> Array:
+        """Return exp(x) / sum(exp(x)) over the first axis; some ``x`` may be -inf, not all."""
+        xp = self.xp
+        powers = xp.exp(x - xp.max(x, axis=0, keepdims=True))
+        return powers / xp.sum(powers, axis=0, keepdims=True)
+
+    def softplus(self, x: Array) -> Array:
+        """Return log(1 + exp(x))."""
+        return self.xp.logaddexp(x, self.xp.zeros_like(x))
+
+    def norm(self, x: Array) -> Array:
+        """Return the Euclidean norm over the last axis; infinite where a square overflows."""
+        return self.xp.sqrt(self.xp.sum(x * x, axis=-1))
+
+    def fill(self, x: Array, where: Array, value: float) -> Array:
+        """Return ``x`` with a scalar where a mask holds, whose shape broadcasts to that of ``x``."""
+        return self.where(where, value, x)
+
     def where(self, condition: Array, x: Array | float, y: Array | float) -> Array:
         """Return ``x`` where the condition holds, else ``y``; one of them may be a scalar."""
         return self.xp.where(condition, x, y)

@@ -43,6 +43,14 @@ class JaxBackend(Backend):
         """Use ``jax.nn.logsumexp``."""
         return jax.nn.logsumexp(x, axis=-1)
 
+    def log_softmax(self, x: Array) -> Array:
+        """Use JAX's own."""
+        return jax.nn.log_softmax(x, axis=-1)
+
+    def softmax(self, x: Array) -> Array:
+        """Use JAX's own."""
+        return jax.nn.softmax(x, axis=0)
+
     def uniform(self, shape: tuple[Any, ...], like: Array, rng: Any) -> Array:
         """Draw from a key, which is required as everywhere in JAX."""
         if rng is None:

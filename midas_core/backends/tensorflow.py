@@ -32,6 +32,7 @@ class Namespace:
     minimum = staticmethod(tf.minimum)
     ones_like = staticmethod(tf.ones_like)
     permute_dims = staticmethod(tf.transpose)
+    sign = staticmethod(tf.sign)
     sqrt = staticmethod(tf.sqrt)
     where = staticmethod(tf.where)
     zeros_like = staticmethod(tf.zeros_like)
@@ -64,16 +65,16 @@ class Namespace:
         return bool(kinds[kind])
 
     @staticmethod
-    def logaddexp(x1: Array, x2: Array) -> Array:
-        return tf.reduce_logsumexp(tf.stack([x1, x2]), axis=0)
-
-    @staticmethod
     def max(x: Array, *, axis: int | None = None, keepdims: bool = False) -> Array:
         return tf.reduce_max(x, axis=axis, keepdims=keepdims)
 
     @staticmethod
     def mean(x: Array, *, axis: Any = None) -> Array:
         return tf.reduce_mean(x, axis=axis)
+
+    @staticmethod
+    def prod(x: Array, *, axis: int) -> Array:
+        return tf.reduce_prod(x, axis=axis)
 
     @staticmethod
     def searchsorted(x1: Array, x2: Array, *, side: str = "left") -> Array:
@@ -118,6 +119,18 @@ class TensorflowBackend(Backend):
     def logsumexp(self, x: Array) -> Array:
         """Use ``tf.reduce_logsumexp``."""
         return tf.reduce_logsumexp(x, axis=-1)
+
+    def log_softmax(self, x: Array) -> Array:
+        """Use TensorFlow's own."""
+        return tf.nn.log_softmax(x, axis=-1)
+
+    def softmax(self, x: Array) -> Array:
+        """Use TensorFlow's own."""
+        return tf.nn.softmax(x, axis=0)
+
+    def softplus(self, x: Array) -> Array:
+        """Use TensorFlow's own."""
+        return tf.nn.softplus(x)
 
     def where(self, condition: Array, x: Array | float, y: Array | float) -> Array:
         """Give a scalar the dtype of the other side: while tracing, ``tf.where`` makes float32 of it."""

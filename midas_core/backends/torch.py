@@ -55,6 +55,7 @@ _direct = {
     "max": torch.amax,
     "permute_dims": torch.permute,
     "reshape": torch.reshape,
+    "sign": torch.sign,
     "sum": torch.sum,
     "take": _take,
     "take_along_axis": _take_along_axis,
@@ -74,6 +75,24 @@ class TorchBackend(Backend):
     def logsumexp(self, x: Array) -> Array:
         """Use the fused kernel."""
         return torch.logsumexp(x, dim=-1)
+
+    def log_softmax(self, x: Array) -> Array:
+        """Use the fused kernel."""
+        return torch.log_softmax(x, dim=-1)
+
+    def softmax(self, x: Array) -> Array:
+        """Use the fused kernel."""
+        return torch.softmax(x, dim=0)
+
+    def softplus(self, x: Array) -> Array:
+        """Use the fused kernel; from 40 on the rest is below the precision of float64."""
+        return torch.nn.functional.softplus(x, threshold=40)
+
+    def norm(self, x: Array) -> Array:
+        """Use the fused kernel, which writes no squares."""
+        return torch.linalg.vector_norm(x, dim=-1)
+
+    fill = staticmethod(torch.masked_fill)
 
     # array-api-compat makes a tensor of a scalar first, by a call that torch.compile does not trace.
 

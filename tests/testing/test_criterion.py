@@ -14,13 +14,13 @@ torch = pytest.importorskip("torch")
 from midas_core.testing import check_backend, verify_backend  # noqa: E402
 
 BROKEN = {
-    "adapters.torch.heads": ("additive_logits", "_columns_of", "_sums_of_parts", "fused_logits", "by_kind"),
+    "adapters.torch.heads": ("additive_logits", "_columns_of", "_sums_of_parts", "fused_logits", "unimodal_logits"),
     "partners": ("absent_modalities",),
     "pairing": ("source_matrix", "pair_classes", "pair_mask", "take_rows"),
     "weighting": ("normalized_confidence", "imbalance", "finite_pairs", "official_gap", "current_alpha", "next_state"),
     "similarity": ("similarity", "hard_sample_weight"),
     "missing": ("complete_pairs", "unimodal_scale"),
-    "cross_entropy": ("log_likelihoods", "label_weights"),
+    "cross_entropy": ("label_likelihoods", "part_likelihoods", "label_weights"),
 }
 
 

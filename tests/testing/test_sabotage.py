@@ -186,7 +186,7 @@ CORE = {
         ("soft labels",),
     ),
     "likelihood of the wrong sign": (
-        *("cross_entropy", "log_likelihoods", lambda own: lambda *a, **k: tuple(-x for x in own(*a, **k))),
+        *("cross_entropy", "_join", lambda own: lambda *a: type(own(*a))(*(-x for x in own(*a)))),
         ("losses", "soft labels", "extremes"),
     ),
     "soft labels of the first modality": (
@@ -218,7 +218,7 @@ CORE = {
         ("alpha",),
     ),
     "alpha on the old modality": (
-        *("weighting", "current_alpha", lambda own: lambda state, weak, **k: state.alpha),
+        *("weighting", "current_alpha", lambda own: lambda state, strong, **k: state.alpha),
         ("alpha", "soft labels"),
     ),
     "alpha made of what is masked too": (

@@ -1,25 +1,33 @@
-"""How a fused head is run: from partial products where it is additive, stacked where it may be, else one by one."""
+"""How the heads of a step are run: from partial products where a head begins additively, else on all rows.
+
+An additive head is linear on the concatenated features, z = b + sum_m f^m W_m. Its partial products f^m W_m are
+computed once: the logits of the aligned and of the mixed samples are sums of their rows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial, reduce
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import reduce
 from operator import add
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules import module as global_hooks
 
 from midas_core.adapters.torch.inputs import check_logits
 from midas_core.backends.torch import BACKEND, under_autocast
 from midas_core.modalities import Modalities, leaves, map_leaves
-from midas_core.pairing import clear_rows
+from midas_core.pairing import Pairs, clear_rows
 from midas_core.partners import VIEWS
 from midas_core.validation import check_shape
 
 FEW_CLASSES = 128
 """Up to which a compiled step stacks the products of a feature: beyond, copying the weights costs more."""
+
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 class Linear(NamedTuple):
@@ -27,6 +35,14 @@ class Linear(NamedTuple):
 
     weight: Tensor
     bias: Tensor | None
+
+
+class HeadLogits(NamedTuple):
+    """Logits of a step: M unimodal (B, C), aligned (B, C), mixed in one block (V * B, C), in V blocks, or None."""
+
+    unimodal: list[Tensor]
+    aligned: Tensor
+    mixed: list[Tensor] | None
 
 
 def additive_parameters(head: Any) -> Linear | None:
@@ -47,50 +63,87 @@ def additive_parameters(head: Any) -> Linear | None:
     return None
 
 
-def fusible_heads(
-    head: Linear, unimodal_heads: Iterable[nn.Module], features: list[Tensor], modalities: Modalities, num_classes: int
-) -> list[Linear] | None:
-    """Return the unimodal heads where all is linear and in one full precision, as the fused step wants it, or None."""
-    if under_autocast(features[0]):
-        return None
-    unimodal = [additive_parameters(each) for each in unimodal_heads]
-    found = [each for each in unimodal if each is not None]
-    dtypes = {x.dtype for x in (head.weight, *features, *(each.weight for each in found))}
-    full = dtypes in ({torch.float32}, {torch.float64})
-    if not full or len(found) < len(unimodal) or any(feature.ndim != 2 for feature in features):
-        return None
-    for m, (each, feature) in enumerate(zip(found, features, strict=True)):
-        if each.weight.shape != (num_classes, feature.shape[1]):
-            name = f"weight of the unimodal head of {modalities.title(m)}"
-            check_shape(name, each.weight, (num_classes, feature.shape[1]), "(C, D)")
-    return found
+def additive_beginning(head: Any) -> tuple[Linear, list[nn.Module]] | None:
+    """Return the additive layer that a head begins with, and the layers after it; None where there is none."""
+    additive = additive_parameters(head)
+    if additive is not None:
+        return additive, []
+    if type(head) is nn.Sequential and len(head) > 1 and not _has_hooks(head) and type(head[0]) is nn.Linear:
+        first = additive_parameters(head[0])
+        return None if first is None else (first, list(head)[1:])
+    return None
 
 
-def additive_logits(
-    head: Linear, features: Sequence[Tensor], sources: Tensor, absent: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Return the logits of the aligned samples (B, C) and of the mixed ones (V, B, C): b + sum_m f^m[S[m, i]] W_m.
+def check_additive(head: Any, features: Sequence[Tensor], num_classes: int) -> None:
+    """Raise ``ValueError`` unless the additive layer that a head begins with takes the concatenated features."""
+    beginning = additive_beginning(head)
+    if beginning is not None:
+        first, rest = beginning
+        outputs = first.weight.shape[0] if rest else num_classes
+        check_shape("weight of the head", first.weight, (outputs, sum(x.shape[1] for x in features)), "(C, D)")
 
-    Each partial product f^m W_m is computed once. What is absent, a mask of shape (M, V, B), adds nothing.
+
+def head_logits(
+    head: Callable[..., Tensor],
+    unimodal_heads: Iterable[nn.Module],
+    features: list[Any],
+    pairs: Pairs,
+    *,
+    run: Callable[[list[Any]], Tensor],
+    concatenated: bool,
+    modalities: Modalities,
+    num_classes: int,
+) -> HeadLogits:
+    """Run every head of a step; ``run`` calls the fused one on a list of features."""
+    beginning = additive_beginning(head) if concatenated else None
+    if beginning is None:
+        unimodal = unimodal_logits(unimodal_heads, features, modalities, num_classes)
+        return HeadLogits(unimodal, *fused_logits(head, run, features, pairs))
+    first, rest = beginning
+    if not rest and torch.compiler.is_compiling() and num_classes <= FEW_CLASSES:
+        linear = fusible_heads(first, unimodal_heads, features, modalities, num_classes)
+        if linear is not None:
+            return HeadLogits(*stacked_logits(first, linear, features, pairs))
+    unimodal = unimodal_logits(unimodal_heads, features, modalities, num_classes)
+    aligned, mixed = additive_logits(first, features, pairs)
+    if not rest:
+        return HeadLogits(unimodal, aligned, mixed)
+    batch = aligned.shape[0]
+    if all(map(may_stack, rest)):
+        logits = _in_order(rest, torch.cat([aligned, *mixed]))
+        check_logits("head", logits, (1 + VIEWS) * batch, num_classes)
+        aligned, together = logits.split_with_sizes([batch, VIEWS * batch])
+    else:
+        aligned = _in_order(rest, aligned)
+        check_logits("head", aligned, batch, num_classes)
+        with statistics_left_alone(rest):
+            together = _in_order(rest, torch.cat(mixed))
+    return HeadLogits(unimodal, aligned, [together])
+
+
+def additive_logits(head: Linear, features: Sequence[Tensor], pairs: Pairs) -> tuple[Tensor, list[Tensor]]:
+    """Return b + sum_m f^m W_m of the aligned samples (B, C) and, in V blocks (B, C), of the mixed ones.
+
+    Modalities that are absent add nothing.
     """
-    parts = [functional.linear(f, w) for f, w in zip(features, _columns_of(head.weight, features), strict=True)]
-    return _sums_of_parts(parts, head.bias, sources, absent)
+    # The bias rides on the first product, unless that may be absent.
+    biases = [head.bias if m == 0 and pairs.absent is None else None for m in range(len(features))]
+    columns = _columns_of(head.weight, features)
+    return _sums_of_parts(list(map(functional.linear, features, columns, biases)), head.bias, pairs)
 
 
 def stacked_logits(
-    head: Linear,
-    unimodal_heads: Sequence[Linear],
-    features: Sequence[Tensor],
-    sources: Tensor,
-    absent: Tensor | None = None,
-) -> tuple[list[Tensor], Tensor, Tensor]:
+    head: Linear, unimodal_heads: Sequence[Linear], features: Sequence[Tensor], pairs: Pairs
+) -> tuple[list[Tensor], Tensor, list[Tensor]]:
     """Return the unimodal logits too, from one product of each feature with both of its weights."""
     unimodal, parts = [], []
     for f, unimodal_head, columns in zip(features, unimodal_heads, _columns_of(head.weight, features), strict=True):
         logits, part = functional.linear(f, torch.cat([unimodal_head.weight, columns])).chunk(2, dim=1)
         unimodal.append(logits if unimodal_head.bias is None else logits + unimodal_head.bias)
         parts.append(part)
-    return unimodal, *_sums_of_parts(parts, head.bias, sources, absent)
+    if head.bias is not None and pairs.absent is None:
+        parts[0] = parts[0] + head.bias
+    return unimodal, *_sums_of_parts(parts, head.bias, pairs)
 
 
 def _columns_of(weight: Tensor, features: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -98,26 +151,49 @@ def _columns_of(weight: Tensor, features: Sequence[Tensor]) -> Sequence[Tensor]:
     return torch.split_with_sizes(weight, [f.shape[1] for f in features], dim=1)
 
 
-def _sums_of_parts(
-    parts: list[Tensor], bias: Tensor | None, sources: Tensor, absent: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    # The bias rides on the first product, unless that may be absent.
-    if bias is not None and absent is None:
-        parts = [parts[0] + bias, *parts[1:]]
+def _sums_of_parts(parts: list[Tensor], bias: Tensor | None, pairs: Pairs) -> tuple[Tensor, list[Tensor]]:
+    absent, sources = pairs.absent, pairs.sources.flatten(0, 1).unbind()
 
-    def row(m: int, v: int) -> Tensor:
-        taken = parts[m].index_select(0, sources[m, v])
+    def rows(m: int, v: int) -> Tensor:
+        # Of two modalities, version m keeps modality m of sample i.
+        kept = len(parts) == 2 and m == v
+        taken = parts[m] if kept else parts[m].index_select(0, sources[m * VIEWS + v])
         return taken if absent is None else taken.masked_fill(absent[m, v][:, None], 0.0)
 
     aligned = reduce(add, parts)
-    mixed = torch.stack([reduce(add, [row(m, v) for m in range(len(parts))]) for v in range(VIEWS)])
+    mixed = [reduce(add, [rows(m, v) for m in range(len(parts))]) for v in range(VIEWS)]
     if bias is not None and absent is not None:
-        aligned, mixed = aligned + bias, mixed + bias
+        aligned, mixed = aligned + bias, [z + bias for z in mixed]
     return aligned, mixed
 
 
+def _in_order(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
+    for layer in layers:
+        x = layer(x)
+    return x
+
+
+def fusible_heads(
+    head: Linear, unimodal_heads: Iterable[nn.Module], features: list[Tensor], modalities: Modalities, num_classes: int
+) -> list[Linear] | None:
+    """Return the unimodal heads where all is linear and of one full precision, as stacking wants it, or None."""
+    if under_autocast(features[0]):
+        return None
+    unimodal = [additive_parameters(x) for x in unimodal_heads]
+    linear = [x for x in unimodal if x is not None]
+    dtypes = {x.dtype for x in (head.weight, *features, *(x.weight for x in linear))}
+    full = dtypes in ({torch.float32}, {torch.float64})
+    if not full or len(linear) < len(unimodal) or any(feature.ndim != 2 for feature in features):
+        return None
+    for m, (x, feature) in enumerate(zip(linear, features, strict=True)):
+        if x.weight.shape != (num_classes, feature.shape[1]):
+            name = f"weight of the unimodal head of {modalities.title(m)}"
+            check_shape(name, x.weight, (num_classes, feature.shape[1]), "(C, D)")
+    return linear
+
+
 def unimodal_logits(
-    heads: Iterable[nn.Module], features: list[Tensor], modalities: Modalities, num_classes: int
+    heads: Iterable[nn.Module], features: list[Any], modalities: Modalities, num_classes: int
 ) -> list[Tensor]:
     """Run the unimodal heads, and raise unless each returns logits of shape (B, C)."""
     logits = []
@@ -131,46 +207,50 @@ def may_stack(head: Any) -> bool:
     """Return whether the aligned and the mixed samples may go through the head in one batch."""
     # What a plain callable holds cannot be seen.
     return isinstance(head, nn.Module) and not any(
-        isinstance(part, nn.modules.batchnorm._BatchNorm) for part in head.modules()
+        isinstance(x, nn.modules.batchnorm._BatchNorm) or _keeps_statistics(x) for x in head.modules()
     )
 
 
+def _keeps_statistics(module: nn.Module) -> bool:
+    return isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats and module.training
+
+
+@contextmanager
+def statistics_left_alone(modules: Iterable[Any]) -> Iterator[None]:
+    """Keep mixed samples out of the running statistics of batch normalisation; a batch is normalised by its own."""
+    parts = [x for module in modules if isinstance(module, nn.Module) for x in module.modules()]
+    tracking: list[Any] = [x for x in parts if _keeps_statistics(x)]
+    for x in tracking:
+        x.track_running_stats = False
+    try:
+        yield
+    finally:
+        for x in tracking:
+            x.track_running_stats = True
+
+
 def fused_logits(
-    run: Callable[[list[Tensor]], Tensor],
-    features: list[Tensor],
-    sources: Tensor,
-    absent: Tensor | None = None,
-    *,
-    stack: bool,
-) -> list[Tensor]:
-    """Run a head on the aligned and on the mixed samples, in one batch or in two; zeros stand for what is absent.
-
-    Returns
-    -------
-    list of tensors
-        Together the logits of all rows: of B aligned and of V * B mixed samples.
-    """
-    rows, lost = sources.flatten(1), None if absent is None else absent.flatten(1)
+    head: Any, run: Callable[[list[Any]], Tensor], features: list[Any], pairs: Pairs
+) -> tuple[Tensor, list[Tensor]]:
+    """Run a head on the aligned and on the mixed samples, in one batch or in two; zeros stand for what is absent."""
+    sources, absent = pairs.sources.flatten(1), None if pairs.absent is None else pairs.absent.flatten(1)
+    batch, stack = pairs.sources.shape[2], may_stack(head)
     if stack:
-        aligned = torch.arange(sources.shape[2], device=sources.device).expand(len(rows), -1)
-        rows = torch.cat([aligned, rows], dim=1)
-        lost = None if lost is None else torch.cat([torch.zeros_like(aligned, dtype=torch.bool), lost], dim=1)
-    taken = [
-        map_leaves(partial(torch.index_select, dim=0, index=row), x) for x, row in zip(features, rows, strict=True)
-    ]
-    if lost is not None:
-        taken = [clear_rows(x, lost[m], BACKEND) for m, x in enumerate(taken)]
-    return [run(taken)] if stack else [run(features), run(taken)]
-
-
-def by_kind(logits: Sequence[Tensor], batch: int) -> tuple[Tensor, Tensor]:
-    """Return the logits of the aligned samples, shape (B, C), and of the mixed ones, shape (V, B, C)."""
-    aligned, mixed = logits[0].tensor_split([batch]) if len(logits) == 1 else logits
-    return aligned, mixed.reshape(VIEWS, -1, mixed.shape[-1])
+        aligned = torch.arange(batch, device=sources.device).expand(len(sources), -1)
+        sources = torch.cat([aligned, sources], dim=1)
+        absent = None if absent is None else torch.cat([torch.zeros_like(aligned, dtype=torch.bool), absent], dim=1)
+    taken = [map_leaves(lambda x, r=rows: x.index_select(0, r), x) for x, rows in zip(features, sources, strict=True)]
+    if absent is not None:
+        taken = [clear_rows(x, absent[m], BACKEND) for m, x in enumerate(taken)]
+    if stack:
+        aligned, mixed = run(taken).split_with_sizes([batch, VIEWS * batch])
+        return aligned, [mixed]
+    aligned = run(features)
+    with statistics_left_alone([head]):
+        return aligned, [run(taken)]
 
 
 def _has_hooks(module: nn.Module) -> bool:
     own = vars(module)
-    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    # Some tools replace the forward method of an instance, to the same end.
-    return any(own.get(kind) for kind in kinds) or "forward" in own
+    # Some tools replace the forward method of an instance, to the same end; hooks of all modules are kept apart.
+    return "forward" in own or any(own.get(kind) for kind in HOOKS) or global_hooks._has_any_global_hook()

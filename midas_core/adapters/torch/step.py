@@ -10,18 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from midas_core.adapters.torch.fusion import run_head
-from midas_core.adapters.torch.heads import (
-    FEW_CLASSES,
-    Linear,
-    additive_logits,
-    additive_parameters,
-    by_kind,
-    fused_logits,
-    fusible_heads,
-    may_stack,
-    stacked_logits,
-    unimodal_logits,
-)
+from midas_core.adapters.torch.heads import HeadLogits, check_additive, head_logits, unimodal_logits
 from midas_core.adapters.torch.inputs import (
     check_batch,
     check_beside,
@@ -32,10 +21,10 @@ from midas_core.adapters.torch.inputs import (
 )
 from midas_core.adapters.torch.values import check_values
 from midas_core.backends.torch import BACKEND
-from midas_core.cross_entropy import Targets
+from midas_core.cross_entropy import Targets, as_targets
 from midas_core.missing import zero_missing
 from midas_core.modalities import Modalities
-from midas_core.objective import MidasTerms, midas_objective
+from midas_core.objective import MidasTerms, unchecked_objective
 from midas_core.options import MidasOptions
 from midas_core.pairing import Pairs, label_ids
 from midas_core.similarity import similarity
@@ -157,22 +146,7 @@ class Heads(NamedTuple):
         check_widths(self.unimodal, features, self.modalities)
         if self.head_input == "concatenated":
             check_head(self.fused, features, self.modalities)
-            if self.additive is not None:
-                width = sum(x.shape[1] for x in features)
-                check_shape("weight of the head", self.additive.weight, (self.num_classes, width), "(C, D)")
-
-    @property
-    def additive(self) -> Linear | None:
-        """Weight and bias of a fused head that is linear on the concatenated features."""
-        return additive_parameters(self.fused) if self.head_input == "concatenated" else None
-
-
-class Logits(NamedTuple):
-    """The logits of a step: unimodal M times (B, C), aligned (B, C), mixed (V, B, C) or None."""
-
-    unimodal: list[Tensor]
-    aligned: Tensor
-    mixed: Tensor | None
+            check_additive(self.fused, features, self.num_classes)
 
 
 def read_inputs(
@@ -219,17 +193,17 @@ def run_step(
     options: MidasOptions,
     phase: Phase,
     reduce: Reduce | None,
-) -> tuple[Logits, MidasTerms, MidasState]:
+) -> tuple[HeadLogits, MidasTerms, MidasState]:
     """Return the logits, the terms of each sample, and the next state."""
     logits = mixed_logits(heads, inputs, pairs) if phase.mixes else aligned_logits(heads, inputs)
     similarities = None
     if phase.mixes and options.similarity is not None:
         similarities = similarity(inputs.features, pairs.sources, options.similarity, backend=BACKEND)
-    terms, state, _ = midas_objective(
+    terms, state, _ = unchecked_objective(
         logits.aligned,
         logits.unimodal,
         logits.mixed,
-        inputs.targets,
+        as_targets(inputs.targets),
         pairs,
         similarities,
         state,
@@ -250,21 +224,20 @@ def run_step(
     return logits, terms, state
 
 
-def aligned_logits(heads: Heads, inputs: StepInputs) -> Logits:
+def aligned_logits(heads: Heads, inputs: StepInputs) -> HeadLogits:
     """Run every head on the aligned samples."""
-    return Logits(heads.run_unimodal(inputs.features), heads.run_fused(inputs.like, inputs.features), None)
+    return HeadLogits(heads.run_unimodal(inputs.features), heads.run_fused(inputs.like, inputs.features), None)
 
 
-def mixed_logits(heads: Heads, inputs: StepInputs, pairs: Pairs) -> Logits:
+def mixed_logits(heads: Heads, inputs: StepInputs, pairs: Pairs) -> HeadLogits:
     """Run every head, the fused one on the mixed samples too, by the cheapest way that it allows."""
-    features, additive = inputs.features, heads.additive
-    if additive is not None and torch.compiler.is_compiling() and heads.num_classes <= FEW_CLASSES:
-        linear = fusible_heads(additive, heads.unimodal, features, heads.modalities, heads.num_classes)
-        if linear is not None:
-            return Logits(*stacked_logits(additive, linear, features, pairs.sources, pairs.absent))
-    unimodal = heads.run_unimodal(features)
-    if additive is not None:
-        return Logits(unimodal, *additive_logits(additive, features, pairs.sources, pairs.absent))
-    run = partial(heads.run_fused, inputs.like)
-    fused = fused_logits(run, features, pairs.sources, pairs.absent, stack=may_stack(heads.fused))
-    return Logits(unimodal, *by_kind(fused, len(inputs.classes)))
+    return head_logits(
+        heads.fused,
+        heads.unimodal,
+        inputs.features,
+        pairs,
+        run=partial(heads.run_fused, inputs.like),
+        concatenated=heads.head_input == "concatenated",
+        modalities=heads.modalities,
+        num_classes=heads.num_classes,
+    )

@@ -26,10 +26,9 @@ CASES = [
 def test_torch_compile(compiler, backend, modalities, variant, kind, monkeypatch):
     import torch
 
-    from midas_core.adapters.torch import MidasLoss
-    from midas_core.adapters.torch import step as adapter
+    from midas_core.adapters.torch import MidasLoss, heads
 
-    monkeypatch.setattr(adapter, "FEW_CLASSES", CLASSES if kind == "additive" else CLASSES - 1)
+    monkeypatch.setattr(heads, "FEW_CLASSES", CLASSES if kind == "additive" else CLASSES - 1)
     torch.manual_seed(0)
     eager = MidasLoss(num_classes=CLASSES, feature_dims=[5] * modalities, variant=variant, seed=0)
     head = torch.nn.Linear(5 * modalities, CLASSES)
@@ -52,9 +51,7 @@ def test_torch_compile(compiler, backend, modalities, variant, kind, monkeypatch
 
     expected = steps(eager)
     # Each kind goes its own way through the heads.
-    for name, few in (("stacked_logits", "additive"), ("additive_logits", "additive, many classes")):
-        if kind != few:
-            monkeypatch.delattr(adapter, name)
+    monkeypatch.delattr(heads, "additive_logits" if kind == "additive" else "stacked_logits")
     eager = same
     torch.testing.assert_close(steps(compiled), expected, rtol=1e-4, atol=1e-6)
 

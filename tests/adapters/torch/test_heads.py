@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -21,6 +23,13 @@ def rows_of_calls(head, wrap=lambda head: head):
     return [n / len(labels) for n in calls]
 
 
+class Halved(nn.Linear):
+    """A subclass that computes something else."""
+
+    def forward(self, x):
+        return super().forward(x) / 2
+
+
 def test_a_module_sees_all_rows_at_once():
     assert rows_of_calls(nn.Sequential(nn.Linear(8, 4), nn.LayerNorm(4), nn.Linear(4, CLASSES))) == [3]
 
@@ -32,6 +41,18 @@ def test_a_module_with_batch_normalisation_sees_the_aligned_rows_alone():
 
 def test_a_function_sees_the_aligned_rows_alone():
     assert rows_of_calls(nn.Linear(8, CLASSES), lambda head: lambda x: head(x)) == [1, 2]
+
+
+@pytest.mark.parametrize("first", [nn.Linear, Halved], ids=["partial products", "opaque"])
+def test_running_statistics_are_those_of_the_aligned_rows(first):
+    head = nn.Sequential(first(8, 4), nn.BatchNorm1d(4), nn.Linear(4, CLASSES)).double()
+    expected = copy.deepcopy(head)
+    features, labels = batch()
+    make()(features, labels, head=head).backward()
+    expected(torch.cat(features, dim=1))
+    for x, other in zip(head.buffers(), expected.buffers(), strict=True):
+        torch.testing.assert_close(x, other)
+    assert head[1].track_running_stats
 
 
 @pytest.mark.parametrize(
@@ -86,13 +107,6 @@ def test_a_unimodal_head_with_a_hook_is_run_and_the_hook_is_called():
     forward_hook(criterion.unimodal_heads[1], calls)
     criterion(*batch(), head=nn.Linear(8, CLASSES).double())
     assert calls == ["forward"]
-
-
-class Halved(nn.Linear):
-    """A subclass that computes something else."""
-
-    def forward(self, x):
-        return super().forward(x) / 2
 
 
 @pytest.mark.parametrize(
