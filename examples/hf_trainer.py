@@ -6,7 +6,6 @@ MIDAS in the Trainer of Hugging Face: the left and the right half of each digit 
 """
 
 import numpy as np
-import torch
 from sklearn.datasets import load_digits
 from torch import nn
 from transformers import Trainer, TrainingArguments
@@ -32,10 +31,10 @@ class Classifier(nn.Module):
 
     def forward(self, left, right, labels=None):
         features = {"left": self.encoders["left"](left), "right": self.encoders["right"](right)}
-        logits = self.head(torch.cat(list(features.values()), dim=1))
         if labels is None:
-            return {"logits": logits}
-        return {"loss": self.criterion(features, labels, head=self.head), "logits": logits}
+            return {"logits": self.criterion.fuse(features, head=self.head)}
+        terms, logits = self.criterion.terms(features, labels, head=self.head, return_logits=True)
+        return {"loss": terms.total, "logits": logits}
 
 
 trainer = Trainer(

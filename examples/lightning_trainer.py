@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from midas_core.adapters.lightning import MidasCallback
-from midas_core.adapters.torch import MidasLoss
+from midas_core.adapters.torch import MidasLoss, fuse
 from midas_core.report import write_report
 
 digits = load_digits()
@@ -48,7 +48,7 @@ class JointLoss(nn.Module):
     """The baseline, called as the criterion is: one cross-entropy."""
 
     def forward(self, features, labels, *, head):
-        return nn.functional.cross_entropy(head(torch.cat(list(features.values()), dim=1)), labels)
+        return nn.functional.cross_entropy(fuse(head, features, names=["left", "right"]), labels)
 
 
 def train(name, criterion):

@@ -38,5 +38,5 @@ for epoch in range(60):
 
 left, right, labels = test
 with torch.no_grad():
-    logits = head(torch.cat((left_encoder(left), right_encoder(right)), dim=1))
+    logits = criterion.fuse((left_encoder(left), right_encoder(right)), head=head)
 print(f"test accuracy {100 * (logits.argmax(dim=1) == labels).float().mean():.1f} %")

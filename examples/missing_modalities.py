@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
 from midas_core import zero_missing
-from midas_core.adapters.torch import MidasLoss
+from midas_core.adapters.torch import MidasLoss, fuse
 
 WIDTH = 64
 
@@ -36,7 +36,7 @@ def train(data, midas, epochs):
             if midas:
                 loss = criterion(features, labels, head=head, present=present)
             else:
-                loss = nn.functional.cross_entropy(head(torch.cat(zero_missing(features, present), dim=1)), labels)
+                loss = nn.functional.cross_entropy(fuse(head, features, names=None, present=present), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -49,8 +49,9 @@ def accuracies(model, data):
     (encoders, head), (left, right, _, labels) = model, data[:]
     found = []
     for here in ((True, True), (True, False), (False, True)):
-        features = zero_missing(encode(encoders, left, right), torch.tensor(here).expand(len(labels), 2))
-        found.append(100 * float((head(torch.cat(features, dim=1)).argmax(dim=1) == labels).float().mean()))
+        present = torch.tensor(here).expand(len(labels), 2)
+        logits = fuse(head, encode(encoders, left, right), names=None, present=present)
+        found.append(100 * float((logits.argmax(dim=1) == labels).float().mean()))
     return found
 
 

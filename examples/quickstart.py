@@ -19,6 +19,8 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
+from midas_core.adapters.torch import fuse
+
 digits = load_digits()
 images, labels = digits.images / 16, torch.tensor(digits.target)
 noise = np.random.default_rng(0).normal(size=(len(images), 24, 12))
@@ -62,7 +64,7 @@ class Classifier(nn.Module):
         return {name: self.encoders[name](x) for name, x in batch.items()}
 
     def forward(self, batch):
-        return self.head(torch.cat(list(self.encode(batch).values()), dim=1))
+        return fuse(self.head, self.encode(batch), names=["left", "right"])
 
 
 @torch.no_grad()
