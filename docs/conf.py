@@ -14,6 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import latex2mathml.converter
+import sphinx.ext.autosummary
 from docutils import nodes
 
 import midas_core
@@ -74,6 +75,8 @@ redirects = {
 }
 # Docstrings name things of the library in single backticks.
 default_role = "autolink"
+# A summary ends with its first sentence, not at "(eq. 3)".
+sphinx.ext.autosummary.WELL_KNOWN_ABBREVIATIONS += ("eq.",)
 html_theme = "pydata_sphinx_theme"
 html_title = "midas_core"
 html_theme_options = {
