@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from typing import Any
+
+import numpy as np
 
 from midas_core.backends import Array, Backend, load_backend, require
 
@@ -60,3 +63,33 @@ def replicas() -> int:
     import tensorflow as tf
 
     return int(tf.distribute.get_strategy().num_replicas_in_sync)
+
+
+def eager() -> AbstractContextManager[Any]:
+    """Return a context in which numbers are computed at once, also while a step is traced."""
+    if BACKEND.name == "tensorflow":
+        import tensorflow as tf
+
+        context: AbstractContextManager[Any] = tf.init_scope()
+        return context
+    if BACKEND.name == "jax":
+        import jax
+
+        return jax.ensure_compile_time_eval()
+    return nullcontext()
+
+
+def host_values(x: Any) -> np.ndarray[Any, Any] | None:
+    """Return the values of a tensor that the CPU holds; None while a step is traced, and for another device."""
+    if BACKEND.name == "tensorflow":
+        on_host = hasattr(x, "numpy") and "CPU" in x.device
+    elif BACKEND.name == "jax":
+        import jax
+
+        traced = isinstance(x, jax.core.Tracer) or not isinstance(x, jax.Array)
+        on_host = not traced and all(device.platform == "cpu" for device in x.devices())
+    else:
+        import torch
+
+        on_host = x.device.type == "cpu" and not torch.compiler.is_compiling()
+    return BACKEND.to_numpy(x) if on_host else None

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from midas_core.adapters.keras.backend import keras
+from midas_core.adapters.keras.backend import BACKEND, keras
 from midas_core.adapters.keras.loss import check_compiled
 from midas_core.backends import Array
+from midas_core.missing import zero_missing
+from midas_core.modalities import leaves
 from midas_core.objective import MidasTerms
 from midas_core.options import MidasOptions
 from midas_core.validation import check_fraction, check_number
@@ -64,8 +66,8 @@ class JointLoss:
         multi_label: bool = False,
         seed: int | None = None,
     ) -> None:
-        self.unimodal_weight = check_number("unimodal_weight", unimodal_weight, minimum=0)
-        self.dropout = check_fraction("dropout", dropout)
+        self.unimodal_weight = unimodal_weight
+        self.dropout = dropout
         self.options = MidasOptions(
             reduction=reduction,
             label_smoothing=label_smoothing,
@@ -73,6 +75,24 @@ class JointLoss:
             multi_label=multi_label,
             seed=seed,
         )
+
+    @property
+    def unimodal_weight(self) -> float:
+        """Weight of the sum of the unimodal losses."""
+        return self._unimodal_weight
+
+    @unimodal_weight.setter
+    def unimodal_weight(self, weight: float) -> None:
+        self._unimodal_weight: float = check_number("unimodal_weight", weight, minimum=0)
+
+    @property
+    def dropout(self) -> float:
+        """Share of samples that lose a modality."""
+        return self._dropout
+
+    @dropout.setter
+    def dropout(self, share: float) -> None:
+        self._dropout: float = check_fraction("dropout", share)
 
     @property
     def method(self) -> str:
@@ -87,11 +107,14 @@ class JointLoss:
         # The gradient of the unimodal heads, without their value.
         return terms.aligned + (unimodal - ops.stop_gradient(unimodal))
 
-    def check_fits(
-        self, num_classes: int, num_modalities: int, head_input: str, probabilities: bool | str = False
-    ) -> None:
-        """Raise ``ValueError`` unless a `MidasModel` of this kind can be compiled with the loss."""
-        check_compiled(self.options, num_classes, num_modalities, probabilities)
+    @property
+    def settings(self) -> tuple[Any, ...]:
+        """All that a compiled step has taken for a constant."""
+        return (self.options, self.unimodal_weight, self.dropout)
+
+    def check_fits(self, model: Any, vote: float) -> None:
+        """Raise ``ValueError`` unless a `MidasModel`, with a vote of that weight, can be compiled with the loss."""
+        check_compiled(self.options, model, vote)
 
     def get_config(self) -> dict[str, Any]:
         """Return what `from_config` needs."""
@@ -105,23 +128,10 @@ class JointLoss:
         return cls(**config)
 
 
-def drop_modalities(features: Sequence[Array], share: float, seed: Any) -> list[Array]:
-    """Set one modality to zero in a share of the samples, any of them with the same chance.
-
-    Parameters
-    ----------
-    features : sequence of M tensors, shapes (B, ...)
-    share : float
-        In (0, 1].
-    seed : keras.random.SeedGenerator
-
-    Returns
-    -------
-    list of M tensors, shapes (B, ...)
-    """
-    drawn = keras.random.uniform((ops.shape(features[0])[0],), dtype="float32", seed=seed)
+def drop_modalities(features: Sequence[Any], share: float, seed: Any) -> list[Any]:
+    """Set one modality to zero in a ``share`` in (0, 1] of the samples, any of them with the same chance."""
+    batch = ops.shape(leaves(features[0])[0])[0]
+    drawn = keras.random.uniform((batch,), dtype="float32", seed=seed)
     # Below 1: the modality floor(M * u / share) is lost. Above: none is.
     lost = ops.floor(drawn / share * len(features))
-    return [
-        x * ops.cast(ops.reshape(lost != m, (-1, *[1 for _ in x.shape[1:]])), x.dtype) for m, x in enumerate(features)
-    ]
+    return zero_missing(features, ops.stack([lost != m for m in range(len(features))], axis=1), backend=BACKEND)

@@ -11,7 +11,7 @@ from midas_core.adapters.keras.backend import keras
 from midas_core.adapters.keras.baselines import JointLoss
 from midas_core.adapters.keras.epochs import RunsFirst
 from midas_core.adapters.keras.functional import split_functional
-from midas_core.adapters.keras.inputs import presence, read_labels, split_present
+from midas_core.adapters.keras.inputs import check_label_values, presence, read_labels, split_present
 from midas_core.adapters.keras.model import MidasModel
 from midas_core.adapters.recorder import Recorder, set_aligned_from
 from midas_core.diagnostics import Diagnosis
@@ -97,7 +97,7 @@ class MidasCallback(RunsFirst):
             self._next_epoch = 0
         super().set_model(model)
         if isinstance(model, MidasModel):
-            self._parts = _Parts(model.modalities.shown_names, model.encode, model._fused(False), model.unimodal_heads)
+            self._parts = _Parts(model.modalities.shown_names, model.encode, model.fused_head(), model.unimodal_heads)
         elif self._features is not None:
             self._parts = _parts_of_functional(model, self._features)
 
@@ -189,7 +189,8 @@ class MidasCallback(RunsFirst):
         )
         modalities = Modalities(dict.fromkeys(parts.names), "modalities")
         for inputs, labels in _batches(data, self._batch_size):
-            classes = ops.convert_to_numpy(read_labels(labels, self._num_classes))
+            labels = check_label_values(ops.convert_to_numpy(labels), self._num_classes)
+            classes = ops.convert_to_numpy(read_labels(labels, self._num_classes).values)
             _, present = split_present(inputs, modalities)
             if present is not None:
                 present = ops.convert_to_numpy(presence(present, len(classes), modalities))

@@ -1,4 +1,4 @@
-"""Who counts the epochs of a training, and which callbacks do not go with a warm-up."""
+"""Callbacks of `MidasModel.fit`: epochs are counted, labels watched, callbacks that misfit a warm-up named."""
 
 from __future__ import annotations
 
@@ -16,27 +16,102 @@ class RunsFirst(keras.callbacks.Callback):  # type: ignore[misc]
     """A callback that ``MidasModel.fit`` puts before the others, which then see what it counts and adds to the logs."""
 
 
-class EpochCounter(RunsFirst):
+class LabelWatch(RunsFirst):
+    """Says that labels inside tensors are wrong: after the first batch, and after the last one.
+
+    A step cannot raise for a value, so it counts. To read that waits for the device.
+    """
+
+    _first = True
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Try the heads where they have weights."""
+        self._first = True
+        self.model.try_heads()
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Look at the first batch."""
+        self.look_once("the first batch of the evaluation")
+
+    def on_test_end(self, logs: Any = None) -> None:
+        """Look at the count of the evaluation."""
+        self.look("the evaluation")
+
+    def look_once(self, where: str) -> None:
+        """Look, and try the heads, after the first batch of a phase."""
+        if self._first:
+            self._first = False
+            self.model.try_heads()
+            self.look(where)
+
+    def look(self, where: str) -> None:
+        """Raise ``ValueError`` where the steps have counted wrong labels."""
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()
+        count = int(keras.ops.convert_to_numpy(self.model.terms.wrong_labels))
+        if count:
+            expected = f"class indices in 0 ... {self.model.num_classes - 1} or one-hot rows"
+            if self.model.loss.options.multi_label:
+                expected = "rows of 0 and 1"
+            raise ValueError(f"labels: expected {expected}, got others for {count} samples in {where}")
+
+
+class EpochCounter(LabelWatch):
     """Counts the epochs that a model has been trained for, for its warm-up.
 
     The count is a weight of the model, so that it goes on over several calls of ``fit`` and after loading. An
     ``initial_epoch`` beyond it moves it forward.
     """
 
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Try the heads where they have weights."""
+        self._first = True
+        self.model.try_heads()
+
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Catch up with ``initial_epoch``."""
         state = self.model.midas_state
         state.set_epoch(max(epoch, state.get_epoch()))
 
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Take over what another callback has set in the loss."""
+        self.model.renew_step()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Look at the first batch."""
+        self.look_once("the first batch")
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Look at the count of the epoch before the evaluation resets it."""
+        self.look("the epoch")
+
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Count before the other callbacks save."""
+        self.look("the epoch")
         state = self.model.midas_state
         state.set_epoch(state.get_epoch() + 1)
 
 
-def warn_about_warmup(found: Sequence[Any], epochs: int) -> None:
+def with_epoch_counter(callbacks: Any, model: Any) -> Any:
+    """Return the callbacks of a ``fit`` with a counter of epochs, those that run first in front; warn of misfits."""
+    whole = isinstance(callbacks, keras.callbacks.CallbackList)
+    items = callbacks.callbacks if whole else keras.tree.flatten(callbacks or [])
+    if model.compiled:
+        warn_about_warmup(items, model.loss.options.warmup_epochs - model.midas_state.get_epoch())
+    model.midas_state.epoch_known = True
+    counter = [] if any(isinstance(item, EpochCounter) for item in items) else [EpochCounter()]
+    # A stable sort: the others stay in their order.
+    ordered = sorted([*counter, *items], key=lambda item: not isinstance(item, RunsFirst))
+    if not whole:
+        return ordered
+    ordered[0].set_model(model)
+    callbacks.callbacks[:] = ordered
+    return callbacks
+
+
+def warn_about_warmup(callbacks: Sequence[Any], epochs: int) -> None:
     """Warn of callbacks that can end the training, or choose an epoch, within the next ``epochs`` of warm-up."""
-    for callback in found if epochs > 0 else ():
+    for callback in callbacks if epochs > 0 else ():
         name, monitor = type(callback).__name__, getattr(callback, "monitor", None)
         jumps = monitor in JUMPS
         if isinstance(callback, keras.callbacks.EarlyStopping):

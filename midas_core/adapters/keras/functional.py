@@ -13,7 +13,7 @@ Layer = keras.layers.Layer
 
 
 class Parts(NamedTuple):
-    """A backbone from inputs to features, a head from features to logits, and what was split off: softmax, sigmoid."""
+    """A backbone from inputs to features, a head from features to logits, and the activation that was split off."""
 
     backbone: Any
     head: Any
@@ -37,11 +37,11 @@ class WithoutActivation(Layer):  # type: ignore[misc, valid-type]
     def call(self, x: Any) -> Any:
         """Run the layer as if it were linear."""
         layer = self.layer
-        own, layer.activation = layer.activation, keras.activations.linear
+        activation, layer.activation = layer.activation, keras.activations.linear
         try:
             return layer(x)
         finally:
-            layer.activation = own
+            layer.activation = activation
 
     def get_config(self) -> dict[str, Any]:
         """Return what `from_config` needs."""
@@ -65,10 +65,10 @@ def split_functional(model: Any, features: Any, head: str | None) -> Parts:
     if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
         raise TypeError(f"model: expected a functional Keras model, got {type(model).__name__}")
     modalities = Modalities(features, "features")
-    given = modalities.unpack(features, "features")
+    items = modalities.unpack(features, "features")
     tensors = _tensors(model)
-    found = [_tensor_of(x, f"features of {modalities.title(m)}", tensors, model) for m, x in enumerate(given)]
-    _check_apart(found, modalities)
+    cuts = [_tensor_of(x, f"features of {modalities.title(m)}", tensors, model) for m, x in enumerate(items)]
+    _check_apart(cuts, modalities)
     end = _final_tensor(model) if head is None else _tensor_of(head, "head", tensors, model)
     if len(end.shape) == 2 and end.shape[1] == 1:
         raise ValueError(
@@ -77,17 +77,17 @@ def split_functional(model: Any, features: Any, head: str | None) -> Parts:
         )
     logits, activation = _without_activation(end)
     try:
-        tail = keras.Model(found, logits, name="head")
+        tail = keras.Model(cuts, logits, name="head")
     except ValueError as error:
         raise ValueError(
             "features: expected layers through which everything reaches the head, got "
-            f"{[x._keras_history[0].name for x in found]}; the head also depends on another part of the model: an "
+            f"{[x._keras_history[0].name for x in cuts]}; the head also depends on another part of the model: an "
             "input that skips the features, or the mask of a sequence, used behind them (take for the feature the "
             "layer that pools the sequence)"
         ) from error
-    packed: Any = found
+    packed: Any = cuts
     if modalities.names is not None:
-        packed = dict(zip(modalities.names, found, strict=True))
+        packed = dict(zip(modalities.names, cuts, strict=True))
         tail = _by_name(tail, packed)
     backbone = keras.Model(model.input, packed, name=f"{model.name}_features")
     return Parts(backbone, tail, activation)
@@ -101,55 +101,55 @@ def _by_name(head: Any, tensors: dict[str, Any]) -> Any:
 
 def _before(tensor: Any) -> dict[int, Any]:
     """Return a tensor and all that it was computed from, by id."""
-    found: dict[int, Any] = {}
+    before: dict[int, Any] = {}
     waiting = [tensor]
     while waiting:
         x = waiting.pop()
-        if id(x) not in found:
-            found[id(x)] = x
+        if id(x) not in before:
+            before[id(x)] = x
             operation, node, _ = x._keras_history
             waiting.extend(operation._inbound_nodes[node].input_tensors)
-    return found
+    return before
 
 
 def _tensors(model: Any) -> dict[str, list[Any]]:
     """Return the outputs of each layer in this model's own graph; a shared layer has others elsewhere."""
-    found: dict[str, list[Any]] = {}
+    outputs: dict[str, list[Any]] = {}
     whole: dict[int, Any] = {}
     for output in keras.tree.flatten(model.outputs):
         whole |= _before(output)
     for tensor in whole.values():
-        found.setdefault(tensor._keras_history[0].name, []).append(tensor)
-    return found
+        outputs.setdefault(tensor._keras_history[0].name, []).append(tensor)
+    return outputs
 
 
-def _tensor_of(given: Any, argument: str, tensors: dict[str, list[Any]], model: Any) -> Any:
-    if isinstance(given, keras.KerasTensor):
-        if not any(given is x for each in tensors.values() for x in each):
-            raise ValueError(f"{argument}: expected a tensor of the model, got another one, {given.name!r}")
-        return given
-    if not isinstance(given, str):
-        raise TypeError(f"{argument}: expected the name of a layer or a tensor, got {type(given).__name__}")
-    if given not in tensors:
-        inside = [x.name for x in model.layers if any(given == y.name for y in x._flatten_layers(include_self=False))]
+def _tensor_of(layer: Any, argument: str, tensors: dict[str, list[Any]], model: Any) -> Any:
+    if isinstance(layer, keras.KerasTensor):
+        if not any(layer is x for outputs in tensors.values() for x in outputs):
+            raise ValueError(f"{argument}: expected a tensor of the model, got another one, {layer.name!r}")
+        return layer
+    if not isinstance(layer, str):
+        raise TypeError(f"{argument}: expected the name of a layer or a tensor, got {type(layer).__name__}")
+    if layer not in tensors:
+        inside = [x.name for x in model.layers if any(layer == y.name for y in x._flatten_layers(include_self=False))]
         hint = f"; it is inside the layer {inside[0]!r}, which can be named" if inside else ""
-        raise ValueError(f"{argument}: expected the name of one of the layers {sorted(tensors)}, got {given!r}{hint}")
-    if len(tensors[given]) > 1:
+        raise ValueError(f"{argument}: expected the name of one of the layers {sorted(tensors)}, got {layer!r}{hint}")
+    if len(tensors[layer]) > 1:
         raise ValueError(
-            f"{argument}: expected a layer with one output, got {given!r}, which the model calls {len(tensors[given])} "
+            f"{argument}: expected a layer with one output, got {layer!r}, which the model calls {len(tensors[layer])} "
             "times; give the tensors themselves, as in features={'audio': audio_features}"
         )
-    return tensors[given][0]
+    return tensors[layer][0]
 
 
 def _check_apart(features: Sequence[Any], modalities: Modalities) -> None:
     """Raise ``ValueError`` if a feature knows another modality: mixing samples would then mean nothing."""
     before = [_before(x) for x in features]
-    inputs = [{i for i, x in found.items() if _is_input(x)} for found in before]
-    for m, own in enumerate(inputs):
+    inputs = [{i for i, x in tensors.items() if _is_input(x)} for tensors in before]
+    for m, mine in enumerate(inputs):
         for k, other in enumerate(inputs):
             behind = id(features[k]) in before[m]
-            if k != m and (behind or (len(own) > 1 and own & other)):
+            if k != m and (behind or (len(mine) > 1 and mine & other)):
                 raise ValueError(
                     f"features of {modalities.title(m)}: expected features of this modality alone, got "
                     f"{features[m]._keras_history[0].name!r}, which depends on {modalities.title(k)} too; take the "
@@ -172,10 +172,17 @@ def _final_tensor(model: Any) -> Any:
 def _without_activation(tensor: Any) -> tuple[Any, str | bool]:
     """Return the logits under a softmax or sigmoid, and which of them there was, or False."""
     operation, node, _ = tensor._keras_history
-    before = operation._inbound_nodes[node].input_tensors
-    found = None if isinstance(operation, keras.Model) else final_activation(operation)
-    if found is None:
+    inputs = operation._inbound_nodes[node].input_tensors
+    kind = final_activation(operation)
+    if kind is None:
         return tensor, False
-    if type(operation).__name__ in ("Softmax", "Sigmoid") or isinstance(operation, keras.layers.Activation):
-        return before[0], found
-    return WithoutActivation(operation, name=f"{operation.name}_logits")(before[0]), found
+    if isinstance(operation, keras.Model):  # Nested with its softmax.
+        logits, _ = _without_activation(operation.outputs[0])
+        return keras.Model(operation.inputs, logits, name=f"{operation.name}_logits")(inputs), kind
+    if isinstance(operation, (keras.layers.Activation, keras.layers.Softmax)):
+        # Its dtype stays: under mixed precision a softmax is often in float32.
+        return keras.layers.Activation("linear", dtype=operation.dtype_policy)(inputs[0]), kind
+    if not isinstance(operation, Layer):
+        return inputs[0], kind
+    without = WithoutActivation(operation, name=f"{operation.name}_logits", dtype=operation.dtype_policy)
+    return without(inputs[0]), kind

@@ -1,17 +1,21 @@
-"""How the heads are run: the fused one from partial products where it is additive, else on the mixed samples too."""
+"""The heads: how they are run, and the checks that they give logits."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-from midas_core.adapters.keras.backend import BACKEND, keras
-from midas_core.adapters.keras.masks import mask_of, mixed_masks, with_mask
+import numpy as np
+
+from midas_core.adapters.keras.backend import BACKEND, eager, host_values, keras
+from midas_core.adapters.keras.masks import concatenate, join_masks, split_masks
 from midas_core.backends import Array
-from midas_core.modalities import Modalities
+from midas_core.modalities import Modalities, map_leaves
 from midas_core.pairing import Pairs, fill_rows, mix
 from midas_core.partners import VIEWS
+from midas_core.validation import are_probabilities
 
 ops = keras.ops
 Layer = keras.layers.Layer
@@ -25,7 +29,7 @@ class HeadRun(NamedTuple):
 
 
 class FusedHead:
-    """A fused head, and what it takes.
+    """A fused head, run from partial products where it is additive, else on the mixed samples too.
 
     Parameters
     ----------
@@ -54,24 +58,20 @@ class FusedHead:
         self._concatenated = head_input == "concatenated"
         self._modalities = modalities
         self._num_classes = num_classes
-        self._more = {"training": training} if isinstance(head, Layer) else {}
+        self._options = {"training": training} if isinstance(head, Layer) else {}
         names = modalities.names
         self._like = dict.fromkeys(names) if like is None and names is not None else like
 
     def __call__(self, features: Sequence[Array]) -> Array:
-        """Return the logits, shape (B, C)."""
-        packed = self._modalities.pack
-        given = _concatenate(features) if self._concatenated else packed(features, self._like)
-        logits = self._head(given, **self._more)
-        check_logits("head", logits, self._num_classes)
-        return logits
+        """Return the logits, shape (B, C), of features that may have masks attached."""
+        return self.run(split_masks(features)).logits
 
-    def run(self, features: Sequence[Array]) -> HeadRun:
+    def run(self, features: Sequence[Any]) -> HeadRun:
         """Return the logits, from partial products where the head is additive."""
         products = self._products(features)
-        return HeadRun(self(features) if products is None else _sum(products), products)
+        return HeadRun(self._logits(features) if products is None else sum(products[1:], products[0]), products)
 
-    def mixed(self, features: Sequence[Array], products: list[Array] | None, pairs: Pairs) -> Array:
+    def mixed(self, features: Sequence[Any], products: list[Array] | None, pairs: Pairs) -> Array:
         """Return the logits of the mixed samples, shape (V, B, C).
 
         With partial products that is z~_i = b + sum_m f^m[S[m, i]] W_m, which takes no further matrix product.
@@ -83,28 +83,59 @@ class FusedHead:
             nothing = None if absent is None else self._products([ops.zeros_like(x[:1]) for x in features])
             if absent is not None and nothing is not None:
                 mixed = [fill_rows(x, absent[m], nothing[m], BACKEND) for m, x in enumerate(mixed)]
-            return _sum(mixed)
-        mixed = mix(features, pairs.sources, absent=pairs.absent, backend=BACKEND)
-        flat = [ops.reshape(x, (-1, *ops.shape(x)[2:])) for x in mixed]
-        logits = self(mixed_masks(features, flat, pairs.sources))
+            return sum(mixed[1:], mixed[0])
+        mixed = [
+            map_leaves(lambda x: ops.reshape(x, (-1, *ops.shape(x)[2:])), modality)
+            for modality in mix(features, pairs, backend=BACKEND)
+        ]
+        with kept_statistics(self._head):
+            logits = self._logits(mixed)
         return ops.reshape(logits, (VIEWS, -1, self._num_classes))
 
-    def _products(self, features: Sequence[Array]) -> list[Array] | None:
+    def _logits(self, features: Sequence[Any]) -> Array:
+        pack = self._modalities.pack
+        whole = concatenate(features) if self._concatenated else pack(join_masks(features), self._like)
+        logits = self._head(whole, **self._options)
+        check_logits("head", logits, self._num_classes)
+        return logits
+
+    def _products(self, features: Sequence[Any]) -> list[Array] | None:
         """Return the partial products f^m W_m, the bias in the first; None unless the head is additive."""
         head: Any = self._head
-        widths = [x.shape[1] for x in features if len(x.shape) == 2]
+        widths = [x.shape[1] for x in features if not isinstance(x, dict) and len(x.shape) == 2]
         if not (self._concatenated and _is_additive(head) and len(widths) == len(features)):
             return None
         kernel, bias = _in_compute_dtype(head, head.kernel), head.bias
         if kernel.shape[0] != sum(widths):
             return None  # Keras says best what does not fit.
-        found, start = [], 0
+        products, start = [], 0
         for feature, width in zip(features, widths, strict=True):
-            found.append(ops.matmul(_in_compute_dtype(head, feature), kernel[start : start + width]))
+            products.append(ops.matmul(_in_compute_dtype(head, feature), kernel[start : start + width]))
             start += width
         if bias is not None:
-            found[0] = found[0] + _in_compute_dtype(head, bias)
-        return found
+            products[0] = products[0] + _in_compute_dtype(head, bias)
+        return products
+
+
+def run_unimodal(heads: Sequence[Any], features: Sequence[Any], training: bool) -> list[Array]:
+    """Return the logits of the unimodal heads, M of shape (B, C)."""
+    return [head(x, training=training) for head, x in zip(heads, join_masks(features), strict=True)]
+
+
+@contextmanager
+def kept_statistics(head: Any) -> Iterator[None]:
+    """Leave the moving statistics of batch normalisation as they are: mixed samples are no samples of the data."""
+    layers = head._flatten_layers() if isinstance(head, Layer) else ()
+    moving = [
+        variable
+        for layer in layers
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.built
+        for variable in (layer.moving_mean, layer.moving_variance)
+    ]
+    before = [variable.value * 1 for variable in moving]
+    yield
+    for variable, value in zip(moving, before, strict=True):
+        variable.assign(value)
 
 
 def check_logits(name: str, logits: Any, num_classes: int) -> None:
@@ -123,31 +154,103 @@ def final_activation(part: Any) -> str | None:
         return final_activation(outputs[0]._keras_history[0]) if len(outputs) == 1 else None
     if type(part).__name__ in ("Softmax", "Sigmoid"):  # The layer, or the operation of keras.ops.
         return type(part).__name__.lower()
-    names = {keras.activations.softmax: "softmax", keras.activations.sigmoid: "sigmoid"}
     activation = getattr(part, "activation", None)
-    return names.get(activation) if callable(activation) else None
+    return _kind(activation) if callable(activation) else None
 
 
-def check_no_activation(name: str, head: Any, num_classes: int) -> None:
-    """Raise ``ValueError`` if a head gives probabilities, which the loss would take for logits.
+@lru_cache(maxsize=256)
+def _kind(activation: Callable[[Array], Array]) -> str | None:
+    """Return whether a function is a softmax or a sigmoid, whoever wrote it: ``tf.nn.softmax``, ``jax.nn.softmax``."""
+    known = {keras.activations.softmax: "softmax", keras.activations.sigmoid: "sigmoid", keras.activations.linear: None}
+    if activation in known:
+        return known[activation]
+    x = np.array([[-1.0, 0.5, 2.0], [30.0, -3.0, 0.0]], "float32")
+    try:
+        with eager():
+            y = host_values(activation(ops.convert_to_tensor(x)))
+    except Exception:
+        return None
+    if y is None or y.shape != x.shape:
+        return None
+    exponentials = np.exp(x - x.max(axis=1, keepdims=True))
+    if np.allclose(y, exponentials / exponentials.sum(axis=1, keepdims=True), atol=1e-3):
+        return "softmax"
+    return "sigmoid" if np.allclose(y, 1 / (1 + np.exp(-x)), atol=1e-3) else None
 
-    What a class of the user's own computes is not known before it runs: where such a head holds a softmax of C units,
-    there is a warning.
-    """
-    found = final_activation(head)
-    if found is not None:
+
+def check_no_activation(name: str, head: Any) -> None:
+    """Raise ``ValueError`` if a head ends in a softmax or sigmoid, which the loss would take for logits."""
+    kind = final_activation(head)
+    if kind is not None:
         raise ValueError(
-            f"{name}: expected logits, got a layer that ends in {found!r}; leave that out, and where predictions are "
-            f"to be probabilities, say MidasModel(..., probabilities={found!r})"
+            f"{name}: expected logits, got a layer that ends in {kind!r}; leave that out, and where predictions are "
+            f"to be probabilities, say MidasModel(..., probabilities={kind!r})"
         )
-    known = isinstance(head, keras.Sequential) or getattr(head, "outputs", None)
-    inside = head._flatten_layers(include_self=False) if isinstance(head, Layer) and not known else ()
-    if any(getattr(x, "units", None) == num_classes and final_activation(x) == "softmax" for x in inside):
-        warnings.warn(
-            f"{name}: expected logits; {type(head).__name__} holds a Dense layer of {num_classes} units with softmax. "
-            "Where that ends the head, leave it out and say MidasModel(..., probabilities='softmax')",
-            stacklevel=3,
+
+
+def check_values(name: str, logits: Any) -> None:
+    """Raise ``ValueError`` if logits that are on the host are probabilities."""
+    values = host_values(logits)
+    if values is not None and are_probabilities(values):
+        raise ValueError(
+            f"{name}: expected logits, got probabilities: every row is >= 0 and sums to 1; leave the softmax out, and "
+            "where predictions are to be probabilities, say MidasModel(..., probabilities='softmax'); where a model is "
+            "cut by from_functional, head= names the layer before the softmax"
         )
+
+
+def is_linear(head: Any) -> bool:
+    """Return whether a head is a Dense layer without activation: it gives logits."""
+    return type(head) is keras.layers.Dense and head.activation is keras.activations.linear
+
+
+def try_head(name: str, head: Any, symbols: Sequence[Any], run: Callable[[list[Array]], Array]) -> None:
+    """Raise ``ValueError`` if a head gives probabilities for drawn features, of the shapes and dtypes of symbols."""
+    if is_linear(head) or not all(keras.backend.is_float_dtype(x.dtype) for x in symbols):
+        return
+    rng = np.random.default_rng(0)
+    shapes = [(4, *(4 if size is None else size for size in x.shape[1:])) for x in symbols]
+    values = [ops.convert_to_tensor(rng.normal(size=shape), dtype=symbols[0].dtype) for shape in shapes]
+    try:
+        logits = run(values)
+    except Exception:
+        return
+    check_values(name, logits)
+
+
+def check_head_learns(head: Any, criterion: Any) -> None:
+    """Raise ``TypeError`` where a step of JAX would take the weights of a layer for constants: their gradient is 0."""
+    if BACKEND.name != "jax" or not isinstance(head, Layer):
+        return
+    from jax.core import Tracer
+
+    def traced(layer: Any) -> bool:
+        return any(isinstance(variable.value, Tracer) for variable in layer.trainable_variables)
+
+    if head.trainable_variables and traced(criterion) and not traced(head):
+        raise TypeError(
+            "head: expected a function of the features in a stateless call, as lambda z: head.stateless_call("
+            f"trainable_variables, non_trainable_variables, z)[0], got the layer {head.name!r}, whose weights would be "
+            "constants there: it would not learn"
+        )
+
+
+def check_heads(argument: str, heads: Sequence[Any], modalities: Modalities, num_classes: int) -> None:
+    """Raise ``TypeError`` or ``ValueError`` unless every unimodal head is a Keras layer that gives C logits."""
+    check_layers(argument, heads, modalities)
+    for m, head in enumerate(heads):
+        check_head(f"unimodal head of {modalities.title(m)}", head, num_classes)
+
+
+def check_head(name: str, head: Any, num_classes: int) -> None:
+    """Raise ``ValueError`` if a head is known to give something else than C logits."""
+    width = getattr(head, "units", None)
+    if width is None and isinstance(head, keras.Model) and head.built:
+        shape = getattr(head, "output_shape", None)
+        width = shape[-1] if isinstance(shape, tuple) else None
+    if width is not None and width != num_classes:
+        raise ValueError(f"{name}: expected {num_classes} logits, as many as num_classes, got {width}")
+    check_no_activation(name, head)
 
 
 def check_layers(argument: str, items: Sequence[Any], modalities: Modalities) -> None:
@@ -159,14 +262,13 @@ def check_layers(argument: str, items: Sequence[Any], modalities: Modalities) ->
             )
 
 
-def check_width(name: str, head: Any, num_classes: int) -> None:
-    """Raise ``ValueError`` if a head that knows its width does not give C logits."""
-    width = getattr(head, "units", None)
-    if width is None and isinstance(head, keras.Model) and head.built:
-        shape = getattr(head, "output_shape", None)
-        width = shape[-1] if isinstance(shape, tuple) else None
-    if width is not None and width != num_classes:
-        raise ValueError(f"{name}: expected {num_classes} logits, as many as num_classes, got {width}")
+def make_dense_heads(modalities: Modalities, num_classes: int, variable_dtype: str) -> list[Any]:
+    """Return linear unimodal heads, called after their modality."""
+    names, precision = modalities.shown_names, head_precision(variable_dtype)
+    for name in names:
+        if "/" in name:
+            raise ValueError(f"encoders: expected names of modalities without '/', got {name!r}")
+    return [keras.layers.Dense(num_classes, dtype=precision, name=f"head_{name}") for name in names]
 
 
 def head_precision(variable_dtype: str) -> str:
@@ -176,33 +278,8 @@ def head_precision(variable_dtype: str) -> str:
 
 def _is_additive(head: Any) -> bool:
     # A subclass may compute something else.
-    return (
-        type(head) is keras.layers.Dense
-        and head.built
-        and head.activation is keras.activations.linear
-        and head.activity_regularizer is None
-        and head.quantization_mode is None
-    )
+    return is_linear(head) and head.built and head.activity_regularizer is None and head.quantization_mode is None
 
 
 def _in_compute_dtype(head: Any, x: Any) -> Array:
     return ops.cast(ops.convert_to_tensor(x), head.compute_dtype)
-
-
-def _concatenate(features: Sequence[Array]) -> Array:
-    """Concatenate along axis 1, and so the masks of sequences; a sequence without one is no padding."""
-    masks = [mask_of(x) for x in features]
-    whole = ops.concatenate(list(features), axis=1)
-    if all(mask is None for mask in masks):
-        return whole
-    each = [
-        ops.ones(ops.shape(x)[:2], "bool") if mask is None else mask for x, mask in zip(features, masks, strict=True)
-    ]
-    return with_mask(whole, ops.concatenate(each, axis=1))
-
-
-def _sum(products: Sequence[Array]) -> Array:
-    total = products[0]
-    for product in products[1:]:
-        total = total + product
-    return total

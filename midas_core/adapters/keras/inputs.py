@@ -1,13 +1,13 @@
-"""What a step is given beside the features: labels, and which modalities a sample has."""
+"""Labels, and which modalities a sample has."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from midas_core.adapters.keras.backend import BACKEND, keras
+from midas_core.adapters.keras.backend import BACKEND, host_values, keras
 from midas_core.backends import Array
 from midas_core.missing import check_present
 from midas_core.modalities import Modalities
@@ -19,50 +19,75 @@ PRESENT = "present"
 """Key of the mask among the inputs of a model whose modalities have names."""
 
 
-def read_labels(labels: Any, num_classes: int, multi_label: bool = False) -> Array:
+class Labels(NamedTuple):
+    """Labels of a batch, inside the range of the classes, and which of them came so."""
+
+    values: Array
+    right: Array
+
+    def nan_where_wrong(self, x: Array) -> Array:
+        """Return ``x``, one number for each sample, with NaN where the label is wrong, and in its gradient."""
+        return x * ops.where(self.right, ops.ones_like(x), float("nan"))
+
+
+def read_labels(labels: Any, num_classes: int, multi_label: bool = False) -> Labels:
     """Return labels of shape (B,) from class indices, (B,) or (B, 1), or one-hot rows, (B, C); or multi-label rows."""
     labels = ops.convert_to_tensor(labels)
-    if multi_label:
+    several = len(labels.shape) == 2 and labels.shape[1] != 1
+    if multi_label or several:
         check_shape("labels", labels, (None, num_classes), "(B, C)")
-        return labels
+        ones, zeros = labels == 1, labels == 0
+        right = ops.all(ops.logical_or(ones, zeros), axis=-1)
+        if multi_label:
+            return Labels(labels, right)
+        one = ops.sum(ops.cast(ones, "int32"), axis=-1) == 1
+        return Labels(ops.argmax(labels, axis=-1), ops.logical_and(right, one))
     if len(labels.shape) == 2:
-        if labels.shape[1] == 1:
-            labels = ops.squeeze(labels, axis=1)
-        else:
-            check_shape("labels", labels, (None, num_classes), "(B, C)")
-            labels = ops.argmax(labels, axis=-1)
+        labels = ops.squeeze(labels, axis=1)
     check_labels(labels, BACKEND)
-    return labels
+    right = ops.logical_and(labels >= 0, labels < num_classes)
+    return Labels(ops.where(right, labels, ops.zeros_like(labels)), right)
 
 
 def check_label_values(labels: Any, num_classes: int, multi_label: bool = False) -> Any:
-    """Look at labels that are on the host, once: a step never does, and each framework makes something else of them.
+    """Look at labels that are on the host: a step never does, and each framework makes something else of them.
 
-    Class indices that are whole numbers in a floating dtype, as a CSV file gives them, come back as integers.
+    Class indices that are whole numbers in a floating dtype, as a CSV file gives them, come back as integers, and a
+    list as an array.
 
     Raises
     ------
+    TypeError
+        If the labels are text.
     ValueError
         If a class index is outside 0 ... C - 1 or no whole number, or a row is neither one-hot nor, with
         ``multi_label``, made of 0 and 1.
     """
-    found = _on_host(labels)
-    if found is None or found.dtype.kind not in "biuf" or found.ndim not in (1, 2) or not found.size:
+    values = _on_host(labels)
+    if values is None or not values.size:
         return labels
-    if found.ndim == 2 and found.shape[1] != 1:
-        sums = found.sum(axis=1)
-        wrong = ~np.isin(found, (0, 1)).all(axis=1) | ((sums != 1) & (not multi_label))
+    if values.dtype.kind in "OSU":
+        raise TypeError(
+            f"labels: expected class indices in 0 ... {num_classes - 1}, got {str(values.reshape(-1)[0])!r}; "
+            "classes, labels = np.unique(labels, return_inverse=True) makes them"
+        )
+    labels = values if isinstance(labels, (list, tuple)) else labels
+    if values.dtype.kind not in "biuf" or values.ndim not in (1, 2):
+        return labels
+    if values.ndim == 2 and values.shape[1] != 1:
+        sums = values.sum(axis=1)
+        wrong = ~np.isin(values, (0, 1)).all(axis=1) | ((sums != 1) & (not multi_label))
         if wrong.any():
             rows = "rows of 0 and 1" if multi_label else "one-hot rows (rows of several labels: multi_label=True)"
-            raise ValueError(f"labels: expected {rows}, got {_shown(found, wrong)}")
+            raise ValueError(f"labels: expected {rows}, got {_shown(values, wrong)}")
         return labels
-    wrong = ~((found >= 0) & (found < num_classes) & (found == np.floor(found)))
+    wrong = ~((values >= 0) & (values < num_classes) & (values == np.floor(values)))
     if wrong.any():
-        raise ValueError(f"labels: expected class indices in 0 ... {num_classes - 1}, got {_shown(found, wrong)}")
-    return found.astype("int32") if found.dtype.kind == "f" else labels
+        raise ValueError(f"labels: expected class indices in 0 ... {num_classes - 1}, got {_shown(values, wrong)}")
+    return values.astype("int32") if values.dtype.kind == "f" else labels
 
 
-def presence(given: Any, batch: int | None, modalities: Modalities) -> Array:
+def presence(present: Any, batch: int | None, modalities: Modalities) -> Array:
     """Return the mask of what is present, shape (B, M), from one tensor or from one of shape (B,) for each modality.
 
     Numbers count as True where they are not 0: ``tf.distribute`` hands on no inputs of dtype bool.
@@ -72,14 +97,14 @@ def presence(given: Any, batch: int | None, modalities: Modalities) -> Array:
     TypeError, ValueError
         If structure or shapes do not fit.
     """
-    if isinstance(given, (Mapping, list, tuple)):
-        parts = [ops.convert_to_tensor(x) for x in modalities.unpack(given, PRESENT)]
+    if isinstance(present, (Mapping, list, tuple)):
+        parts = [ops.convert_to_tensor(x) for x in modalities.unpack(present, PRESENT)]
         for m, part in enumerate(parts):
             check_shape(f"present of {modalities.title(m)}", part, (batch,), "(B,)")
-        given = ops.stack(parts, axis=1)
-    given = ops.cast(ops.convert_to_tensor(given), "bool")
-    check_present(given, batch, modalities.count, BACKEND)
-    return given
+        present = ops.stack(parts, axis=1)
+    present = ops.cast(ops.convert_to_tensor(present), "bool")
+    check_present(present, batch, modalities.count, BACKEND)
+    return present
 
 
 def split_present(inputs: Any, modalities: Modalities) -> tuple[Any, Any]:
@@ -102,18 +127,18 @@ def zero_missing_inputs(inputs: Sequence[Any], present: Array) -> list[Any]:
         here = ops.reshape(present[:, m], (-1, *[1 for _ in x.shape[1:]]))
         return ops.where(here, x, ops.zeros_like(x))
 
-    return [keras.tree.map_structure(lambda x, m=m: zero(x, m), given) for m, given in enumerate(inputs)]
+    return [keras.tree.map_structure(lambda x, m=m: zero(x, m), item) for m, item in enumerate(inputs)]
 
 
 def _on_host(labels: Any) -> np.ndarray | None:
-    """Return an array of NumPy or pandas, or a list, as an array; None for what a framework holds."""
+    """Return what the host holds as an array: of NumPy or pandas, a list, or a tensor on the CPU."""
     if isinstance(labels, np.ndarray):
         return labels
     if isinstance(labels, (list, tuple)) or type(labels).__module__.startswith("pandas."):
         return np.asarray(labels)
-    return None
+    return host_values(labels) if ops.is_tensor(labels) else None
 
 
-def _shown(found: np.ndarray, wrong: np.ndarray) -> str:
-    first = int(np.argmax(wrong.reshape(len(found), -1).any(axis=1)))
-    return f"{found[first].tolist()} in row {first}"
+def _shown(values: np.ndarray, wrong: np.ndarray) -> str:
+    first = int(np.argmax(wrong.reshape(len(values), -1).any(axis=1)))
+    return f"{values[first].tolist()} in row {first}"

@@ -1,6 +1,11 @@
-"""What training with MIDAS writes to the logs."""
+"""The terms of the loss in the logs of a training, and a note about metrics."""
 
 from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from midas_core.adapters.keras.backend import keras
 from midas_core.backends import Array
@@ -34,11 +39,13 @@ class TermLogs(keras.metrics.Metric):  # type: ignore[misc]
         self._keep = [0.0 if name.startswith("alpha_") else 1.0 for name in self.names]
         self.sums = self.add_variable((len(self.names),), "zeros", name="sums")
         self.weights = self.add_variable((len(self.names),), "zeros", name="weights")
+        self.wrong_labels = self.add_variable((), "zeros", name="wrong_labels")
 
-    def update_state(self, terms: MidasTerms, batch: Array) -> None:
-        """Take in the reduced terms of a step of ``batch`` samples."""
+    def update_state(self, terms: MidasTerms, right: Array) -> None:
+        """Take in the reduced terms of a step, and which of its labels, shape (B,), are in the range of the classes."""
         terms = MidasTerms(*(ops.cast(ops.stop_gradient(x), self.dtype) for x in terms))
-        batch = ops.cast(batch, self.dtype)
+        batch = ops.cast(ops.shape(right)[0], self.dtype)
+        self.wrong_labels.assign_add(batch - ops.sum(ops.cast(right, self.dtype)))
         # The shares sum to one, or to zero where the batch offers no pair: such a batch says nothing.
         shares, fused_shares = batch * ops.sum(terms.confidence), batch * ops.sum(terms.fused_confidence)
         ones = ops.ones_like(terms.alpha)
@@ -63,3 +70,29 @@ class TermLogs(keras.metrics.Metric):  # type: ignore[misc]
         """Return the means as numbers, of what was seen."""
         sums, weights = (ops.convert_to_numpy(x) for x in (self.sums, self.weights))
         return {name: float(x / n) for name, x, n in zip(self.names, sums, weights, strict=True) if n > 0}
+
+    def load_own_variables(self, store: Any) -> None:
+        """Start anew: Keras resets the logs of every epoch, and files of older versions hold others."""
+
+
+ROW_METRICS = tuple(
+    getattr(keras.metrics, name)
+    for name in ("AUC", "Precision", "Recall", "FBetaScore", "PrecisionAtRecall", "RecallAtPrecision")
+)
+"""Metrics that take labels as rows, and say so in the words of a framework."""
+
+
+@contextmanager
+def note_about_rows(labels: Any, num_classes: int) -> Iterator[None]:
+    """Add to an error of one of these metrics that it takes labels as rows."""
+    try:
+        yield
+    except Exception as error:
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        inside = any(isinstance(frame.f_locals.get("self"), ROW_METRICS) for frame in frames)
+        if inside and len(getattr(labels, "shape", ())) < 2:
+            error.add_note(
+                f"metrics: predictions have shape (B, {num_classes}); metrics such as AUC and Precision take labels of "
+                "that shape: give one-hot rows (keras.utils.to_categorical) in place of class indices"
+            )
+        raise

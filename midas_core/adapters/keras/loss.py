@@ -8,25 +8,29 @@ from typing import Any
 from midas_core.adapters.keras.backend import BACKEND, keras
 from midas_core.adapters.keras.heads import (
     FusedHead,
-    check_layers,
+    check_head_learns,
+    check_heads,
     check_logits,
     check_no_activation,
+    check_values,
     head_precision,
+    run_unimodal,
 )
 from midas_core.adapters.keras.inputs import check_label_values, presence, read_labels
-from midas_core.adapters.keras.masks import with_masks_of
+from midas_core.adapters.keras.masks import split_masks
 from midas_core.adapters.keras.state import StateLayer
 from midas_core.adapters.keras.step import check_features, step_terms
 from midas_core.backends import Array
 from midas_core.missing import zero_missing
 from midas_core.modalities import Modalities
 from midas_core.objective import MidasTerms, reduce_terms
-from midas_core.options import MidasOptions
+from midas_core.options import MidasOptions, shows_options
 from midas_core.validation import check_number, check_shape
 
 Layer = keras.layers.Layer
 
 
+@shows_options
 @keras.saving.register_keras_serializable(package="midas_core")
 class MidasLoss(Layer):  # type: ignore[misc, valid-type]
     """The MIDAS objective: L = L_align + L_uni + weight * L_mis (eq. 11).
@@ -82,8 +86,10 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
     Attributes
     ----------
     alpha : Variable, shape (M,)
-        What the next step will use.
+        For the next step.
     step, epoch : Variable, shape (), int32
+    weight, eta, ... : float
+        Every option can be set, and is checked; it counts from the next step on. A model makes its step anew for it.
 
     Raises
     ------
@@ -92,8 +98,10 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
 
     Notes
     -----
-    Soft weights, similarities and alpha are detached. Half-precision logits are taken to float32. On JAX use
-    ``stateless_call(trainable_variables, non_trainable_variables, features, labels, head=...)``, as for any layer.
+    Soft weights, similarities and alpha are detached. Half-precision logits are taken to float32. A label out of range
+    inside a tensor makes the loss NaN. On JAX take gradients through ``stateless_call(trainable_variables,
+    non_trainable_variables, features, labels, head=lambda z: head.stateless_call(...)[0])``: a layer as ``head`` would
+    be a constant there, and is refused.
 
     Examples
     --------
@@ -131,6 +139,10 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         super().__init__(autocast=False, **kwargs)
         if num_classes is not None:
             num_classes = check_number("num_classes", num_classes, minimum=2, whole=True)
+        self.num_classes = num_classes
+        self.modalities: Modalities | None = None
+        self.unimodal_heads: list[Any] = []
+        self.state: StateLayer | None = None
         self.options = MidasOptions(
             weight=weight,
             eta=eta,
@@ -148,15 +160,23 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
             absent_share=absent_share,
             seed=seed,
         )
-        self.num_classes = num_classes
-        self._feature_dims = _plain(feature_dims)
-        self._heads_given = unimodal_heads is not None
-        self.modalities: Modalities | None = None
-        self.unimodal_heads: list[Any] = []
-        self.state: StateLayer | None = None
+        self._feature_dims: Any = None
+        self._phases_seen: set[bool] = set()
         if feature_dims is not None or unimodal_heads is not None:
             self._make_state(feature_dims, unimodal_heads)
         self.built = True
+
+    @property
+    def options(self) -> MidasOptions:
+        """The options, checked."""
+        return self._options
+
+    @options.setter
+    def options(self, options: MidasOptions) -> None:
+        if self.state is not None:
+            seed = None if options.seed == self._options.seed else options.seed
+            self.state.start(options.initial_alpha, seed)
+        self._options = options
 
     @property
     def alpha(self) -> Any:
@@ -173,19 +193,22 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         """As given to `set_epoch`."""
         return self._own_state().epoch
 
-    def check_fits(
-        self, num_classes: int, num_modalities: int, head_input: str, probabilities: bool | str = False
-    ) -> None:
-        """Raise ``ValueError`` unless a `MidasModel` of this kind can be compiled with the loss."""
+    @property
+    def settings(self) -> tuple[MidasOptions]:
+        """All that a compiled step has taken for a constant."""
+        return (self.options,)
+
+    def check_fits(self, model: Any, vote: float) -> None:
+        """Raise ``ValueError`` unless a `MidasModel`, with a vote of that weight, can be compiled with the loss."""
         if self.state is not None:
             raise ValueError("loss: expected no feature_dims and no unimodal_heads, because the model has the heads")
-        if self.num_classes not in (None, num_classes):
-            raise ValueError(f"loss: expected num_classes={num_classes} as in the model, got {self.num_classes}")
-        if self.options.head_input not in ("concatenated", head_input):
+        if self.num_classes not in (None, model.num_classes):
+            raise ValueError(f"loss: expected num_classes={model.num_classes} as in the model, got {self.num_classes}")
+        if self.options.head_input not in ("concatenated", model.head_input):
             raise ValueError(
-                f"loss: expected head_input={head_input!r} as in the model, got {self.options.head_input!r}"
+                f"loss: expected head_input={model.head_input!r} as in the model, got {self.options.head_input!r}"
             )
-        check_compiled(self.options, num_classes, num_modalities, probabilities)
+        check_compiled(self.options, model, vote)
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch begins, from 0; the loss is the unimodal one while ``epoch < warmup_epochs``.
@@ -199,7 +222,7 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
 
     def __call__(self, features: Any, labels: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Look at labels that are on the host, before Keras makes tensors of them."""
-        return super().__call__(features, self._seen(labels), *args, **kwargs)
+        return super().__call__(features, self._checked(labels, kwargs.get("training", True)), *args, **kwargs)
 
     def call(
         self,
@@ -263,49 +286,56 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         assert self.num_classes is not None
         if not callable(head):
             raise TypeError(f"head: expected a callable from features to logits, got {type(head).__name__}")
-        check_no_activation("head", head, self.num_classes)
+        check_no_activation("head", head)
+        check_head_learns(head, self)
         if training:
             state.warn_without_epoch(self.options.warmup_epochs, "criterion")
         modalities, num_classes = self.modalities, self.num_classes
-        given = modalities.unpack(features, "features")
-        labels = read_labels(self._seen(labels), num_classes, self.options.multi_label)
+        values = [keras.ops.convert_to_tensor(x) for x in modalities.unpack(features, "features")]
+        targets = read_labels(self._checked(labels, training), num_classes, self.options.multi_label)
         raw = self.options.similarity is None and self.options.head_input == "separate"
-        given = check_features(given, labels, modalities, raw)
-        for m, width in enumerate(self._widths()):
-            name = f"features of {modalities.title(m)}"
-            check_shape(name, given[m], (labels.shape[0], width), "(B, D)")
+        check_features(values, targets.values, modalities, raw)
+        batch = targets.values.shape[0]
+        for m, width in enumerate(modalities.unpack(self._feature_dims, "feature_dims") if self._feature_dims else ()):
+            check_shape(f"features of {modalities.title(m)}", values[m], (batch, width), "(B, D)")
+        inputs = split_masks(values)
         if present is not None:
-            present = presence(present, labels.shape[0], modalities)
-            given = with_masks_of(given, zero_missing(given, present, backend=BACKEND))
-        unimodal_logits = [h(x, training=training) for h, x in zip(self.unimodal_heads, given, strict=True)]
+            present = presence(present, batch, modalities)
+            inputs = zero_missing(inputs, present, backend=BACKEND)
+        unimodal_logits = run_unimodal(self.unimodal_heads, inputs, training)
         for m, logits in enumerate(unimodal_logits):
             check_logits(f"unimodal head of {modalities.title(m)}", logits, num_classes)
         if permutation is not None:
             permutation = keras.ops.convert_to_tensor(permutation)
-            check_shape("permutation", permutation, labels.shape[:1], "(B,)")
+            check_shape("permutation", permutation, (batch,), "(B,)")
 
         fused = FusedHead(head, self.options.head_input, modalities, num_classes, training=training, like=features)
-        found = step_terms(
+        run = fused.run(inputs)
+        if training not in self._phases_seen:
+            self._phases_seen.add(training)
+            check_values("head", run.logits)
+            for m, logits in enumerate(unimodal_logits):
+                check_values(f"unimodal head of {modalities.title(m)}", logits)
+        terms = step_terms(
             self.options,
             state,
-            given,
-            labels,
+            inputs,
+            targets,
             unimodal_logits,
             fused,
-            fused.run(given),
+            run,
             training=training,
             permutation=permutation,
             sample_weight=sample_weight,
             present=present,
         )
-        return reduce_terms(found, self.options.reduction, backend=BACKEND)
+        return reduce_terms(terms, self.options.reduction, backend=BACKEND)
 
     def get_config(self) -> dict[str, Any]:
         """Return what `from_config` needs to make the loss again; the state is in the weights."""
         heads = None
-        if self._heads_given and self.modalities is not None:
-            like = self.modalities.names
-            heads = dict(zip(like, self.unimodal_heads, strict=True)) if like else list(self.unimodal_heads)
+        if self._feature_dims is None and self.modalities is not None:
+            heads = self.modalities.pack(self.unimodal_heads, dict.fromkeys(self.modalities.names or ()) or None)
         return {
             **super().get_config(),
             **self.options.as_dict(),
@@ -330,23 +360,23 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         if self.num_classes is None:
             raise ValueError("num_classes: expected a whole number >= 2 beside the heads, got None")
         argument = "unimodal_heads" if feature_dims is None else "feature_dims"
-        given = unimodal_heads if feature_dims is None else feature_dims
-        self.modalities = modalities = Modalities(given, argument)
+        structure = unimodal_heads if feature_dims is None else feature_dims
+        self.modalities = modalities = Modalities(structure, argument)
         self.options.check_fits(modalities.count, self.num_classes)
-        items = modalities.unpack(given, argument)
+        items = modalities.unpack(structure, argument)
         if feature_dims is None:
-            check_layers("unimodal_heads", items, modalities)
-            for m, item in enumerate(items):
-                check_no_activation(f"unimodal head of {modalities.title(m)}", item, self.num_classes)
+            check_heads("unimodal_heads", items, modalities, self.num_classes)
             self.unimodal_heads = items
         else:
+            widths = [
+                check_number(f"feature_dims of {modalities.title(m)}", width, minimum=1, whole=True)
+                for m, width in enumerate(items)
+            ]
+            self._feature_dims = modalities.pack(widths, dict.fromkeys(modalities.names or ()) or None)
             precision = head_precision(self.variable_dtype)
-            heads = []
-            for m, given_width in enumerate(items):
-                width = check_number(f"feature_dims of {modalities.title(m)}", given_width, minimum=1, whole=True)
-                heads.append(keras.layers.Dense(self.num_classes, dtype=precision))
-                heads[-1].build((None, width))
-            self.unimodal_heads = heads
+            self.unimodal_heads = [keras.layers.Dense(self.num_classes, dtype=precision) for _ in widths]
+            for head, width in zip(self.unimodal_heads, widths, strict=True):
+                head.build((None, width))
         self.state = StateLayer(
             modalities.count,
             initial_alpha=self.options.initial_alpha,
@@ -355,16 +385,12 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
             name="state",
         )
 
-    def _seen(self, labels: Any) -> Any:
-        if labels is None or self.num_classes is None:
+    def _checked(self, labels: Any, training: bool) -> Any:
+        """Return labels that were looked at: those in arrays always, those in tensors in the first step of a phase."""
+        tensor = keras.ops.is_tensor(labels)
+        if labels is None or self.num_classes is None or (tensor and training in self._phases_seen):
             return labels
         return check_label_values(labels, self.num_classes, self.options.multi_label)
-
-    def _widths(self) -> list[int]:
-        dims = self._feature_dims
-        if dims is None:
-            return []
-        return list(dims.values()) if isinstance(dims, Mapping) else list(dims)
 
     def _own_state(self) -> StateLayer:
         if self.state is None:
@@ -376,18 +402,18 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         return self.state
 
 
-def check_compiled(options: MidasOptions, num_classes: int, num_modalities: int, probabilities: bool | str) -> None:
-    """Raise ``ValueError`` unless a `MidasModel` of this kind can be compiled with the options."""
+def check_compiled(options: MidasOptions, model: Any, vote: float) -> None:
+    """Raise ``ValueError`` unless a `MidasModel`, with a vote of that weight, goes with the options."""
     if options.reduction == "none":
         raise ValueError("loss: expected reduction 'mean' or 'sum' for compile, got 'none'")
-    options.check_fits(num_modalities, num_classes)
-    fitting = "sigmoid" if options.multi_label else "softmax"
+    options.check_fits(model.modalities.count, model.num_classes)
+    several, probabilities = options.multi_label, model.probabilities
+    fitting = "sigmoid" if several else "softmax"
     if probabilities not in (False, fitting):
-        expected = f"expected {fitting!r} or False with multi_label={options.multi_label}"
+        expected = f"expected {fitting!r} or False with multi_label={several}"
         raise ValueError(f"probabilities of the model: {expected}, got {probabilities!r}")
-
-
-def _plain(dims: Any) -> Any:
-    if dims is None or not isinstance(dims, (Mapping, Sequence)):
-        return dims
-    return dict(dims) if isinstance(dims, Mapping) else list(dims)
+    if several and vote > 0 and probabilities != "sigmoid":
+        raise ValueError(
+            "ensemble_weight: expected 0, or probabilities='sigmoid' in the model, with multi_label=True, got "
+            f"{vote:g} with probabilities={probabilities!r}"
+        )

@@ -1,4 +1,4 @@
-"""Masks of sequences, such as those of ``Embedding(mask_zero=True)``: which steps of a feature are no padding."""
+"""Masks of sequences, such as those of ``Embedding(mask_zero=True)``: which tokens of a feature are no padding."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from typing import Any
 
 from midas_core.adapters.keras.backend import keras
 from midas_core.backends import Array
+from midas_core.modalities import MASK
 
 ops = keras.ops
+
+FEATURE = "feature"
+"""Key of a feature beside its mask."""
 
 
 # No underscore: TensorFlow takes no scope with a name of that kind.
@@ -48,7 +52,8 @@ class AttachMask(keras.layers.Layer):  # type: ignore[misc]
 
 def mask_of(feature: Array) -> Array | None:
     """Return the mask of a feature, shape (B, T), or None. A feature of two axes has no steps to mask."""
-    return None if len(feature.shape) < 3 else ReadMask()(feature)
+    # Where a model is built, shapes are all that counts.
+    return None if len(feature.shape) < 3 or isinstance(feature, keras.KerasTensor) else ReadMask()(feature)
 
 
 def with_mask(feature: Array, mask: Array | None) -> Array:
@@ -56,17 +61,29 @@ def with_mask(feature: Array, mask: Array | None) -> Array:
     return feature if mask is None else AttachMask()([feature, mask])
 
 
-def with_masks_of(features: Sequence[Array], changed: Sequence[Array]) -> list[Array]:
-    """Return features that were computed sample by sample from others, with the masks of those."""
-    return [with_mask(x, mask_of(feature)) for feature, x in zip(features, changed, strict=True)]
+def split_masks(features: Sequence[Array]) -> list[Any]:
+    """Return modalities as the core takes them: a feature, or a dict of a feature and its mask.
+
+    Masks are read as the features are made, and attached anew for each reader: `MultiHeadAttention` and other layers
+    take the mask off what they read.
+    """
+    masks = [mask_of(x) for x in features]
+    return [
+        x if mask is None else {FEATURE: x, MASK: ops.cast(mask, "bool")}
+        for x, mask in zip(features, masks, strict=True)
+    ]
 
 
-def mixed_masks(features: Sequence[Array], mixed: Sequence[Array], sources: Array) -> list[Array]:
-    """Return mixed features (V B, T, ...), each with the mask of the samples that it comes from."""
-    found = []
-    for m, (feature, x) in enumerate(zip(features, mixed, strict=True)):
-        mask = mask_of(feature)
-        if mask is not None:
-            x = with_mask(x, ops.take(mask, ops.reshape(sources[m], (-1,)), axis=0))
-        found.append(x)
-    return found
+def join_masks(modalities: Sequence[Any]) -> list[Array]:
+    """Return features with their masks attached."""
+    return [with_mask(x[FEATURE], x[MASK]) if isinstance(x, dict) else x for x in modalities]
+
+
+def concatenate(modalities: Sequence[Any]) -> Array:
+    """Concatenate along axis 1, and so the masks of sequences; a sequence without one has no padding."""
+    features = [x[FEATURE] if isinstance(x, dict) else x for x in modalities]
+    whole = ops.concatenate(features, axis=1)
+    if not any(isinstance(x, dict) for x in modalities):
+        return whole
+    masks = [x[MASK] if isinstance(x, dict) else ops.ones(ops.shape(x)[:2], "bool") for x in modalities]
+    return with_mask(whole, ops.concatenate(masks, axis=1))

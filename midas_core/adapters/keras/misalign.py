@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from midas_core.adapters.keras.backend import BACKEND, keras
-from midas_core.adapters.keras.inputs import PRESENT, check_label_values, presence, read_labels
-from midas_core.adapters.keras.masks import mixed_masks, with_masks_of
+from midas_core.adapters.keras.inputs import PRESENT, Labels, check_label_values, presence, read_labels
+from midas_core.adapters.keras.masks import join_masks, split_masks
 from midas_core.adapters.keras.state import RandomLayer
 from midas_core.augmentation import misalign
 from midas_core.backends import Array
@@ -136,30 +136,30 @@ class Misalign(RandomLayer):
         TypeError, ValueError
             If structure, names, shapes or dtypes do not fit.
         """
-        features = _features(inputs)
-        modalities = Modalities(features, FEATURES)
+        structure = _features(inputs)
+        modalities = Modalities(structure, FEATURES)
         labels = read_labels(inputs[LABELS], self.num_classes, self.multi_label)
-        given = [ops.convert_to_tensor(x) for x in modalities.unpack(features, FEATURES)]
-        for m, x in enumerate(given):
+        batch = labels.values.shape[0]
+        values = [ops.convert_to_tensor(x) for x in modalities.unpack(structure, FEATURES)]
+        for m, x in enumerate(values):
             name = f"features of {modalities.title(m)}"
-            check_shape(name, x, (labels.shape[0], *x.shape[1:]), "(B, ...)")
+            check_shape(name, x, (batch, *x.shape[1:]), "(B, ...)")
             if training and self.similarity is not None and SAMPLE_WEIGHT in inputs:
                 check_floating(f"{name}, for similarity={self.similarity!r}", x, BACKEND)
-        present = None
-        if PRESENT in inputs:
-            present = presence(inputs[PRESENT], labels.shape[0], modalities)
+        present = presence(inputs[PRESENT], batch, modalities) if PRESENT in inputs else None
+        features = split_masks(values)
         if not training:
-            return self._unmixed(inputs, modalities, given, labels, present)
+            return self._unmixed(inputs, modalities, features, labels, present)
 
-        numbers = self.draw(labels, modalities.count, training, self.absent_share > 0)
+        numbers = self.draw(labels.values, modalities.count, training, self.absent_share > 0)
         rule: dict[str, Any] = {"variant": self.variant, "absent_share": self.absent_share}
-        pairs = draw_pairs(numbers, labels, modalities.count, **rule, backend=BACKEND)
+        pairs = draw_pairs(numbers, labels.values, modalities.count, **rule, backend=BACKEND)
         if unimodal_logits is not None:
             logits = modalities.unpack(unimodal_logits, "unimodal_logits")
             unimodal_logits = [ops.convert_to_tensor(z) for z in logits]
         mixed = misalign(
-            given,
-            labels,
+            features,
+            labels.values,
             pairs,
             self.num_classes,
             unimodal_logits=unimodal_logits,
@@ -168,11 +168,13 @@ class Misalign(RandomLayer):
             variant=self.variant,
             backend=BACKEND,
         )
-        out = _packed(inputs, modalities, mixed_masks(given, mixed.features, pairs.sources))
-        out[LABELS] = mixed.soft_labels
+        out = _packed(inputs, modalities, mixed.features)
+        sources = [labels.right] * modalities.count
+        right = ops.all(ops.stack(mix(sources, pairs.sources, backend=BACKEND)), axis=0)
+        out[LABELS] = _nan_where_wrong(mixed.soft_labels, ops.reshape(right, (-1,)))
         if SAMPLE_WEIGHT in inputs:
-            own = ops.cast(ops.reshape(ops.convert_to_tensor(inputs[SAMPLE_WEIGHT]), (-1,)), mixed.weights.dtype)
-            out[SAMPLE_WEIGHT] = ops.concatenate([own] * VIEWS) * mixed.weights
+            weights = ops.cast(ops.reshape(ops.convert_to_tensor(inputs[SAMPLE_WEIGHT]), (-1,)), mixed.weights.dtype)
+            out[SAMPLE_WEIGHT] = ops.concatenate([weights] * VIEWS) * mixed.weights
         if present is not None:
             parts = [present[:, m] for m in range(modalities.count)]
             taken = mix(parts, pairs.sources, absent=pairs.absent, backend=BACKEND)
@@ -180,15 +182,16 @@ class Misalign(RandomLayer):
         return out
 
     def _unmixed(
-        self, inputs: Any, modalities: Modalities, given: list[Array], labels: Array, present: Array | None
+        self, inputs: Any, modalities: Modalities, features: list[Any], labels: Labels, present: Array | None
     ) -> dict[str, Any]:
         """Return the batch as it came, with one-hot labels and zeros for what is missing."""
-        ones = ops.ones_like(labels if len(labels.shape) == 1 else labels[:, 0], dtype="float32")
+        values = labels.values
+        ones = ops.ones_like(values if len(values.shape) == 1 else values[:, 0], dtype="float32")
+        one_hot = soft_labels(ones[None], values[None], self.num_classes, backend=BACKEND)
         out = dict(inputs)
         if present is not None:
-            given = with_masks_of(given, zero_missing(given, present, backend=BACKEND))
-            out = _packed(inputs, modalities, given)
-        return {**out, LABELS: soft_labels(ones[None], labels[None], self.num_classes, backend=BACKEND)}
+            out = _packed(inputs, modalities, zero_missing(features, present, backend=BACKEND))
+        return {**out, LABELS: _nan_where_wrong(one_hot, labels.right)}
 
     def compute_output_shape(self, input_shape: Any, training: bool = True) -> Any:
         """Return the shapes that come out, from a dictionary of those that go in."""
@@ -225,7 +228,7 @@ class Misalign(RandomLayer):
 
 
 def _features(inputs: Any) -> Any:
-    """Return the modalities of a batch, as they are given."""
+    """Return the modalities of a batch, in their structure."""
     if not isinstance(inputs, Mapping) or LABELS not in inputs:
         got = list(inputs) if isinstance(inputs, Mapping) else type(inputs).__name__
         raise ValueError(f"inputs: expected a dict with the modalities and {LABELS!r}, got {got}")
@@ -234,10 +237,14 @@ def _features(inputs: Any) -> Any:
     return {name: x for name, x in inputs.items() if name not in (LABELS, SAMPLE_WEIGHT, PRESENT)}
 
 
-def _packed(inputs: Any, modalities: Modalities, given: list[Array]) -> dict[str, Any]:
+def _packed(inputs: Any, modalities: Modalities, features: list[Any]) -> dict[str, Any]:
     """Return the batch with other modalities in it, in the structure in which they came."""
-    packed = modalities.pack(given, _features(inputs))
+    packed = modalities.pack(join_masks(features), _features(inputs))
     return {**inputs, **({FEATURES: packed} if FEATURES in inputs else packed)}
+
+
+def _nan_where_wrong(rows: Array, right: Array) -> Array:
+    return ops.where(right[:, None], rows, float("nan"))
 
 
 def _is_symbol_of_tensorflow(x: Any) -> bool:

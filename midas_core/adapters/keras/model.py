@@ -5,37 +5,41 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from midas_core.adapters.keras.backend import BACKEND, keras
-from midas_core.adapters.keras.baselines import drop_modalities
-from midas_core.adapters.keras.forward_pass import Pass, is_in_step, keep_pass
+from midas_core.adapters.keras.backend import BACKEND, keras, replicas
+from midas_core.adapters.keras.baselines import JointLoss, drop_modalities
+from midas_core.adapters.keras.epochs import LabelWatch, with_epoch_counter
+from midas_core.adapters.keras.forward_pass import Pass, in_step, is_in_step, keep_pass, kept_pass, run_encoders
 from midas_core.adapters.keras.functional import split_functional
 from midas_core.adapters.keras.heads import (
     FusedHead,
-    HeadRun,
+    check_head,
+    check_heads,
     check_layers,
     check_logits,
-    check_no_activation,
-    check_width,
     head_precision,
+    make_dense_heads,
+    run_unimodal,
+    try_head,
 )
-from midas_core.adapters.keras.inputs import presence, split_present, zero_missing_inputs
-from midas_core.adapters.keras.logs import TermLogs
-from midas_core.adapters.keras.masks import with_masks_of
+from midas_core.adapters.keras.inputs import check_label_values, read_labels, split_present
+from midas_core.adapters.keras.logs import TermLogs, note_about_rows
+from midas_core.adapters.keras.loss import MidasLoss
+from midas_core.adapters.keras.masks import join_masks
 from midas_core.adapters.keras.state import StateLayer
-from midas_core.adapters.keras.training import Trained, check_vote
+from midas_core.adapters.keras.step import check_features, step_terms
 from midas_core.backends import Array
 from midas_core.ensemble import ensemble_logits
-from midas_core.missing import zero_missing
-from midas_core.modalities import Modalities
+from midas_core.modalities import Modalities, map_leaves
+from midas_core.objective import reduce_terms
 from midas_core.options import HEAD_INPUTS
-from midas_core.validation import check_choice, check_fraction, check_number
+from midas_core.validation import check_choice, check_flag, check_fraction, check_number
 
 ops = keras.ops
 Layer = keras.layers.Layer
 
 
 @keras.saving.register_keras_serializable(package="midas_core")
-class MidasModel(Trained):
+class MidasModel(keras.Model):  # type: ignore[misc]
     """A multimodal classifier: encoders, a fused head, and a unimodal head for each modality.
 
     ``compile`` takes a `MidasLoss`, or a `JointLoss` to compare with; everything else is as on any Keras model.
@@ -68,7 +72,7 @@ class MidasModel(Trained):
     Attributes
     ----------
     alpha : Variable, shape (M,)
-        What the next step will use.
+        For the next step.
     step : Variable, shape (), int32
         Updates of alpha so far.
     epoch : Variable, shape (), int32
@@ -87,7 +91,8 @@ class MidasModel(Trained):
     ``sample_weight`` and ``class_weight`` multiply every cross-entropy at the label of a sample, also of mixed samples.
     Where the modalities have names, the inputs may hold ``"present"``, (B, M) or a dict of (B,), bool or numbers that
     are 0 or not: whether a sample has a modality. Features that are missing count as zeros, and missing inputs may be
-    NaN. Other keys are left alone. Labels in NumPy, pandas or a list are looked at once, before the first step.
+    NaN. Other keys are left alone. Labels that the host holds are looked at once, before the first step; a label out of
+    range inside a data set makes the loss NaN, and `fit` and `evaluate` say so after the first batch.
 
     Examples
     --------
@@ -101,6 +106,10 @@ class MidasModel(Trained):
     >>> model.predict(x, verbose=0).shape
     (6, 3)
     """
+
+    _signature: Any = None
+    _symbols: Any = ()
+    _settings: Any = None
 
     def __init__(
         self,
@@ -137,27 +146,21 @@ class MidasModel(Trained):
             self.encoders = self.modalities.unpack(encoders, "encoders")
             check_layers("encoders", self.encoders, self.modalities)
 
-        precision = head_precision(self.variable_dtype)
-        self._own_head, self._own_unimodal_heads = head is None, unimodal_heads is None
+        self._default_head, self._default_unimodal_heads = head is None, unimodal_heads is None
         if head is None:
             if head_input != "concatenated":
                 raise ValueError("head_input: expected 'concatenated' with the default head, got 'separate'")
-            head = keras.layers.Dense(num_classes, dtype=precision, name="head")
+            head = keras.layers.Dense(num_classes, dtype=head_precision(self.variable_dtype), name="head")
         elif not isinstance(head, Layer):
             raise TypeError(f"head: expected a Keras layer or model, got {type(head).__name__}")
         self.head = head
-        check_width("head", head, num_classes)
-        check_no_activation("head", head, num_classes)
+        check_head("head", head, num_classes)
         if unimodal_heads is None:
-            names = self.modalities.shown_names
-            heads = [keras.layers.Dense(num_classes, dtype=precision, name=f"head_{name}") for name in names]
+            self.unimodal_heads = make_dense_heads(self.modalities, num_classes, self.variable_dtype)
         else:
-            heads = self.modalities.unpack(unimodal_heads, "unimodal_heads")
-            check_layers("unimodal_heads", heads, self.modalities)
-            for m, item in enumerate(heads):
-                check_width(f"unimodal head of {self.modalities.title(m)}", item, num_classes)
-                check_no_activation(f"unimodal head of {self.modalities.title(m)}", item, num_classes)
-        self.unimodal_heads = heads
+            self.unimodal_heads = self.modalities.unpack(unimodal_heads, "unimodal_heads")
+            check_heads("unimodal_heads", self.unimodal_heads, self.modalities, num_classes)
+        self._heads_tried = False
         self.midas_state = StateLayer(self.modalities.count, dtype=self.dtype_policy, name="midas_state")
         self.terms = TermLogs(self.modalities.shown_names)
 
@@ -201,15 +204,11 @@ class MidasModel(Trained):
         parts = split_functional(model, features, head)
         width = parts.head.output_shape[-1]
         kwargs.setdefault("probabilities", parts.activation)
-        made = cls(
-            parts.backbone,
-            width if num_classes is None else num_classes,
-            head=parts.head,
-            head_input="separate",
-            **kwargs,
-        )
-        made.build(keras.tree.map_structure(lambda x: x.shape, model.input))
-        return made
+        num_classes = width if num_classes is None else num_classes
+        midas = cls(parts.backbone, num_classes, head=parts.head, head_input="separate", **kwargs)
+        midas.build(keras.tree.map_structure(lambda x: x.shape, model.input))
+        midas.try_heads()
+        return midas
 
     @property
     def alpha(self) -> Any:
@@ -234,7 +233,8 @@ class MidasModel(Trained):
     @ensemble_weight.setter
     def ensemble_weight(self, weight: float) -> None:
         weight = check_fraction("ensemble_weight", weight)
-        check_vote(weight, self.probabilities, getattr(self, "loss", None))
+        if getattr(self, "loss", None) is not None:
+            self.loss.check_fits(self, weight)
         self._ensemble_weight = weight
         # Compiled with the weight that was.
         self.train_function = self.test_function = self.predict_function = None
@@ -255,43 +255,65 @@ class MidasModel(Trained):
         Returns
         -------
         list of M tensors, shapes (B, D_m)
+            With their masks, where encoders give some.
         """
-        return self._features(inputs, training)[0]
+        return join_masks(self._encode(inputs, training)[0])
 
-    def _features(self, inputs: Any, training: bool) -> tuple[list[Array], Array | None]:
-        """Return the features, and the mask of what is present, if there is one."""
-        inputs, present = split_present(inputs, self.modalities)
-        if present is not None:
-            batch = getattr(keras.tree.flatten(inputs)[0], "shape", (None,))[0]
-            present = presence(present, batch, self.modalities)
-        if self._has_backbone:
-            features = self.modalities.unpack(self.encoders[0](inputs, training=training), "output of encoders")
-        else:
-            names = self.modalities.names
-            if isinstance(inputs, Mapping) and names is not None and set(names) <= set(inputs):
-                inputs = {name: inputs[name] for name in names}
-            given = self.modalities.unpack(inputs, "inputs")
-            if present is not None:
-                given = zero_missing_inputs(given, present)
-            features = [encoder(x, training=training) for encoder, x in zip(self.encoders, given, strict=True)]
-        if present is not None:
-            features = with_masks_of(features, zero_missing(features, present, backend=BACKEND))
-        return features, present
+    def fused_head(self, training: bool = False) -> FusedHead:
+        """Return the fused head as a function of the features."""
+        return FusedHead(self.head, self.head_input, self.modalities, self.num_classes, training=training)
+
+    def build(self, input_shape: Any) -> None:
+        """Make all weights, from the shapes of the inputs."""
+        # A backbone knows the dtypes too.
+        known = self.encoders[0].input if self._has_backbone else None
+        symbols = keras.tree.map_shape_structure(keras.KerasTensor, input_shape) if known is None else known
+        inputs = split_present(symbols, self.modalities)[0]
+        features, _ = self._encode(inputs, training=False)
+        for m, feature in enumerate(features):
+            title = self.modalities.title(m)
+            if len(feature.shape) != 2 and (self._default_head or self._default_unimodal_heads):
+                raise ValueError(
+                    f"features of {title}: expected shape (B, D), got {feature.shape}; sequences and images take heads "
+                    "of their own, head= with head_input='separate' and unimodal_heads=, or an encoder that pools them"
+                )
+        for m, logits in enumerate(run_unimodal(self.unimodal_heads, features, False)):
+            check_logits(f"unimodal head of {self.modalities.title(m)}", logits, self.num_classes)
+        self.fused_head()(features)
+        # Past the tracking of layers.
+        object.__setattr__(self, "_symbols", features)
+
+    def call(self, inputs: Any, training: bool = False) -> Array:
+        """Return the logits, or the probabilities, of shape (B, C)."""
+        if self._signature is None:
+            specs = keras.tree.map_structure(
+                lambda x: keras.InputSpec(shape=(None, *x.shape[1:]), dtype=keras.backend.standardize_dtype(x.dtype)),
+                inputs,
+            )
+            object.__setattr__(self, "_signature", specs)
+        result = self._forward(inputs, training, for_loss=is_in_step())
+        keep_pass(result)
+        return result.predictions
+
+    def _encode(self, inputs: Any, training: bool) -> tuple[list[Any], Array | None]:
+        return run_encoders(self.encoders, self._has_backbone, inputs, self.modalities, training)
 
     def _forward(self, inputs: Any, training: bool, for_loss: bool) -> Pass:
         """Run encoders and head; the unimodal heads too where the loss needs them or they have a vote.
 
         Not in the loss itself: on JAX, Keras collects the losses of layers in the forward pass alone.
         """
-        features, present = self._features(inputs, training)
-        head, given = self._fused(training), features
-        share = getattr(getattr(self, "loss", None), "dropout", 0.0)
-        if training and share:
-            given = with_masks_of(features, drop_modalities(features, share, self.midas_state.seed_generator))
-        run = head.run(given) if for_loss else HeadRun(head(given), None)
+        features, present = self._encode(inputs, training)
+        head, fused, loss = self.fused_head(training), features, getattr(self, "loss", None)
+        if training and isinstance(loss, JointLoss) and loss.dropout:
+            fused = drop_modalities(features, loss.dropout, self.midas_state.seed_generator)
+        run = head.run(fused)
         logits, unimodal_logits = run.logits, None
         if for_loss or self.ensemble_weight > 0:
-            unimodal_logits = self._unimodal_logits(features, training)
+            watched = features
+            if isinstance(loss, JointLoss) and not loss.unimodal_weight:  # The heads only watch the features.
+                watched = [map_leaves(ops.stop_gradient, x) for x in features]
+            unimodal_logits = run_unimodal(self.unimodal_heads, watched, training)
         if unimodal_logits is not None and self.ensemble_weight > 0:
             logits = ensemble_logits(
                 logits,
@@ -304,41 +326,194 @@ class MidasModel(Trained):
         activate = {"softmax": ops.softmax, "sigmoid": ops.sigmoid, False: lambda x: x}[self.probabilities]
         return Pass(self, features, present, head, run, unimodal_logits, activate(logits))
 
-    def call(self, inputs: Any, training: bool = False) -> Array:
-        """Return the logits, or the probabilities, of shape (B, C)."""
-        found = self._forward(inputs, training, for_loss=is_in_step())
-        keep_pass(found)
-        return found.predictions
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, *, log_terms: bool = False, **kwargs: Any) -> None:
+        """Configure the model for training; the arguments are those of ``keras.Model.compile``.
 
-    def build(self, input_shape: Any) -> None:
-        """Make all weights, from the shapes of the inputs."""
-        # A backbone knows the dtypes too.
-        known = self.encoders[0].input if self._has_backbone else None
-        symbols = keras.tree.map_shape_structure(keras.KerasTensor, input_shape) if known is None else known
-        features = self.encode(split_present(symbols, self.modalities)[0])
-        for m, feature in enumerate(features):
-            title = self.modalities.title(m)
-            if len(feature.shape) != 2 and (self._own_head or self._own_unimodal_heads):
-                raise ValueError(f"features of {title}: expected shape (B, D), got {feature.shape}")
-            logits = self.unimodal_heads[m](feature)
-            check_logits(f"unimodal head of {title}", logits, self.num_classes)
-        self._fused(training=False)(features)
+        Parameters
+        ----------
+        optimizer : str or keras.optimizers.Optimizer
+        loss : MidasLoss or JointLoss
+        log_terms : bool
+            Whether the logs show each loss term, alpha and the confidences too, not ``loss`` and the metrics alone.
+        **kwargs
+            ``metrics``, ``weighted_metrics``, ``jit_compile`` and so on.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the loss is another one or does not fit the model.
+        """
+        if not isinstance(loss, (MidasLoss, JointLoss)):
+            got = repr(loss) if loss is None or isinstance(loss, str) else type(loss).__name__
+            raise TypeError(f"loss: expected a MidasLoss or a JointLoss, got {got}")
+        loss.check_fits(self, self.ensemble_weight)
+        if kwargs.get("loss_weights") is not None:
+            raise ValueError("loss_weights: expected None; the weight of the misaligned loss is MidasLoss(weight=...)")
+        for name in ("metrics", "weighted_metrics"):
+            metrics = kwargs.get(name)
+            if isinstance(metrics, Mapping) and len(metrics) == 1:  # There is one output, whatever it is called.
+                (one,) = metrics.values()
+                kwargs[name] = one if one is None or isinstance(one, (list, tuple)) else [one]
+        super().compile(optimizer=optimizer, loss=None, **kwargs)
+        # Past the tracking of layers: the loss holds options, and a model that is built takes no more layers.
+        object.__setattr__(self, "loss", loss)
+        self.terms.shown = check_flag("log_terms", log_terms)
+        self._settings = loss.settings
+        self.midas_state.start(loss.options.initial_alpha, loss.options.seed)
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """Return what `compile_from_config` needs."""
+        config: dict[str, Any] = super().get_compile_config()
+        if config:
+            config |= {"loss": keras.saving.serialize_keras_object(self.loss), "log_terms": self.terms.shown}
+        return config
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile as the saved model was."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None and self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Train the model and count the epochs; the arguments are those of ``keras.Model.fit``."""
+        validation = kwargs.get("validation_data")
+        if isinstance(validation, (list, tuple)) and len(validation) > 1:
+            kwargs["validation_data"] = (validation[0], self._checked(validation[1]), *validation[2:])
+        if self.compiled and self.loss.options.multi_label and kwargs.get("class_weight") is not None:
+            raise ValueError(
+                "class_weight: expected None with multi_label=True, where Keras weighs a row by its largest entry, "
+                f"got {kwargs['class_weight']}; MidasLoss(class_weights=[...]) weighs the classes"
+            )
+        callbacks = with_epoch_counter(callbacks, self)
+        return super().fit(x, self._checked(y), batch_size, epochs, verbose, callbacks, **kwargs)
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Return the loss, the full one also during warm-up, and the metrics; as ``keras.Model.evaluate``."""
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks = [LabelWatch(), *keras.tree.flatten(callbacks or [])]
+        return super().evaluate(x, self._checked(y), batch_size, verbose, sample_weight, steps, callbacks, **kwargs)
+
+    def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Train on one batch, as ``keras.Model.train_on_batch``; `set_epoch` counts the epochs."""
+        self.renew_step()
+        logs = super().train_on_batch(x, self._checked(y), *args, **kwargs)
+        self.try_heads()
+        return logs
+
+    def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate one batch, as ``keras.Model.test_on_batch``."""
+        self.renew_step()
+        logs = super().test_on_batch(x, self._checked(y), *args, **kwargs)
+        self.try_heads()
+        return logs
+
+    def export(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Export the model for inference, as ``keras.Model.export``, with the dtypes of its inputs."""
+        if self._signature is not None and len(args) < 3:
+            kwargs.setdefault("input_signature", [self._signature])
+        super().export(filepath, *args, **kwargs)
+
+    def renew_step(self) -> None:
+        """Make the step anew where an option of the loss has been set since it was made."""
+        if self.compiled and self._settings != self.loss.settings:
+            self.loss.check_fits(self, self.ensemble_weight)
+            seed = self.loss.options.seed
+            self.midas_state.start(self.loss.options.initial_alpha, seed if seed != self._settings[0].seed else None)
+            self._settings = self.loss.settings
+            if self.test_function is not None:
+                self.make_test_function(force=True)
+            if self.train_function is not None:
+                self.make_train_function(force=True)
+
+    def train_step(self, *args: Any) -> Any:
+        """Train on a batch, in the signature of Keras's backend."""
+        with in_step():
+            return super().train_step(*args)
+
+    def test_step(self, *args: Any) -> Any:
+        """Evaluate a batch, in the signature of Keras's backend."""
+        with in_step():
+            return super().test_step(*args)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Array:
+        """Return the loss of a batch and log its terms."""
+        if y is None:
+            raise ValueError("y: expected labels, got None")
+        loss = self.loss
+        joint = isinstance(loss, JointLoss)
+        if training:
+            self.midas_state.warn_without_epoch(loss.options.warmup_epochs, "model")
+        # Called by hand, outside a step, nothing waits.
+        result = kept_pass(self, y_pred) or self._forward(x, training, for_loss=True)
+        labels = read_labels(y, self.num_classes, loss.options.multi_label)
+        check_features(result.features, labels.values, self.modalities)
+        assert result.unimodal_logits is not None  # A loss follows.
+        # Regularizers and add_loss of the layers, before the head runs on the mixed samples and forgets what it added.
+        rest = super().compute_loss(x, y, y_pred, sample_weight) if self.losses else None
+        terms = step_terms(
+            loss.options,
+            self.midas_state,
+            result.features,
+            labels,
+            result.unimodal_logits,
+            result.head,
+            result.head_run,
+            training=training,
+            sample_weight=sample_weight,
+            present=result.present,
+            mixed=not joint,
+        )
+        if joint:
+            terms = terms._replace(total=loss.total(terms))
+        terms = reduce_terms(terms, loss.options.reduction, backend=BACKEND)
+        self.terms.update_state(terms, labels.right)
+        total = terms.total / replicas()
+        return total if rest is None else total + rest
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
+        """Return the logs of a batch, as ``keras.Model.compute_metrics``."""
+        with note_about_rows(y, self.num_classes):
+            return dict(super().compute_metrics(x, y, y_pred, sample_weight))
 
     def get_config(self) -> dict[str, Any]:
         """Return what `from_config` needs to make the model again."""
-        serialize = keras.saving.serialize_keras_object
-
-        def packed(items: list[Any]) -> Any:
-            names = self.modalities.names
-            return serialize(list(items) if names is None else dict(zip(names, items, strict=True)))
-
+        serialize, names = keras.saving.serialize_keras_object, self.modalities.names
+        like = None if names is None else dict.fromkeys(names)
+        encoders = self.encoders[0] if self._has_backbone else self.modalities.pack(self.encoders, like)
+        heads = None if self._default_unimodal_heads else self.modalities.pack(self.unimodal_heads, like)
         return {
             **super().get_config(),
-            "encoders": serialize(self.encoders[0]) if self._has_backbone else packed(self.encoders),
+            "encoders": serialize(encoders),
             "num_classes": self.num_classes,
-            "head": None if self._own_head else serialize(self.head),
+            "head": None if self._default_head else serialize(self.head),
             "head_input": self.head_input,
-            "unimodal_heads": None if self._own_unimodal_heads else packed(self.unimodal_heads),
+            "unimodal_heads": serialize(heads),
             "probabilities": self.probabilities,
             "ensemble_weight": self.ensemble_weight,
         }
@@ -346,9 +521,22 @@ class MidasModel(Trained):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> MidasModel:
         """Make the model that `get_config` described."""
-        parts = {name: config[name] for name in ("encoders", "head", "unimodal_heads")}
-        made = keras.saving.deserialize_keras_object(parts, custom_objects=custom_objects)
-        return cls(**{**config, **made})
+        names = ("encoders", "head", "unimodal_heads")
+        parts = keras.saving.deserialize_keras_object({n: config[n] for n in names}, custom_objects=custom_objects)
+        return cls(**{**config, **parts})
 
-    def _fused(self, training: bool) -> FusedHead:
-        return FusedHead(self.head, self.head_input, self.modalities, self.num_classes, training=training)
+    def _checked(self, labels: Any) -> Any:
+        """Return labels; those that the host holds were looked at."""
+        if labels is None or not self.compiled:
+            return labels
+        return check_label_values(labels, self.num_classes, self.loss.options.multi_label)
+
+    def try_heads(self) -> None:
+        """Raise ``ValueError`` if a head of the user gives probabilities; once, as soon as the heads have weights."""
+        if self._heads_tried or not self.built:
+            return
+        self._heads_tried = True
+        try_head("head", self.head, self._symbols, self.fused_head())
+        for m, (head, symbol) in enumerate(zip(self.unimodal_heads, self._symbols, strict=True)):
+            name = f"unimodal head of {self.modalities.title(m)}"
+            try_head(name, head, [symbol], lambda x, head=head: head(x[0], training=False))

@@ -1,4 +1,4 @@
-"""What MIDAS remembers between the steps, as weights of a Keras layer."""
+"""The state of MIDAS between steps, as weights of a Keras layer."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ class RandomLayer(keras.layers.Layer):  # type: ignore[misc]
 
     def load_own_variables(self, store: Any) -> None:
         """Go on where the stream stood."""
-        own = {name: store[name] for name in store.keys()}  # noqa: SIM118 - a store is no dict
-        stream = own.pop("seed_generator", None)
-        super().load_own_variables(own)
+        variables = {name: store[name] for name in store.keys()}  # noqa: SIM118 - a store is no dict
+        stream = variables.pop("seed_generator", None)
+        super().load_own_variables(variables)
         if stream is not None:
             self._set_stream(stream)
 

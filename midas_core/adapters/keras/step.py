@@ -7,6 +7,8 @@ from typing import Any
 
 from midas_core.adapters.keras.backend import BACKEND, keras
 from midas_core.adapters.keras.heads import FusedHead, HeadRun
+from midas_core.adapters.keras.inputs import Labels
+from midas_core.adapters.keras.masks import FEATURE
 from midas_core.adapters.keras.state import StateLayer
 from midas_core.backends import Array
 from midas_core.cross_entropy import Targets
@@ -23,8 +25,8 @@ ops = keras.ops
 def step_terms(
     options: MidasOptions,
     state: StateLayer,
-    features: Sequence[Array],
-    labels: Array,
+    features: Sequence[Any],
+    labels: Labels,
     unimodal_logits: Sequence[Array],
     head: FusedHead,
     run: HeadRun,
@@ -40,22 +42,22 @@ def step_terms(
     Without ``mixed`` the terms are those of a step that has no mixed samples, and the state stays.
     """
     count = len(features)
-    targets = make_targets(options, labels, sample_weight, run.logits)
+    targets = make_targets(options, labels.values, sample_weight, run.logits)
     share = options.absent_share
-    numbers = state.draw(labels, count, training, share > 0)
+    numbers = state.draw(labels.values, count, training, share > 0)
     rule: dict[str, Any] = {"variant": options.variant, "permutation": permutation, "absent_share": share}
-    pairs = draw_pairs(numbers, labels, count, **rule, backend=BACKEND)
+    pairs = draw_pairs(numbers, labels.values, count, **rule, backend=BACKEND)
     mixed_logits = head.mixed(features, run.products, pairs) if mixed else None
     similarities = None
     if mixed and options.similarity is not None:
-        similarities = similarity(features, pairs.sources, options.similarity, backend=BACKEND)
+        similarities = similarity(features, pairs, options.similarity, backend=BACKEND)
 
     # The epoch is a variable: a Python branch would be frozen into a traced step. In evaluation the loss is the full
     # one, so that epochs can be compared.
     warmup = None
     if mixed and training and options.warmup_epochs:
         warmup = ops.less(ops.convert_to_tensor(state.epoch), options.warmup_epochs)
-    found = midas_objective(
+    objective = midas_objective(
         run.logits,
         unimodal_logits,
         mixed_logits,
@@ -70,8 +72,8 @@ def step_terms(
         backend=BACKEND,
     )
     if mixed and training:
-        state.write(found.state)
-    return found.terms
+        state.write(objective.state)
+    return objective.terms._replace(total=labels.nan_where_wrong(objective.terms.total))
 
 
 def make_targets(options: MidasOptions, labels: Array, sample_weight: Array | None, like: Array) -> Array | Targets:
@@ -87,16 +89,13 @@ def make_targets(options: MidasOptions, labels: Array, sample_weight: Array | No
     return Targets(labels, sample_weight, weights, options.label_smoothing or None)
 
 
-def check_features(features: Sequence[Any], labels: Array, modalities: Modalities, raw: bool = False) -> list[Array]:
-    """Return the features as tensors, or raise where one does not fit; ``raw`` ones may be of any dtype and shape."""
-    given = []
-    for m, feature in enumerate(features):
+def check_features(features: Sequence[Any], labels: Array, modalities: Modalities, raw: bool = False) -> None:
+    """Raise where a feature does not fit the labels; ``raw`` ones may be of any dtype and shape."""
+    for m, modality in enumerate(features):
         name = f"features of {modalities.title(m)}"
-        feature = ops.convert_to_tensor(feature)
+        feature = modality[FEATURE] if isinstance(modality, dict) else modality
         if not raw:
             check_floating(name, feature, BACKEND)
         if len(feature.shape) < (1 if raw else 2):
             raise ValueError(f"{name}: expected shape (B, D), got {tuple(feature.shape)}")
         check_shape(name, feature, (labels.shape[0], *feature.shape[1:]), "(B, D)")
-        given.append(feature)
-    return given

@@ -17,6 +17,25 @@ def functional(end):
     return keras.Model(inputs, end(layers.Dense(3)(inputs)))
 
 
+def _tensorflow():
+    import tensorflow as tf
+
+    return tf.nn.softmax
+
+
+def _jax():
+    import jax
+
+    return jax.nn.softmax
+
+
+def _torch():
+    import torch
+
+    return lambda x: torch.nn.functional.softmax(x, dim=-1)
+
+
+SOFTMAX = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}
 ENDINGS = {
     "dense": lambda: layers.Dense(3, activation="softmax"),
     "sigmoid": lambda: layers.Dense(3, activation="sigmoid"),
@@ -24,6 +43,8 @@ ENDINGS = {
     "activation": lambda: keras.Sequential([layers.Dense(3), layers.Activation("softmax")]),
     "functional": lambda: functional(layers.Softmax()),
     "operation": lambda: functional(keras.ops.softmax),
+    "framework": lambda: layers.Dense(3, activation=SOFTMAX[keras.backend.backend()]()),
+    "of keras.ops": lambda: keras.Sequential([layers.Dense(3), layers.Activation(keras.ops.softmax)]),
     "nested": lambda: functional(keras.Sequential([layers.Dense(3, activation="softmax")])),
 }
 
@@ -53,19 +74,43 @@ def test_other_endings_are_left_alone(activation):
 
 
 class OfOnesOwn(layers.Layer):
-    def __init__(self, units, activation):
+    def __init__(self):
         super().__init__()
-        self.last = layers.Dense(units, activation=activation)
+        self.last = layers.Dense(3, activation="softmax")
 
     def call(self, x):
         return self.last(x)
 
 
-@pytest.mark.parametrize(
-    ("units", "activation", "warned"), [(3, "softmax", True), (3, None, False), (4, "softmax", False)]
-)
-def test_a_softmax_of_a_class_of_ones_own_is_said(recwarn, units, activation, warned):
-    MidasModel([layers.Dense(2), layers.Dense(2)], 3, head=OfOnesOwn(units, activation))
-    found = [str(x.message) for x in recwarn if "softmax" in str(x.message)]
-    assert len(found) == warned
-    assert not found or "head: expected logits; OfOnesOwn holds a Dense layer of 3 units with softmax" in found[0]
+LATE = {
+    "lambda": lambda: keras.Sequential([layers.Dense(3), layers.Lambda(keras.ops.softmax)]),
+    "reshape": lambda: keras.Sequential([layers.Dense(3, activation="softmax"), layers.Reshape((3,))]),
+    "class": OfOnesOwn,
+}
+
+
+@pytest.mark.parametrize("name", LATE)
+@pytest.mark.parametrize("place", ["head", "unimodal head of modality 1"])
+def test_a_softmax_that_no_layer_tells_is_seen_in_its_values(name, place):
+    """In a model before the first step, compiled or not; in a loop in the first eager step."""
+    message = f"{place}: expected logits, got probabilities: every row is >= 0 and sums to 1"
+    encoders, dense = [layers.Dense(2), layers.Dense(2)], layers.Dense(3)
+    parts = {"head": LATE[name]()} if place == "head" else {"unimodal_heads": [dense, LATE[name]()]}
+    x, y = [np.eye(6, 2, dtype="float32")] * 2, np.arange(6) % 3
+    for way in ("fit", "evaluate", "train_on_batch"):
+        model = MidasModel(encoders, 3, **parts)
+        model.compile("sgd", loss=MidasLoss())
+        with pytest.raises(ValueError, match=message):
+            getattr(model, way)(x, y)
+    heads = parts.get("unimodal_heads") or [dense, layers.Dense(3)]
+    criterion = MidasLoss(num_classes=3, unimodal_heads=heads)
+    with pytest.raises(ValueError, match=message):
+        criterion(x, y, head=parts.get("head") or layers.Dense(3))
+
+
+def test_logits_that_look_like_nothing_are_taken():
+    """Zeros, one-hot rows, a softplus: no softmax."""
+    for last in (layers.Dense(3, kernel_initializer="zeros"), layers.Dense(3, activation="softplus")):
+        model = MidasModel([layers.Dense(2), layers.Dense(2)], 3, head=keras.Sequential([last, layers.Reshape((3,))]))
+        model.compile("sgd", loss=MidasLoss())
+        model.train_on_batch([np.eye(6, 4)] * 2, np.arange(6) % 3)
