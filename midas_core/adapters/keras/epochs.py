@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from midas_core.adapters.keras.backend import keras
+from midas_core.adapters.keras.heads import try_heads
 
 JUMPS = ("loss", "misaligned_loss")
 """Logs of the training that are smaller during the warm-up. In evaluation the loss is the full one in every epoch."""
@@ -27,7 +28,7 @@ class LabelWatch(RunsFirst):
     def on_test_begin(self, logs: Any = None) -> None:
         """Try the heads where they have weights."""
         self._first = True
-        self.model.try_heads()
+        try_heads(self.model)
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
         """Look at the first batch."""
@@ -41,7 +42,7 @@ class LabelWatch(RunsFirst):
         """Look, and try the heads, after the first batch of a phase."""
         if self._first:
             self._first = False
-            self.model.try_heads()
+            try_heads(self.model)
             self.look(where)
 
     def look(self, where: str) -> None:
@@ -66,7 +67,7 @@ class EpochCounter(LabelWatch):
     def on_train_begin(self, logs: Any = None) -> None:
         """Try the heads where they have weights."""
         self._first = True
-        self.model.try_heads()
+        try_heads(self.model)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Catch up with ``initial_epoch``."""
@@ -75,7 +76,7 @@ class EpochCounter(LabelWatch):
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Take over what another callback has set in the loss."""
-        self.model.renew_step()
+        renew_step(self.model)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Look at the first batch."""
@@ -90,6 +91,21 @@ class EpochCounter(LabelWatch):
         self.look("the epoch")
         state = self.model.midas_state
         state.set_epoch(state.get_epoch() + 1)
+
+
+def renew_step(model: Any) -> None:
+    """Make the step of a compiled model anew where an option of its loss has been set since it was made."""
+    loss, before = model.loss, model.settings
+    if not model.compiled or before == loss.settings:
+        return
+    loss.check_fits(model, model.ensemble_weight)
+    seed = loss.options.seed
+    model.midas_state.start(loss.options.initial_alpha, seed if seed != before[0].seed else None)
+    model.settings = loss.settings
+    if model.test_function is not None:
+        model.make_test_function(force=True)
+    if model.train_function is not None:
+        model.make_train_function(force=True)
 
 
 def with_epoch_counter(callbacks: Any, model: Any) -> Any:

@@ -5,28 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any
 
 from midas_core.adapters.keras.backend import BACKEND, keras
-from midas_core.adapters.keras.heads import FusedHead, HeadRun
+from midas_core.adapters.keras.baselines import JointLoss, drop_modalities
+from midas_core.adapters.keras.heads import check_layers, run_unimodal
 from midas_core.adapters.keras.inputs import presence, split_present, zero_missing_inputs
 from midas_core.adapters.keras.masks import split_masks
+from midas_core.adapters.keras.step import Pass
 from midas_core.backends import Array
+from midas_core.ensemble import ensemble_logits
 from midas_core.missing import zero_missing
-from midas_core.modalities import Modalities
-
-
-class Pass(NamedTuple):
-    """Results of one forward pass; unimodal logits where a loss follows or they have a vote."""
-
-    model: Any
-    features: list[Any]
-    present: Array | None
-    head: FusedHead
-    head_run: HeadRun
-    unimodal_logits: list[Array] | None
-    predictions: Array
-
+from midas_core.modalities import Modalities, map_leaves
 
 # Keras hands `compute_loss` the predictions alone. Within a step the features wait here, so that the encoders run once;
 # a context variable, because replicas run in threads.
@@ -63,6 +53,28 @@ def kept_pass(model: Any, predictions: Any) -> Pass | None:
     return None
 
 
+def read_encoders(encoders: Any) -> tuple[Modalities, list[Any], bool]:
+    """Return the modalities and the encoders, and whether these are one backbone with all inputs and all features.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are neither a list or dict of layers nor one functional model.
+    """
+    if not isinstance(encoders, keras.layers.Layer):
+        modalities = Modalities(encoders, "encoders")
+        items = modalities.unpack(encoders, "encoders")
+        check_layers("encoders", items, modalities)
+        return modalities, items, False
+    structure = getattr(encoders, "output", None) if isinstance(encoders, keras.Model) else None
+    if not isinstance(structure, (Mapping, list, tuple)):
+        raise TypeError(
+            "encoders: expected a list or dict of layers, or one functional model with a list or dict of features as "
+            f"output, got {type(encoders).__name__}"
+        )
+    return Modalities(structure, "output of encoders"), [encoders], True
+
+
 def run_encoders(
     encoders: Sequence[Any], has_backbone: bool, inputs: Any, modalities: Modalities, training: bool
 ) -> tuple[list[Any], Array | None]:
@@ -83,3 +95,35 @@ def run_encoders(
         values = [encoder(x, training=training) for encoder, x in zip(encoders, items, strict=True)]
     features = split_masks(values)
     return features if present is None else zero_missing(features, present, backend=BACKEND), present
+
+
+def run_model(model: Any, inputs: Any, training: bool, for_loss: bool) -> Pass:
+    """Run the encoders and heads of a `MidasModel`; the unimodal ones where the loss needs them or they have a vote.
+
+    Not in the loss itself: on JAX, Keras collects the losses of layers in the forward pass alone.
+    """
+    features, present = model.run_encoders(inputs, training)
+    head, fused, loss = model.fused_head(training), features, getattr(model, "loss", None)
+    joint = isinstance(loss, JointLoss)
+    if training and joint and loss.dropout:
+        fused = drop_modalities(features, loss.dropout, model.midas_state.seed_generator)
+    run = head.run(fused)
+    logits, unimodal_logits = run.logits, None
+    if for_loss or model.ensemble_weight > 0:
+        watched = features
+        if joint and not loss.unimodal_weight:  # The heads only watch the features.
+            watched = [map_leaves(keras.ops.stop_gradient, x) for x in features]
+        unimodal_logits = run_unimodal(model.unimodal_heads, watched, model.modalities, model.num_classes, training)
+    if unimodal_logits is not None and model.ensemble_weight > 0:
+        logits = ensemble_logits(
+            logits,
+            unimodal_logits,
+            weight=model.ensemble_weight,
+            present=present,
+            multi_label=model.probabilities == "sigmoid",
+            backend=BACKEND,
+        )
+    activations = {"softmax": keras.ops.softmax, "sigmoid": keras.ops.sigmoid}
+    activate = activations.get(model.probabilities)
+    predictions = logits if activate is None else activate(logits)
+    return Pass(model, features, present, head, run, unimodal_logits, predictions)

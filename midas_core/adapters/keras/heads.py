@@ -117,9 +117,14 @@ class FusedHead:
         return products
 
 
-def run_unimodal(heads: Sequence[Any], features: Sequence[Any], training: bool) -> list[Array]:
+def run_unimodal(
+    heads: Sequence[Any], features: Sequence[Any], modalities: Modalities, num_classes: int, training: bool
+) -> list[Array]:
     """Return the logits of the unimodal heads, M of shape (B, C)."""
-    return [head(x, training=training) for head, x in zip(heads, join_masks(features), strict=True)]
+    logits = [head(x, training=training) for head, x in zip(heads, join_masks(features), strict=True)]
+    for m, z in enumerate(logits):
+        check_logits(f"unimodal head of {modalities.title(m)}", z, num_classes)
+    return logits
 
 
 @contextmanager
@@ -143,6 +148,17 @@ def check_logits(name: str, logits: Any, num_classes: int) -> None:
     shape = tuple(getattr(logits, "shape", ()))
     if len(shape) != 2 or shape[1] != num_classes:
         raise ValueError(f"output of the {name}: expected shape (B, C) = (?, {num_classes}), got {shape}")
+
+
+def check_vectors(features: Sequence[Any], modalities: Modalities) -> None:
+    """Raise ``ValueError`` unless features are vectors, as the heads that the library makes take them."""
+    for m, feature in enumerate(features):
+        if len(feature.shape) != 2:
+            raise ValueError(
+                f"features of {modalities.title(m)}: expected shape (B, D), got {feature.shape}; sequences and images "
+                "take heads of their own, head= with head_input='separate' and unimodal_heads=, or an encoder that "
+                "pools them"
+            )
 
 
 def final_activation(part: Any) -> str | None:
@@ -204,7 +220,19 @@ def is_linear(head: Any) -> bool:
     return type(head) is keras.layers.Dense and head.activation is keras.activations.linear
 
 
-def try_head(name: str, head: Any, symbols: Sequence[Any], run: Callable[[list[Array]], Array]) -> None:
+def try_heads(model: Any) -> None:
+    """Raise ``ValueError`` if a head of the user gives probabilities; once, as soon as the heads have weights."""
+    if model.heads_tried or not model.built:
+        return
+    model.heads_tried = True
+    symbols = model.feature_symbols
+    _try_head("head", model.head, symbols, model.fused_head())
+    for m, (head, symbol) in enumerate(zip(model.unimodal_heads, symbols, strict=True)):
+        name = f"unimodal head of {model.modalities.title(m)}"
+        _try_head(name, head, [symbol], lambda x, head=head: head(x[0], training=False))
+
+
+def _try_head(name: str, head: Any, symbols: Sequence[Any], run: Callable[[list[Array]], Array]) -> None:
     """Raise ``ValueError`` if a head gives probabilities for drawn features, of the shapes and dtypes of symbols."""
     if is_linear(head) or not all(keras.backend.is_float_dtype(x.dtype) for x in symbols):
         return
@@ -213,9 +241,32 @@ def try_head(name: str, head: Any, symbols: Sequence[Any], run: Callable[[list[A
     values = [ops.convert_to_tensor(rng.normal(size=shape), dtype=symbols[0].dtype) for shape in shapes]
     try:
         logits = run(values)
-    except Exception:
+    except Exception:  # A head that takes no such features says so in the step.
         return
     check_values(name, logits)
+
+
+def read_heads(
+    head: Any, unimodal_heads: Any, head_input: str, modalities: Modalities, num_classes: int, variable_dtype: str
+) -> tuple[Any, list[Any]]:
+    """Return the fused and the unimodal heads, linear ones in place of None, or raise where one does not fit."""
+    precision = head_precision(variable_dtype)
+    if head is None:
+        if head_input != "concatenated":
+            raise ValueError("head_input: expected 'concatenated' with the default head, got 'separate'")
+        head = keras.layers.Dense(num_classes, dtype=precision, name="head")
+    elif not isinstance(head, Layer):
+        raise TypeError(f"head: expected a Keras layer or model, got {type(head).__name__}")
+    check_head("head", head, num_classes)
+    if unimodal_heads is not None:
+        heads = modalities.unpack(unimodal_heads, "unimodal_heads")
+        check_heads("unimodal_heads", heads, modalities, num_classes)
+        return head, heads
+    for name in modalities.shown_names:
+        if "/" in name:
+            raise ValueError(f"encoders: expected names of modalities without '/', got {name!r}")
+    names = [f"head_{name}" for name in modalities.shown_names]
+    return head, [keras.layers.Dense(num_classes, dtype=precision, name=name) for name in names]
 
 
 def check_head_learns(head: Any, criterion: Any) -> None:
@@ -260,15 +311,6 @@ def check_layers(argument: str, items: Sequence[Any], modalities: Modalities) ->
             raise TypeError(
                 f"{argument} of {modalities.title(m)}: expected a Keras layer or model, got {type(item).__name__}"
             )
-
-
-def make_dense_heads(modalities: Modalities, num_classes: int, variable_dtype: str) -> list[Any]:
-    """Return linear unimodal heads, called after their modality."""
-    names, precision = modalities.shown_names, head_precision(variable_dtype)
-    for name in names:
-        if "/" in name:
-            raise ValueError(f"encoders: expected names of modalities without '/', got {name!r}")
-    return [keras.layers.Dense(num_classes, dtype=precision, name=f"head_{name}") for name in names]
 
 
 def head_precision(variable_dtype: str) -> str:

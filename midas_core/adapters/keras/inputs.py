@@ -114,6 +114,22 @@ def split_present(inputs: Any, modalities: Modalities) -> tuple[Any, Any]:
     return {name: x for name, x in inputs.items() if name != PRESENT}, inputs[PRESENT]
 
 
+def check_class_weight(model: Any, class_weight: Any) -> None:
+    """Raise ``ValueError`` where samples have several classes: Keras weighs a row by its largest entry."""
+    if class_weight is not None and model.compiled and model.loss.options.multi_label:
+        raise ValueError(
+            f"class_weight: expected None with multi_label=True, got {class_weight}; "
+            "MidasLoss(class_weights=[...]) weighs each class"
+        )
+
+
+def signature_of(inputs: Any) -> Any:
+    """Return the shapes and dtypes of inputs, for batches of any size."""
+    return keras.tree.map_structure(
+        lambda x: keras.InputSpec(shape=(None, *x.shape[1:]), dtype=keras.backend.standardize_dtype(x.dtype)), inputs
+    )
+
+
 def zero_missing_inputs(inputs: Sequence[Any], present: Array) -> list[Any]:
     """Put zeros in the place of missing inputs with a floating dtype: a NaN would come back in the gradient.
 

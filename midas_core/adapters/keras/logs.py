@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -96,3 +96,13 @@ def note_about_rows(labels: Any, num_classes: int) -> Iterator[None]:
                 "that shape: give one-hot rows (keras.utils.to_categorical) in place of class indices"
             )
         raise
+
+
+def metrics_of_one_output(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options of ``compile`` with the metrics of the one output there is, whatever a dict calls it."""
+    for name in ("metrics", "weighted_metrics"):
+        metrics = options.get(name)
+        if isinstance(metrics, Mapping) and len(metrics) == 1:
+            (one,) = metrics.values()
+            options[name] = one if one is None or isinstance(one, (list, tuple)) else [one]
+    return options

@@ -10,7 +10,6 @@ from midas_core.adapters.keras.heads import (
     FusedHead,
     check_head_learns,
     check_heads,
-    check_logits,
     check_no_activation,
     check_values,
     head_precision,
@@ -19,7 +18,7 @@ from midas_core.adapters.keras.heads import (
 from midas_core.adapters.keras.inputs import check_label_values, presence, read_labels
 from midas_core.adapters.keras.masks import split_masks
 from midas_core.adapters.keras.state import StateLayer
-from midas_core.adapters.keras.step import check_features, step_terms
+from midas_core.adapters.keras.step import Pass, check_compiled, check_features, step_terms
 from midas_core.backends import Array
 from midas_core.missing import zero_missing
 from midas_core.modalities import Modalities
@@ -48,38 +47,9 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         Feature widths D_m, for linear unimodal heads that the loss owns.
     unimodal_heads : sequence of layers, or dict of layers by modality name, optional
         The user's own heads instead, each from a feature to (B, C) logits.
-    weight : float
-        lambda of eq. 11.
-    eta : float
-        Step size of the weak-modality weight (eq. 7).
-    warmup_epochs : int
-        Epochs in which the loss is the unimodal one alone. ``fit`` counts them, in a loop `set_epoch` does.
-    variant : {"paper", "official"}
-        "official" follows the authors' code; two modalities only.
-    reduction : {"mean", "sum", "none"}
-        Over the batch.
-    similarity : {"cosine", "l2", None}
-        Of the hard-sample weight (eq. 8); None leaves the weight out.
-    alpha_update : {"sign", "difference"}
-        Whether the sign of the gap moves alpha (eq. 6) or the gap itself.
-    max_alpha : float, optional
-        A cap for alpha.
-    initial_alpha : float
-        The weight of whichever modality is weak in the first step.
-    label_smoothing : float
-        eps: every cross-entropy takes (1 - eps) * label + eps / C; no confidence does.
-    class_weights : sequence of C floats, optional
-        Every cross-entropy at the label of a sample is multiplied by the weight of its class; with ``multi_label``
-        the binary cross-entropy of each class.
-    multi_label : bool
-        Whether the labels are rows of 0 and 1, (B, C), any number of them 1, with the mean of C binary cross-entropies.
-    head_input : {"concatenated", "separate"}
-        Whether ``head`` takes the features concatenated along axis 1, or in the structure in which they were given.
-    absent_share : float
-        Share of the mixed samples that have no partner: some modalities of one sample, zeros for the others, under its
-        own label.
-    seed : int, optional
-        Of the random stream; without one, ``keras.utils.set_random_seed`` decides.
+    weight, eta, ..., seed
+        The options of the PyTorch criterion, see `midas_core.options.MidasOptions`. ``fit`` counts the epochs, in a
+        loop `set_epoch` does. Without a seed ``keras.utils.set_random_seed`` decides.
     **kwargs
         ``name`` and ``dtype``, as for any layer.
 
@@ -302,9 +272,7 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         if present is not None:
             present = presence(present, batch, modalities)
             inputs = zero_missing(inputs, present, backend=BACKEND)
-        unimodal_logits = run_unimodal(self.unimodal_heads, inputs, training)
-        for m, logits in enumerate(unimodal_logits):
-            check_logits(f"unimodal head of {modalities.title(m)}", logits, num_classes)
+        unimodal_logits = run_unimodal(self.unimodal_heads, inputs, modalities, num_classes, training)
         if permutation is not None:
             permutation = keras.ops.convert_to_tensor(permutation)
             check_shape("permutation", permutation, (batch,), "(B,)")
@@ -316,19 +284,9 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
             check_values("head", run.logits)
             for m, logits in enumerate(unimodal_logits):
                 check_values(f"unimodal head of {modalities.title(m)}", logits)
-        terms = step_terms(
-            self.options,
-            state,
-            inputs,
-            targets,
-            unimodal_logits,
-            fused,
-            run,
-            training=training,
-            permutation=permutation,
-            sample_weight=sample_weight,
-            present=present,
-        )
+        forward = Pass(self, inputs, present, fused, run, unimodal_logits, run.logits)
+        more: dict[str, Any] = {"permutation": permutation, "sample_weight": sample_weight}
+        terms = step_terms(self.options, state, forward, targets, training=training, **more)
         return reduce_terms(terms, self.options.reduction, backend=BACKEND)
 
     def get_config(self) -> dict[str, Any]:
@@ -400,20 +358,3 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
                 "the state, see model.alpha"
             )
         return self.state
-
-
-def check_compiled(options: MidasOptions, model: Any, vote: float) -> None:
-    """Raise ``ValueError`` unless a `MidasModel`, with a vote of that weight, goes with the options."""
-    if options.reduction == "none":
-        raise ValueError("loss: expected reduction 'mean' or 'sum' for compile, got 'none'")
-    options.check_fits(model.modalities.count, model.num_classes)
-    several, probabilities = options.multi_label, model.probabilities
-    fitting = "sigmoid" if several else "softmax"
-    if probabilities not in (False, fitting):
-        expected = f"expected {fitting!r} or False with multi_label={several}"
-        raise ValueError(f"probabilities of the model: {expected}, got {probabilities!r}")
-    if several and vote > 0 and probabilities != "sigmoid":
-        raise ValueError(
-            "ensemble_weight: expected 0, or probabilities='sigmoid' in the model, with multi_label=True, got "
-            f"{vote:g} with probabilities={probabilities!r}"
-        )

@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from midas_core.adapters.keras.backend import BACKEND, keras, replicas
-from midas_core.adapters.keras.baselines import JointLoss, drop_modalities
-from midas_core.adapters.keras.epochs import LabelWatch, with_epoch_counter
-from midas_core.adapters.keras.forward_pass import Pass, in_step, is_in_step, keep_pass, kept_pass, run_encoders
-from midas_core.adapters.keras.functional import split_functional
-from midas_core.adapters.keras.heads import (
-    FusedHead,
-    check_head,
-    check_heads,
-    check_layers,
-    check_logits,
-    head_precision,
-    make_dense_heads,
-    run_unimodal,
-    try_head,
+from midas_core.adapters.keras.baselines import JointLoss
+from midas_core.adapters.keras.epochs import LabelWatch, renew_step, with_epoch_counter
+from midas_core.adapters.keras.forward_pass import (
+    in_step,
+    is_in_step,
+    keep_pass,
+    kept_pass,
+    read_encoders,
+    run_encoders,
+    run_model,
 )
-from midas_core.adapters.keras.inputs import check_label_values, read_labels, split_present
-from midas_core.adapters.keras.logs import TermLogs, note_about_rows
+from midas_core.adapters.keras.functional import split_functional
+from midas_core.adapters.keras.heads import FusedHead, check_vectors, read_heads, run_unimodal, try_heads
+from midas_core.adapters.keras.inputs import (
+    check_class_weight,
+    check_label_values,
+    read_labels,
+    signature_of,
+    split_present,
+)
+from midas_core.adapters.keras.logs import TermLogs, metrics_of_one_output, note_about_rows
 from midas_core.adapters.keras.loss import MidasLoss
 from midas_core.adapters.keras.masks import join_masks
 from midas_core.adapters.keras.state import StateLayer
 from midas_core.adapters.keras.step import check_features, step_terms
 from midas_core.backends import Array
-from midas_core.ensemble import ensemble_logits
-from midas_core.modalities import Modalities, map_leaves
 from midas_core.objective import reduce_terms
 from midas_core.options import HEAD_INPUTS
 from midas_core.validation import check_choice, check_flag, check_fraction, check_number
-
-ops = keras.ops
-Layer = keras.layers.Layer
 
 
 @keras.saving.register_keras_serializable(package="midas_core")
@@ -65,7 +63,7 @@ class MidasModel(keras.Model):  # type: ignore[misc]
     ensemble_weight : float
         Share of the unimodal heads in the predictions, in [0, 1]: above 0 these are a soft vote of all heads, see
         `midas_core.ensemble_logits`, and so are what metrics see. The loss is the same. Several labels for each sample
-        take ``probabilities="sigmoid"`` with it.
+        take ``probabilities="sigmoid"`` with it. May be set at any time; choose it on validation data.
     **kwargs
         ``name``, ``dtype`` and ``trainable``, as for any model.
 
@@ -77,8 +75,6 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         Updates of alpha so far.
     epoch : Variable, shape (), int32
         Epochs trained so far, all calls of ``fit`` together.
-    ensemble_weight : float
-        May be set at any time; choose it on validation data.
 
     Raises
     ------
@@ -108,8 +104,8 @@ class MidasModel(keras.Model):  # type: ignore[misc]
     """
 
     _signature: Any = None
-    _symbols: Any = ()
-    _settings: Any = None
+    feature_symbols: Any = ()
+    settings: Any = None
 
     def __init__(
         self,
@@ -130,37 +126,12 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         check_choice("probabilities", probabilities, (False, True, "softmax", "sigmoid"))
         self.probabilities: bool | str = "softmax" if probabilities is True else probabilities
         self.ensemble_weight = ensemble_weight
-        # A backbone has all inputs and all features; else there is an encoder for each modality.
-        self._has_backbone = isinstance(encoders, Layer)
-        if isinstance(encoders, Layer):
-            structure = getattr(encoders, "output", None) if isinstance(encoders, keras.Model) else None
-            if not isinstance(structure, (Mapping, list, tuple)):
-                raise TypeError(
-                    "encoders: expected a list or dict of layers, or one functional model with a list or dict of "
-                    f"features as output, got {type(encoders).__name__}"
-                )
-            self.modalities = Modalities(structure, "output of encoders")
-            self.encoders = [encoders]
-        else:
-            self.modalities = Modalities(encoders, "encoders")
-            self.encoders = self.modalities.unpack(encoders, "encoders")
-            check_layers("encoders", self.encoders, self.modalities)
-
+        self.modalities, self.encoders, self._has_backbone = read_encoders(encoders)
         self._default_head, self._default_unimodal_heads = head is None, unimodal_heads is None
-        if head is None:
-            if head_input != "concatenated":
-                raise ValueError("head_input: expected 'concatenated' with the default head, got 'separate'")
-            head = keras.layers.Dense(num_classes, dtype=head_precision(self.variable_dtype), name="head")
-        elif not isinstance(head, Layer):
-            raise TypeError(f"head: expected a Keras layer or model, got {type(head).__name__}")
-        self.head = head
-        check_head("head", head, num_classes)
-        if unimodal_heads is None:
-            self.unimodal_heads = make_dense_heads(self.modalities, num_classes, self.variable_dtype)
-        else:
-            self.unimodal_heads = self.modalities.unpack(unimodal_heads, "unimodal_heads")
-            check_heads("unimodal_heads", self.unimodal_heads, self.modalities, num_classes)
-        self._heads_tried = False
+        self.head, self.unimodal_heads = read_heads(
+            head, unimodal_heads, head_input, self.modalities, num_classes, self.variable_dtype
+        )
+        self.heads_tried = False
         self.midas_state = StateLayer(self.modalities.count, dtype=self.dtype_policy, name="midas_state")
         self.terms = TermLogs(self.modalities.shown_names)
 
@@ -207,7 +178,7 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         num_classes = width if num_classes is None else num_classes
         midas = cls(parts.backbone, num_classes, head=parts.head, head_input="separate", **kwargs)
         midas.build(keras.tree.map_structure(lambda x: x.shape, model.input))
-        midas.try_heads()
+        try_heads(midas)
         return midas
 
     @property
@@ -244,20 +215,12 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         self.midas_state.set_epoch(epoch)
 
     def encode(self, inputs: Any, training: bool = False) -> list[Array]:
-        """Return the features in the order of the modalities, zeros for what is missing.
+        """Return the features, M tensors of shape (B, D_m) with their masks, zeros for what is missing."""
+        return join_masks(self.run_encoders(inputs, training)[0])
 
-        Parameters
-        ----------
-        inputs : list, tuple or dict
-            As for a call of the model.
-        training : bool
-
-        Returns
-        -------
-        list of M tensors, shapes (B, D_m)
-            With their masks, where encoders give some.
-        """
-        return join_masks(self._encode(inputs, training)[0])
+    def run_encoders(self, inputs: Any, training: bool) -> tuple[list[Any], Array | None]:
+        """Return the features, as the core takes them, and the mask of what is present, if there is one."""
+        return run_encoders(self.encoders, self._has_backbone, inputs, self.modalities, training)
 
     def fused_head(self, training: bool = False) -> FusedHead:
         """Return the fused head as a function of the features."""
@@ -269,62 +232,21 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         known = self.encoders[0].input if self._has_backbone else None
         symbols = keras.tree.map_shape_structure(keras.KerasTensor, input_shape) if known is None else known
         inputs = split_present(symbols, self.modalities)[0]
-        features, _ = self._encode(inputs, training=False)
-        for m, feature in enumerate(features):
-            title = self.modalities.title(m)
-            if len(feature.shape) != 2 and (self._default_head or self._default_unimodal_heads):
-                raise ValueError(
-                    f"features of {title}: expected shape (B, D), got {feature.shape}; sequences and images take heads "
-                    "of their own, head= with head_input='separate' and unimodal_heads=, or an encoder that pools them"
-                )
-        for m, logits in enumerate(run_unimodal(self.unimodal_heads, features, False)):
-            check_logits(f"unimodal head of {self.modalities.title(m)}", logits, self.num_classes)
-        self.fused_head()(features)
+        features, _ = self.run_encoders(inputs, training=False)
         # Past the tracking of layers.
-        object.__setattr__(self, "_symbols", features)
+        object.__setattr__(self, "feature_symbols", join_masks(features))
+        if self._default_head or self._default_unimodal_heads:
+            check_vectors(self.feature_symbols, self.modalities)
+        run_unimodal(self.unimodal_heads, features, self.modalities, self.num_classes, training=False)
+        self.fused_head().run(features)
 
     def call(self, inputs: Any, training: bool = False) -> Array:
         """Return the logits, or the probabilities, of shape (B, C)."""
         if self._signature is None:
-            specs = keras.tree.map_structure(
-                lambda x: keras.InputSpec(shape=(None, *x.shape[1:]), dtype=keras.backend.standardize_dtype(x.dtype)),
-                inputs,
-            )
-            object.__setattr__(self, "_signature", specs)
-        result = self._forward(inputs, training, for_loss=is_in_step())
-        keep_pass(result)
-        return result.predictions
-
-    def _encode(self, inputs: Any, training: bool) -> tuple[list[Any], Array | None]:
-        return run_encoders(self.encoders, self._has_backbone, inputs, self.modalities, training)
-
-    def _forward(self, inputs: Any, training: bool, for_loss: bool) -> Pass:
-        """Run encoders and head; the unimodal heads too where the loss needs them or they have a vote.
-
-        Not in the loss itself: on JAX, Keras collects the losses of layers in the forward pass alone.
-        """
-        features, present = self._encode(inputs, training)
-        head, fused, loss = self.fused_head(training), features, getattr(self, "loss", None)
-        if training and isinstance(loss, JointLoss) and loss.dropout:
-            fused = drop_modalities(features, loss.dropout, self.midas_state.seed_generator)
-        run = head.run(fused)
-        logits, unimodal_logits = run.logits, None
-        if for_loss or self.ensemble_weight > 0:
-            watched = features
-            if isinstance(loss, JointLoss) and not loss.unimodal_weight:  # The heads only watch the features.
-                watched = [map_leaves(ops.stop_gradient, x) for x in features]
-            unimodal_logits = run_unimodal(self.unimodal_heads, watched, training)
-        if unimodal_logits is not None and self.ensemble_weight > 0:
-            logits = ensemble_logits(
-                logits,
-                unimodal_logits,
-                weight=self.ensemble_weight,
-                present=present,
-                multi_label=self.probabilities == "sigmoid",
-                backend=BACKEND,
-            )
-        activate = {"softmax": ops.softmax, "sigmoid": ops.sigmoid, False: lambda x: x}[self.probabilities]
-        return Pass(self, features, present, head, run, unimodal_logits, activate(logits))
+            object.__setattr__(self, "_signature", signature_of(inputs))
+        forward = run_model(self, inputs, training, for_loss=is_in_step())
+        keep_pass(forward)
+        return forward.predictions
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, *, log_terms: bool = False, **kwargs: Any) -> None:
         """Configure the model for training; the arguments are those of ``keras.Model.compile``.
@@ -349,16 +271,11 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         loss.check_fits(self, self.ensemble_weight)
         if kwargs.get("loss_weights") is not None:
             raise ValueError("loss_weights: expected None; the weight of the misaligned loss is MidasLoss(weight=...)")
-        for name in ("metrics", "weighted_metrics"):
-            metrics = kwargs.get(name)
-            if isinstance(metrics, Mapping) and len(metrics) == 1:  # There is one output, whatever it is called.
-                (one,) = metrics.values()
-                kwargs[name] = one if one is None or isinstance(one, (list, tuple)) else [one]
-        super().compile(optimizer=optimizer, loss=None, **kwargs)
+        super().compile(optimizer=optimizer, loss=None, **metrics_of_one_output(kwargs))
         # Past the tracking of layers: the loss holds options, and a model that is built takes no more layers.
         object.__setattr__(self, "loss", loss)
         self.terms.shown = check_flag("log_terms", log_terms)
-        self._settings = loss.settings
+        self.settings = loss.settings
         self.midas_state.start(loss.options.initial_alpha, loss.options.seed)
 
     def get_compile_config(self) -> dict[str, Any]:
@@ -388,42 +305,29 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         validation = kwargs.get("validation_data")
         if isinstance(validation, (list, tuple)) and len(validation) > 1:
             kwargs["validation_data"] = (validation[0], self._checked(validation[1]), *validation[2:])
-        if self.compiled and self.loss.options.multi_label and kwargs.get("class_weight") is not None:
-            raise ValueError(
-                "class_weight: expected None with multi_label=True, where Keras weighs a row by its largest entry, "
-                f"got {kwargs['class_weight']}; MidasLoss(class_weights=[...]) weighs the classes"
-            )
+        check_class_weight(self, kwargs.get("class_weight"))
         callbacks = with_epoch_counter(callbacks, self)
         return super().fit(x, self._checked(y), batch_size, epochs, verbose, callbacks, **kwargs)
 
-    def evaluate(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int | None = None,
-        verbose: Any = "auto",
-        sample_weight: Any = None,
-        steps: int | None = None,
-        callbacks: Any = None,
-        **kwargs: Any,
-    ) -> Any:
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Return the loss, the full one also during warm-up, and the metrics; as ``keras.Model.evaluate``."""
-        if not isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks = [LabelWatch(), *keras.tree.flatten(callbacks or [])]
-        return super().evaluate(x, self._checked(y), batch_size, verbose, sample_weight, steps, callbacks, **kwargs)
+        callbacks = kwargs.get("callbacks")
+        if not isinstance(callbacks, keras.callbacks.CallbackList) and len(args) < 5:
+            kwargs["callbacks"] = [LabelWatch(), *keras.tree.flatten(callbacks or [])]
+        return super().evaluate(x, self._checked(y), *args, **kwargs)
 
     def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Train on one batch, as ``keras.Model.train_on_batch``; `set_epoch` counts the epochs."""
-        self.renew_step()
+        renew_step(self)
         logs = super().train_on_batch(x, self._checked(y), *args, **kwargs)
-        self.try_heads()
+        try_heads(self)
         return logs
 
     def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluate one batch, as ``keras.Model.test_on_batch``."""
-        self.renew_step()
+        renew_step(self)
         logs = super().test_on_batch(x, self._checked(y), *args, **kwargs)
-        self.try_heads()
+        try_heads(self)
         return logs
 
     def export(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
@@ -431,18 +335,6 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         if self._signature is not None and len(args) < 3:
             kwargs.setdefault("input_signature", [self._signature])
         super().export(filepath, *args, **kwargs)
-
-    def renew_step(self) -> None:
-        """Make the step anew where an option of the loss has been set since it was made."""
-        if self.compiled and self._settings != self.loss.settings:
-            self.loss.check_fits(self, self.ensemble_weight)
-            seed = self.loss.options.seed
-            self.midas_state.start(self.loss.options.initial_alpha, seed if seed != self._settings[0].seed else None)
-            self._settings = self.loss.settings
-            if self.test_function is not None:
-                self.make_test_function(force=True)
-            if self.train_function is not None:
-                self.make_train_function(force=True)
 
     def train_step(self, *args: Any) -> Any:
         """Train on a batch, in the signature of Keras's backend."""
@@ -470,25 +362,13 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         if training:
             self.midas_state.warn_without_epoch(loss.options.warmup_epochs, "model")
         # Called by hand, outside a step, nothing waits.
-        result = kept_pass(self, y_pred) or self._forward(x, training, for_loss=True)
+        forward = kept_pass(self, y_pred) or run_model(self, x, training, for_loss=True)
         labels = read_labels(y, self.num_classes, loss.options.multi_label)
-        check_features(result.features, labels.values, self.modalities)
-        assert result.unimodal_logits is not None  # A loss follows.
+        check_features(forward.features, labels.values, self.modalities)
         # Regularizers and add_loss of the layers, before the head runs on the mixed samples and forgets what it added.
         rest = super().compute_loss(x, y, y_pred, sample_weight) if self.losses else None
-        terms = step_terms(
-            loss.options,
-            self.midas_state,
-            result.features,
-            labels,
-            result.unimodal_logits,
-            result.head,
-            result.head_run,
-            training=training,
-            sample_weight=sample_weight,
-            present=result.present,
-            mixed=not joint,
-        )
+        more: dict[str, Any] = {"sample_weight": sample_weight, "mixed": not joint}
+        terms = step_terms(loss.options, self.midas_state, forward, labels, training=training, **more)
         if joint:
             terms = terms._replace(total=loss.total(terms))
         terms = reduce_terms(terms, loss.options.reduction, backend=BACKEND)
@@ -530,13 +410,3 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         if labels is None or not self.compiled:
             return labels
         return check_label_values(labels, self.num_classes, self.loss.options.multi_label)
-
-    def try_heads(self) -> None:
-        """Raise ``ValueError`` if a head of the user gives probabilities; once, as soon as the heads have weights."""
-        if self._heads_tried or not self.built:
-            return
-        self._heads_tried = True
-        try_head("head", self.head, self._symbols, self.fused_head())
-        for m, (head, symbol) in enumerate(zip(self.unimodal_heads, self._symbols, strict=True)):
-            name = f"unimodal head of {self.modalities.title(m)}"
-            try_head(name, head, [symbol], lambda x, head=head: head(x[0], training=False))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from midas_core.adapters.keras.backend import BACKEND, keras
 from midas_core.adapters.keras.heads import FusedHead, HeadRun
@@ -22,32 +22,41 @@ from midas_core.validation import check_floating, check_shape
 ops = keras.ops
 
 
+class Pass(NamedTuple):
+    """Results of a forward pass of a model or a loop; unimodal logits where a loss follows or they have a vote."""
+
+    model: Any
+    features: list[Any]
+    present: Array | None
+    head: FusedHead
+    head_run: HeadRun
+    unimodal_logits: list[Array] | None
+    predictions: Array
+
+
 def step_terms(
     options: MidasOptions,
     state: StateLayer,
-    features: Sequence[Any],
+    forward: Pass,
     labels: Labels,
-    unimodal_logits: Sequence[Array],
-    head: FusedHead,
-    run: HeadRun,
     *,
     training: bool,
     permutation: Array | None = None,
     sample_weight: Array | None = None,
-    present: Array | None = None,
     mixed: bool = True,
 ) -> MidasTerms:
-    """Return the terms for each sample; in training, move the state. ``run`` is what ``head`` made of ``features``.
+    """Return the terms for each sample, after a forward pass; in training, move the state.
 
     Without ``mixed`` the terms are those of a step that has no mixed samples, and the state stays.
     """
+    features, run = forward.features, forward.head_run
     count = len(features)
     targets = make_targets(options, labels.values, sample_weight, run.logits)
     share = options.absent_share
     numbers = state.draw(labels.values, count, training, share > 0)
     rule: dict[str, Any] = {"variant": options.variant, "permutation": permutation, "absent_share": share}
     pairs = draw_pairs(numbers, labels.values, count, **rule, backend=BACKEND)
-    mixed_logits = head.mixed(features, run.products, pairs) if mixed else None
+    mixed_logits = forward.head.mixed(features, run.products, pairs) if mixed else None
     similarities = None
     if mixed and options.similarity is not None:
         similarities = similarity(features, pairs, options.similarity, backend=BACKEND)
@@ -59,13 +68,13 @@ def step_terms(
         warmup = ops.less(ops.convert_to_tensor(state.epoch), options.warmup_epochs)
     objective = midas_objective(
         run.logits,
-        unimodal_logits,
+        forward.unimodal_logits,
         mixed_logits,
         targets,
         pairs,
         similarities,
         state.read(),
-        present=present,
+        present=forward.present,
         weight=options.weight,
         warmup=warmup,
         **options.alpha_rule,
@@ -99,3 +108,20 @@ def check_features(features: Sequence[Any], labels: Array, modalities: Modalitie
         if len(feature.shape) < (1 if raw else 2):
             raise ValueError(f"{name}: expected shape (B, D), got {tuple(feature.shape)}")
         check_shape(name, feature, (labels.shape[0], *feature.shape[1:]), "(B, D)")
+
+
+def check_compiled(options: MidasOptions, model: Any, vote: float) -> None:
+    """Raise ``ValueError`` unless a `MidasModel`, with a vote of that weight, goes with the options."""
+    if options.reduction == "none":
+        raise ValueError("loss: expected reduction 'mean' or 'sum' for compile, got 'none'")
+    options.check_fits(model.modalities.count, model.num_classes)
+    several, probabilities = options.multi_label, model.probabilities
+    fitting = "sigmoid" if several else "softmax"
+    if probabilities not in (False, fitting):
+        expected = f"expected {fitting!r} or False with multi_label={several}"
+        raise ValueError(f"probabilities of the model: {expected}, got {probabilities!r}")
+    if several and vote > 0 and probabilities != "sigmoid":
+        raise ValueError(
+            "ensemble_weight: expected 0, or probabilities='sigmoid' in the model, with multi_label=True, got "
+            f"{vote:g} with probabilities={probabilities!r}"
+        )
