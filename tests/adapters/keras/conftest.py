@@ -22,9 +22,15 @@ else:
     # Keras's variables know an older __array__ than NumPy asks for.
     KNOWN = "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
 
-    def pytest_collection_modifyitems(items):
+    # PyTorch is the quickest: nothing is traced.
+    ONCE = "torch"
+
+    def pytest_collection_modifyitems(config, items):
         for item in items:
             item.add_marker(pytest.mark.filterwarnings(KNOWN), append=False)
+        elsewhere = [item for item in items if BACKEND != ONCE and item.get_closest_marker("once")]
+        config.hook.pytest_deselected(items=elsewhere)
+        items[:] = [item for item in items if item not in elsewhere]
 
     @pytest.fixture(autouse=True)
     def _seeded():

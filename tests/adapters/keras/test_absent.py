@@ -64,6 +64,7 @@ def test_fit_counts_and_saves_it(tmp_path):
     np.testing.assert_allclose(again.train_on_batch(x, y), model.train_on_batch(x, y), rtol=1e-6)
 
 
+@pytest.mark.once
 def test_the_augmentation_takes_the_option():
     layer = Misalign(num_classes=3, absent_share=1.0, seed=0)
     batch = {"audio": np.ones((9, 4), "float32"), "video": np.ones((9, 5), "float32"), "labels": LABELS}

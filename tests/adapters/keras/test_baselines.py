@@ -70,6 +70,7 @@ def test_modality_dropout_is_for_training_alone():
     assert model.train_on_batch(x, y, return_dict=True)["loss"] != pytest.approx(cross_entropy(logits, y), rel=1e-3)
 
 
+@pytest.mark.once
 def test_a_baseline_is_saved(tmp_path):
     x, y = make_data(12)
     model = compiled(loss=JointLoss(unimodal_weight=0.5, dropout=0.2, class_weights=[1.0, 2.0, 1.0], seed=1))
@@ -81,6 +82,7 @@ def test_a_baseline_is_saved(tmp_path):
     assert JointLoss().method == "joint"
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -52,6 +53,7 @@ def with_torch(seed):
     return (found.argmax(dim=1).numpy() == task.test.labels).mean()
 
 
+@pytest.mark.once
 def test_fit_learns_what_the_pytorch_loop_learns():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

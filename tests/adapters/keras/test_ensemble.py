@@ -123,6 +123,7 @@ def test_the_vote_is_exported(tmp_path):
     np.testing.assert_allclose(served.serve(x), model.predict(x, verbose=0), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.once
 def test_what_does_not_fit_is_named():
     with pytest.raises(ValueError, match="ensemble_weight: expected a number"):
         make(ensemble_weight=1.5)

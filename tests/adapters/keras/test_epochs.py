@@ -19,6 +19,7 @@ def make_loop(**more):
     return criterion, ([np.eye(4, 2, dtype="float32")] * 2, np.arange(4) % 3), keras.layers.Dense(3)
 
 
+@pytest.mark.once
 def test_a_loop_that_counts_nothing_is_told_once():
     criterion, batch, head = make_loop()
     with pytest.warns(
@@ -28,6 +29,7 @@ def test_a_loop_that_counts_nothing_is_told_once():
     criterion(*batch, head=head)
 
 
+@pytest.mark.once
 def test_a_loop_that_counts_is_told_nothing():
     criterion, batch, head = make_loop()
     criterion(*batch, head=head, training=False)
@@ -38,6 +40,7 @@ def test_a_loop_that_counts_is_told_nothing():
     no_warmup(*batch, head=head)
 
 
+@pytest.mark.once
 def test_batches_by_hand_count_too():
     x, y = make_data(8)
     model = compiled(loss=MidasLoss(warmup_epochs=2))
@@ -58,6 +61,7 @@ def told(*given, loss=None, fits=1):
     return [str(w.message) for w in found if "warm-up" in str(w.message)]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("callback", "message"),
     [
@@ -75,6 +79,7 @@ def test_callbacks_that_choose_within_the_warm_up(callback, message, tmp_path):
     assert not told(callback(tmp_path / "best.keras"), loss=MidasLoss())
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "callback",
     [
@@ -89,6 +94,7 @@ def test_callbacks_that_go_with_it(callback, tmp_path):
     assert not told(callback(tmp_path / "best.keras"))
 
 
+@pytest.mark.once
 def test_a_warm_up_that_is_over_needs_no_warning():
     assert told(callbacks.EarlyStopping("loss", patience=9), loss=MidasLoss(warmup_epochs=1))
     assert not told(callbacks.EarlyStopping("loss", patience=9), loss=MidasLoss(warmup_epochs=1), fits=2)

@@ -13,6 +13,8 @@ import pytest
 from midas_core.adapters.keras import MidasLoss, MidasModel, Misalign
 from tests.adapters.keras.loops import CLASSES, compiled, make_data, make_model
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize(
     ("options", "error", "message"),

@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 import pytest
 
+from tests.adapters.keras.loops import BACKEND
 from tests.pages import PAGES, blocks_of, run_page
 
 ROOT = Path(__file__).parents[3]
@@ -27,14 +28,21 @@ def test_examples(name, tmp_path, monkeypatch):
 KERAS_PAGES = [page for page in PAGES if any("import keras" in code for code in blocks_of(page))]
 
 
-@pytest.mark.parametrize("page", KERAS_PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=() if page.stem == "keras" and BACKEND == "tensorflow" else pytest.mark.once)
+        for page in KERAS_PAGES
+    ],
+    ids=lambda page: page.stem,
+)
 def test_the_code_of_a_page(page, tmp_path, monkeypatch):
-    """From top to bottom, as a reader would; tf.data where TensorFlow runs."""
+    """From top to bottom, as a reader would, on one backend; tf.data on TensorFlow too."""
     monkeypatch.chdir(tmp_path)
     run_page(page)
 
 
-@pytest.mark.skipif(keras.backend.backend() == "jax", reason="untraced JAX compiles every operation by itself")
+@pytest.mark.once
 @pytest.mark.parametrize("name", ["baselines", "loss", "model", "misalign"])
 def test_docstrings(name):
     found = doctest.testmod(importlib.import_module(f"midas_core.adapters.keras.{name}"))

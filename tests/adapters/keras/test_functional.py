@@ -54,6 +54,7 @@ def test_it_trains_the_layers_of_the_model_and_is_saved(tmp_path):
     assert again.alpha.shape == (2,)
 
 
+@pytest.mark.once
 def test_a_list_of_layers_and_a_named_head():
     x, _ = make_data(6)
     model = functional("layer")
@@ -62,12 +63,14 @@ def test_a_list_of_layers_and_a_named_head():
     np.testing.assert_allclose(array(keras.ops.softmax(wrapped(x))), array(model(x)), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.once
 def test_a_model_can_be_wrapped_twice():
     model = functional()
     for _ in range(2):
         MidasModel.from_functional(model, features=NAMES)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -92,6 +95,7 @@ def test_what_does_not_fit(arguments, error, message):
         MidasModel.from_functional(**{"model": functional(), **arguments})
 
 
+@pytest.mark.once
 def test_a_head_that_looks_past_the_features():
     with pytest.raises(ValueError, match=r"everything reaches the head, got \['audio_features', 'video_features'\]"):
         MidasModel.from_functional(functional(skip=True), features=NAMES)
@@ -125,6 +129,7 @@ def test_it_is_built(tmp_path, capsys):
     again.fit(x, y, verbose=0, callbacks=[backup])
 
 
+@pytest.mark.once
 def test_tensors_may_be_features():
     layers = keras.layers
     audio, video = keras.Input((6,), name="audio"), keras.Input((6,), name="video")
@@ -141,6 +146,7 @@ def test_tensors_may_be_features():
         MidasModel.from_functional(model, features=[first, keras.Input((5,))])
 
 
+@pytest.mark.once
 def test_a_mask_is_used_before_the_feature_or_named():
     layers = keras.layers
     text, audio = keras.Input((4,), dtype="int32", name="text"), keras.Input((3,), name="audio")
@@ -174,6 +180,7 @@ def chained():
     return keras.Model({"audio": audio, "video": video}, layers.Dense(CLASSES)(layers.Concatenate()([first, second])))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("make", [crossed, chained])
 def test_features_that_know_the_other_modality_are_refused(make):
     with pytest.raises(
@@ -182,6 +189,7 @@ def test_features_that_know_the_other_modality_are_refused(make):
         MidasModel.from_functional(make(), features=NAMES)
 
 
+@pytest.mark.once
 def test_two_halves_of_one_input_are_two_modalities():
     layers = keras.layers
     image = keras.Input((4, 4, 1), name="image")
@@ -193,6 +201,7 @@ def test_two_halves_of_one_input_are_two_modalities():
     assert np.isfinite(wrapped.fit(images, np.arange(6) % CLASSES, verbose=0).history["loss"]).all()
 
 
+@pytest.mark.once
 def test_what_cannot_be_cut_says_what_to_do():
     layers = keras.layers
     audio, video = keras.Input((6,), name="audio"), keras.Input((4,), name="video")

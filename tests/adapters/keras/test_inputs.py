@@ -11,6 +11,7 @@ from midas_core.adapters.keras.inputs import check_label_values
 from tests.adapters.keras.loops import CLASSES, array, compiled, make_data, make_model
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("labels", [[0.0, 2.0], [[1.0], [2.0]], [1, 2], [[0, 1, 0], [0.0, 0, 1]]])
 def test_labels_that_fit(labels):
     found = np.asarray(check_label_values(np.array(labels), 3))
@@ -25,6 +26,7 @@ def test_tensors_on_the_cpu_are_looked_at():
     assert check_label_values(None, 3) is None
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("labels", "several", "message"),
     [
@@ -45,6 +47,7 @@ def test_labels_that_do_not_fit(labels, several, message):
         check_label_values(np.array(labels), 3, several)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("way", ["fit", "validation", "evaluate", "train_on_batch", "test_on_batch"])
 def test_every_way_in_looks_at_the_labels(way):
     x, y = make_data(8)
@@ -57,6 +60,7 @@ def test_every_way_in_looks_at_the_labels(way):
         getattr(compiled(), way)(x, y, **more)
 
 
+@pytest.mark.once
 def test_floats_of_a_csv_file_are_class_indices():
     x, y = make_data(12)
     models = [compiled(), compiled()]
@@ -95,6 +99,7 @@ def test_what_is_missing_may_be_nan():
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.once
 def test_further_keys_are_left_alone():
     x, y = make_data(12)
     more = {**x, "id": np.arange(12)}
@@ -104,6 +109,7 @@ def test_further_keys_are_left_alone():
     compiled(make_model(built=False)).fit(more, y, verbose=0)
 
 
+@pytest.mark.once
 def test_numbers_of_numpy_are_numbers():
     import json
 

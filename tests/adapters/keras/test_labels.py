@@ -64,6 +64,7 @@ def test_one_wrong_label_makes_the_loss_nan(loss):
         assert np.isfinite(found) == finite
 
 
+@pytest.mark.once
 def test_a_loop_looks_at_the_first_batch_and_later_ones_are_nan():
     features = [np.eye(6, 4, dtype="float32"), np.ones((6, 2), "float32")]
     wrong = keras.ops.convert_to_tensor(np.arange(6) % 3 + 1)
@@ -89,6 +90,7 @@ def test_soft_labels_of_a_wrong_label_are_nan():
     assert 2 <= mixed.sum() < 12
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
@@ -102,6 +104,7 @@ def test_text_is_no_label(labels, message):
         compiled().fit(x, labels, verbose=0)
 
 
+@pytest.mark.once
 def test_a_list_is_an_array_of_labels():
     x, y = make_data(6)
     compiled().fit(x, y.tolist(), validation_data=(x, y.tolist()), verbose=0)
@@ -109,6 +112,7 @@ def test_a_list_is_an_array_of_labels():
         compiled().fit(x, [3] * 6, verbose=0)
 
 
+@pytest.mark.once
 def test_class_weight_knows_one_class_for_a_sample():
     x, y = make_data(6)
     model = compiled(make_model(), loss=MidasLoss(multi_label=True), metrics=None)

@@ -145,6 +145,7 @@ def test_a_head_of_any_kind_gives_the_same_numbers():
     np.testing.assert_allclose(losses, losses[0], rtol=1e-6)
 
 
+@pytest.mark.once
 def test_a_head_may_take_the_features_by_name():
     class Head(keras.layers.Layer):
         def call(self, features):
@@ -154,6 +155,7 @@ def test_a_head_may_take_the_features_by_name():
     assert np.isfinite(array(criterion(FEATURES, LABELS, head=Head())))
 
 
+@pytest.mark.once
 def test_labels_may_be_a_column_or_one_hot():
     losses = []
     for labels in (
@@ -259,12 +261,14 @@ def test_a_batch_of_one_trains_and_leaves_alpha():
     assert array(criterion.alpha).tolist() == [2.0, 2.0]
 
 
+@pytest.mark.once
 def test_the_weights_of_the_loss_are_its_heads_and_its_state():
     criterion, _ = make_criterion()
     assert [tuple(v.shape) for v in criterion.trainable_variables] == [(4, 3), (3,), (2, 3), (3,)]
     assert {v.name for v in criterion.non_trainable_weights} == {"alpha", "step", "epoch"}
 
 
+@pytest.mark.once
 def test_heads_of_the_user_are_taken():
     heads = {"audio": keras.layers.Dense(3), "video": keras.Sequential([keras.layers.Dense(4), keras.layers.Dense(3)])}
     criterion = MidasLoss(num_classes=3, unimodal_heads=heads)
@@ -274,6 +278,7 @@ def test_heads_of_the_user_are_taken():
     assert again.modalities.names == ("audio", "video")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("more", [{}, {"num_classes": 3, "feature_dims": {"audio": 4, "video": 2}}])
 def test_a_loss_survives_serialisation(more):
     loss = MidasLoss(weight=5.0, warmup_epochs=3, similarity=None, max_alpha=10.0, seed=4, name="midas", **more)

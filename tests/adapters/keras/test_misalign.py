@@ -68,6 +68,7 @@ def test_inference_is_the_identity_with_one_hot_labels():
     np.testing.assert_array_equal(out["sample_weight"], np.ones(BATCH))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("kind", [list, tuple, dict])
 def test_the_structure_of_the_features_comes_back(kind):
     features = kind([("a", AUDIO), ("b", VIDEO)]) if kind is dict else kind([AUDIO, VIDEO])
@@ -87,6 +88,7 @@ def test_raw_inputs_keep_their_dtype():
     assert set(out["sample_weight"]) <= {0.0, 1.0}
 
 
+@pytest.mark.once
 def test_shapes_are_known_before():
     layer = Misalign(num_classes=CLASSES)
     shapes = {"audio": (8, 4), "video": (None, 3), "labels": (8,)}
@@ -106,6 +108,7 @@ def test_in_a_functional_model():
     assert value(lambda: model(batch(), training=False))["logits"].shape == (8, CLASSES)
 
 
+@pytest.mark.once
 def test_config():
     layer = Misalign(num_classes=CLASSES, variant="official", similarity="l2", seed=3, name="mix")
     again = Misalign.from_config(layer.get_config())

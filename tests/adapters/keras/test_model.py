@@ -136,6 +136,7 @@ def test_the_encoders_run_once():
     assert calls == [False, False]
 
 
+@pytest.mark.once
 def test_labels_may_be_one_hot():
     x, y = make_data(12)
     plain, model = compiled(), compiled()
@@ -144,6 +145,7 @@ def test_labels_may_be_one_hot():
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+@pytest.mark.once
 def test_class_weights_are_sample_weights():
     x, y = make_data(20)
     by_class = {0: 0.5, 1: 2.0, 2: 0.0}
@@ -217,6 +219,7 @@ def test_sources_of_data(source, from_arrays):
         np.testing.assert_allclose(history[name], values, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.once
 def test_encoders_in_a_list_take_a_tuple():
     x, y = make_data(12)
     model = compiled(make_model(names=False))
@@ -224,6 +227,7 @@ def test_encoders_in_a_list_take_a_tuple():
     assert {"alpha_0", "alpha_1", "unimodal_loss_0"} <= set(history)
 
 
+@pytest.mark.once
 def test_parts_of_the_user_are_used():
     x, y = make_data(16)
     head = keras.Sequential([keras.layers.BatchNormalization(), keras.layers.Dense(CLASSES)])
@@ -235,6 +239,7 @@ def test_parts_of_the_user_are_used():
     assert model.unimodal_heads == list(heads.values())
 
 
+@pytest.mark.once
 def test_a_head_of_named_features():
     inputs = {name: keras.Input((5,), name=name) for name in ("audio", "video")}
     hidden = keras.layers.Concatenate()(list(inputs.values()))
@@ -244,6 +249,7 @@ def test_a_head_of_named_features():
     assert np.isfinite(history["loss"]).all()
 
 
+@pytest.mark.once
 def test_three_modalities():
     x, y = make_data(12)
     x = {**x, "text": np.ones((12, 2), "float32")}
@@ -253,12 +259,14 @@ def test_three_modalities():
     assert "alpha_text" in history
 
 
+@pytest.mark.once
 def test_summary_shows_the_parts(capsys):
     make_model().summary()
     shown = capsys.readouterr().out
     assert all(name in shown for name in ("audio", "video", "head", "midas_state"))
 
 
+@pytest.mark.once
 def test_the_state_is_no_trainable_weight():
     model = make_model()
     state = {id(v) for v in (model.alpha, model.step, model.epoch)}
@@ -275,6 +283,7 @@ def test_compute_loss_by_hand():
     assert found == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.once
 def test_the_logs_are_short_unless_asked(capsys):
     x, y = make_data(12)
     model = compiled(log_terms=False)
@@ -319,6 +328,7 @@ def test_a_batch_without_a_pair_says_nothing_of_confidences():
     assert model.terms.read()["aligned_loss"] == pytest.approx(found["aligned_loss"])
 
 
+@pytest.mark.once
 def test_metrics_may_be_a_dict():
     x, y = make_data(12)
     model = compiled(metrics={"logits": "accuracy"}, weighted_metrics={"logits": ["sparse_categorical_accuracy"]})

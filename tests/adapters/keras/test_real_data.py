@@ -62,6 +62,7 @@ def test_all_there_is_as_if_nothing_were_said():
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+@pytest.mark.once
 def test_errors_name_the_mask():
     x, y = make_real()
     model = compiled(loss=real_loss())
@@ -71,6 +72,7 @@ def test_errors_name_the_mask():
         model.compute_loss(x, y[:, 0], None)
 
 
+@pytest.mark.once
 def test_probabilities_have_to_fit_the_labels():
     with pytest.raises(ValueError, match="probabilities of the model: expected 'sigmoid' or False"):
         compiled(make_model(probabilities=True), loss=real_loss())

@@ -80,6 +80,7 @@ def test_checkpoints_resume_the_warm_up(tmp_path):
     np.testing.assert_allclose(rest["misaligned_loss"], whole["misaligned_loss"][1:], rtol=1e-5)
 
 
+@pytest.mark.once
 def test_a_config_makes_the_model_again():
     encoders = {"audio": keras.Sequential([keras.layers.Dense(5)]), "video": keras.layers.Dense(4)}
     head = keras.Sequential([keras.layers.Dense(8, activation="relu"), keras.layers.Dense(CLASSES)])
@@ -125,6 +126,7 @@ def test_the_stream_of_the_augmentation_is_saved(tmp_path):
         np.testing.assert_array_equal(array(found[name]), array(expected[name]))
 
 
+@pytest.mark.once
 def test_a_new_process_loads_what_it_imports(tmp_path):
     import subprocess
     import sys

@@ -28,6 +28,7 @@ def test_warm_up_goes_on_over_several_fits():
     assert [loss > 0 for loss in misaligned] == [False, False, True]
 
 
+@pytest.mark.once
 def test_warm_up_begins_where_the_first_epoch_says():
     x, y = make_data(12)
     model = compiled(loss=MidasLoss(warmup_epochs=3))
@@ -35,6 +36,7 @@ def test_warm_up_begins_where_the_first_epoch_says():
     assert [loss > 0 for loss in misaligned] == [False, True]
 
 
+@pytest.mark.once
 def test_a_loop_over_batches_counts_for_itself():
     x, y = make_data(12)
     model = compiled(loss=MidasLoss(warmup_epochs=1))
@@ -45,6 +47,7 @@ def test_a_loop_over_batches_counts_for_itself():
     assert model.train_on_batch(x, y, return_dict=True)["misaligned_loss"] > 0
 
 
+@pytest.mark.once
 def test_callbacks_see_the_logs(tmp_path):
     x, y = make_data(12)
     callbacks = [
@@ -59,6 +62,7 @@ def test_callbacks_see_the_logs(tmp_path):
     assert float(rows[1]["confidence_video"]) > 0
 
 
+@pytest.mark.once
 def test_a_callback_list_may_come_from_outside():
     x, y = make_data(12)
     model = compiled(loss=MidasLoss(warmup_epochs=1))
