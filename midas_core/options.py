@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, TypeVar
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from midas_core.validation import check_choice, check_flag, check_fraction, check_number
 
@@ -19,8 +19,6 @@ Similarity = str | Callable[[Any], Any] | None
 
 MAX_SEED = 2**31 - 1
 """What every framework takes."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,25 +165,6 @@ class Option:
         if getattr(holder, "modalities", None) is not None:
             options.check_fits(holder.modalities.count, holder.num_classes)
         holder.options = options
-
-
-def shows_options(holder: type[T]) -> type[T]:
-    """Let a class that holds ``options`` show each as an attribute; setting one checks it as the constructor does.
-
-    All but the seed, which counts at the start alone, and the class weights, which an adapter holds as an array.
-    """
-    for field in fields(MidasOptions):
-        if field.name in ("class_weights", "seed"):
-            continue
-
-        def get(self: Any, name: str = field.name) -> Any:
-            return getattr(self.options, name)
-
-        def put(self: Any, value: Any, name: str = field.name) -> None:
-            self.options = replace(self.options, **{name: value})
-
-        setattr(holder, field.name, property(get, put, doc=f"Option ``{field.name}``."))
-    return holder
 
 
 def check_aligned_from(epoch: Any, warmup_epochs: int) -> int | None:

@@ -12,7 +12,7 @@ import pytest
 
 import midas_core
 from midas_core.modalities import Modalities
-from midas_core.options import MAX_SEED, MidasOptions, Option, check_seed, read_class_weights, shows_options
+from midas_core.options import MAX_SEED, MidasOptions, Option, check_seed, read_class_weights
 
 DEFAULTS = {
     "weight": 1.0,
@@ -159,25 +159,6 @@ def test_an_option_as_an_attribute():
     assert Holder.weight.__doc__ == "Option ``weight``."
 
 
-def test_shown_as_attributes_that_check():
-    @shows_options
-    class Holder:
-        def __init__(self):
-            self.options = MidasOptions(weight=2.0, eta=0.1)
-
-    holder = Holder()
-    assert (holder.weight, holder.eta) == (2.0, 0.1)
-    holder.eta = 0.3
-    assert holder.options == MidasOptions(weight=2.0, eta=0.3)
-    with pytest.raises(ValueError, match="weight: expected a finite number >= 0, got -1"):
-        holder.weight = -1
-    assert Holder.weight.__doc__ == "Option ``weight``."
-    assert holder.variant == "paper"
-    # The seed counts at the start alone, and an adapter holds the class weights as an array.
-    assert not hasattr(holder, "seed")
-    assert not hasattr(holder, "class_weights")
-
-
 PACKAGE = Path(midas_core.__file__).parent
 ADAPTERS = ("torch", "keras")
 OWN = {"torch": {"check"}, "keras": set()}
@@ -211,9 +192,6 @@ def texts(node: ast.ClassDef, section: str) -> dict[str, str]:
 @pytest.mark.parametrize("adapter", ADAPTERS)
 def test_every_option_with_its_default(adapter):
     found = signature(loss_of(adapter))
-    if adapter == "keras":  # until it has the option
-        found.setdefault("aligned_from", None)
-        found = {name: found[name] for name in [*{*found} - {*DEFAULTS}, *DEFAULTS]}
     beside = {"num_classes", "feature_dims", "unimodal_heads"}
     assert {name: x for name, x in found.items() if name not in beside | OWN[adapter]} == DEFAULTS
     assert [name for name in found if name in DEFAULTS] == list(DEFAULTS), "one order"
@@ -223,10 +201,6 @@ def test_every_option_with_its_default(adapter):
 @pytest.mark.parametrize("adapter", ADAPTERS)
 def test_every_option_says_the_same(adapter):
     said = texts(loss_of(adapter), "Parameters")
-    if adapter == "keras":  # until it has the option
-        said.setdefault(
-            "aligned_from", "Epoch from which on the loss is the aligned one alone, at least ``warmup_epochs``."
-        )
     for name, text in texts(read_class(PACKAGE / "options.py", "MidasOptions"), "Attributes").items():
         assert said[name].startswith(text.removesuffix(".")), name
     assert set(said) >= set(DEFAULTS) | OWN[adapter]

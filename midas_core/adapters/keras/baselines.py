@@ -11,7 +11,7 @@ from midas_core.backends import Array
 from midas_core.missing import zero_missing
 from midas_core.modalities import leaves
 from midas_core.objective import MidasTerms
-from midas_core.options import MidasOptions
+from midas_core.options import MidasOptions, Option
 from midas_core.validation import check_fraction, check_number
 
 ops = keras.ops
@@ -54,6 +54,9 @@ class JointLoss:
     >>> sorted(history)
     ['accuracy', 'loss']
     """
+
+    reduction, label_smoothing, class_weights = Option(), Option(), Option()
+    multi_label, seed = Option(), Option()
 
     def __init__(
         self,

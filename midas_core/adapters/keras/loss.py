@@ -23,13 +23,12 @@ from midas_core.backends import Array
 from midas_core.missing import zero_missing
 from midas_core.modalities import Modalities
 from midas_core.objective import MidasTerms, reduce_terms
-from midas_core.options import MidasOptions, shows_options
+from midas_core.options import MidasOptions, Option
 from midas_core.validation import check_number, check_shape
 
 Layer = keras.layers.Layer
 
 
-@shows_options
 @keras.saving.register_keras_serializable(package="midas_core")
 class MidasLoss(Layer):  # type: ignore[misc, valid-type]
     """The MIDAS objective: L = L_align + L_uni + weight * L_mis (eq. 11).
@@ -47,9 +46,40 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         Feature widths D_m, for linear unimodal heads that the loss owns.
     unimodal_heads : sequence of layers, or dict of layers by modality name, optional
         The user's own heads instead, each from a feature to (B, C) logits.
-    weight, eta, ..., seed
-        The options of the PyTorch criterion, see `midas_core.options.MidasOptions`. ``fit`` counts the epochs, in a
-        loop `set_epoch` does. Without a seed ``keras.utils.set_random_seed`` decides.
+    weight : float
+        lambda of eq. 11.
+    eta : float
+        Step size of the weak-modality weight (eq. 7).
+    warmup_epochs : int
+        Epochs in which the loss is the unimodal one alone. ``fit`` counts them, in a loop `set_epoch` does.
+    aligned_from : int, optional
+        Epoch from which on the loss is the aligned one alone, at least ``warmup_epochs``. Ours, not the paper's.
+    variant : {"paper", "official"}
+        "official" follows the authors' code; two modalities only.
+    reduction : {"mean", "sum", "none"}
+        Over the batch.
+    similarity : {"cosine", "l2", None}
+        Of the hard-sample weight (eq. 8); None leaves the weight out.
+    alpha_update : {"sign", "difference"}
+        Whether the sign of the gap moves alpha (eq. 6) or the gap itself.
+    max_alpha : float, optional
+        A cap for alpha.
+    initial_alpha : float
+        The weight of whichever modality is weak in the first step.
+    label_smoothing : float
+        eps: every cross-entropy takes (1 - eps) * label + eps / C; no confidence does.
+    class_weights : sequence of C floats, optional
+        Every cross-entropy at the label of a sample is multiplied by the weight of its class; with ``multi_label``
+        the binary cross-entropy of each class.
+    multi_label : bool
+        Whether the labels are rows of 0 and 1, (B, C), any number of them 1, with the mean of C binary cross-entropies.
+    head_input : {"concatenated", "separate"}
+        Whether ``head`` takes the features concatenated along axis 1, or in the structure in which they were given.
+    absent_share : float
+        Share of the mixed samples that have no partner: some modalities of one sample, zeros for the others, under its
+        own label.
+    seed : int, optional
+        Of the random stream; without one, ``keras.utils.set_random_seed`` decides.
     **kwargs
         ``name`` and ``dtype``, as for any layer.
 
@@ -83,6 +113,11 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
     ((), 1)
     """
 
+    weight, eta, warmup_epochs, aligned_from = Option(), Option(), Option(), Option()
+    variant, reduction, similarity, alpha_update = Option(), Option(), Option(), Option()
+    max_alpha, initial_alpha, label_smoothing, class_weights = Option(), Option(), Option(), Option()
+    multi_label, head_input, absent_share, seed = Option(), Option(), Option(), Option()
+
     def __init__(
         self,
         *,
@@ -92,6 +127,7 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         weight: float = 1.0,
         eta: float = 0.05,
         warmup_epochs: int = 0,
+        aligned_from: int | None = None,
         variant: str = "paper",
         reduction: str = "mean",
         similarity: str | None = "cosine",
@@ -117,6 +153,7 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
             weight=weight,
             eta=eta,
             warmup_epochs=warmup_epochs,
+            aligned_from=aligned_from,
             variant=variant,
             reduction=reduction,
             similarity=similarity,
@@ -259,12 +296,11 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         check_no_activation("head", head)
         check_head_learns(head, self)
         if training:
-            state.warn_without_epoch(self.options.warmup_epochs, "criterion")
+            state.warn_without_epoch(self.options, "criterion")
         modalities, num_classes = self.modalities, self.num_classes
         values = [keras.ops.convert_to_tensor(x) for x in modalities.unpack(features, "features")]
         targets = read_labels(self._checked(labels, training), num_classes, self.options.multi_label)
-        raw = self.options.similarity is None and self.options.head_input == "separate"
-        check_features(values, targets.values, modalities, raw)
+        check_features(values, targets.values, modalities, self.options.accepts_raw_inputs)
         batch = targets.values.shape[0]
         for m, width in enumerate(modalities.unpack(self._feature_dims, "feature_dims") if self._feature_dims else ()):
             check_shape(f"features of {modalities.title(m)}", values[m], (batch, width), "(B, D)")

@@ -360,7 +360,7 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         loss = self.loss
         joint = isinstance(loss, JointLoss)
         if training:
-            self.midas_state.warn_without_epoch(loss.options.warmup_epochs, "model")
+            self.midas_state.warn_without_epoch(loss.options, "model")
         # Called by hand, outside a step, nothing waits.
         forward = kept_pass(self, y_pred) or run_model(self, x, training, for_loss=True)
         labels = read_labels(y, self.num_classes, loss.options.multi_label)

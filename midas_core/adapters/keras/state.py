@@ -9,7 +9,7 @@ import numpy as np
 
 from midas_core.adapters.keras.backend import BACKEND, keras
 from midas_core.backends import Array
-from midas_core.options import check_seed
+from midas_core.options import MidasOptions, check_seed
 from midas_core.partners import Draw, draw
 from midas_core.validation import check_number
 from midas_core.weighting import MidasState
@@ -123,13 +123,16 @@ class StateLayer(RandomLayer):
         self.epoch.assign(check_number("epoch", epoch, minimum=0, whole=True))
         self.epoch_known = True
 
-    def warn_without_epoch(self, warmup_epochs: int, owner: str) -> None:
-        """Warn, once, of a training with a warm-up in which nobody counts the epochs."""
-        if warmup_epochs and not self.epoch_known:
+    def warn_without_epoch(self, options: MidasOptions, owner: str) -> None:
+        """Warn, once, of a training that goes by the epoch and in which nobody counts the epochs."""
+        if options.counts_epochs and not self.epoch_known:
             self.epoch_known = True
+            name, so = "warmup_epochs", "the loss stays the unimodal one"
+            if not options.warmup_epochs:
+                name, so = "aligned_from", "the loss never becomes the aligned one"
             warnings.warn(
-                f"warmup_epochs={warmup_epochs}, but set_epoch was never called: the loss stays the unimodal one. Call "
-                f"{owner}.set_epoch(epoch) at the start of every epoch.",
+                f"{name}={getattr(options, name)}, but set_epoch was never called: {so}. Call {owner}.set_epoch(epoch) "
+                "at the start of every epoch.",
                 stacklevel=4,
             )
 

@@ -63,9 +63,13 @@ def step_terms(
 
     # The epoch is a variable: a Python branch would be frozen into a traced step. In evaluation the loss is the full
     # one, so that epochs can be compared.
-    warmup = None
-    if mixed and training and options.warmup_epochs:
-        warmup = ops.less(ops.convert_to_tensor(state.epoch), options.warmup_epochs)
+    phase: dict[str, Array] = {}
+    if mixed and training:
+        epoch = ops.convert_to_tensor(state.epoch)
+        if options.warmup_epochs:
+            phase["warmup"] = epoch < options.warmup_epochs
+        if options.aligned_from is not None:
+            phase["aligned_only"] = epoch >= options.aligned_from
     objective = midas_objective(
         run.logits,
         forward.unimodal_logits,
@@ -76,7 +80,7 @@ def step_terms(
         state.read(),
         present=forward.present,
         weight=options.weight,
-        warmup=warmup,
+        **phase,
         **options.alpha_rule,
         backend=BACKEND,
     )

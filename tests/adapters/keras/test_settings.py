@@ -43,6 +43,43 @@ def test_a_callback_is_a_schedule_of_lambda():
         assert terms["loss"] == pytest.approx(parts + weight * terms["misaligned_loss"], rel=1e-5)
 
 
+def test_the_aligned_finish_in_a_compiled_model():
+    """The mirror of the warm-up: the aligned loss alone, alpha and unimodal heads stay; an evaluation has it all."""
+    x, y = make_data(12)
+    model = compiled(loss=MidasLoss(seed=3, warmup_epochs=1, aligned_from=2, eta=0.3), run_eagerly=False)
+    seen = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if BACKEND == "jax":
+                self.model.jax_state_sync()
+            seen.append([array(model.alpha).tolist(), array(model.unimodal_heads[0].kernel), array(model.head.kernel)])
+
+    history = model.fit(x, y, epochs=3, validation_data=(x, y), verbose=0, callbacks=[Watch()]).history
+    unimodal = np.add(history["unimodal_loss_audio"], history["unimodal_loss_video"])
+    aligned, misaligned = np.array(history["aligned_loss"]), np.array(history["misaligned_loss"])
+    expected = [unimodal[0], aligned[1] + unimodal[1] + misaligned[1], aligned[2]]
+    np.testing.assert_allclose(history["loss"], expected, rtol=1e-5)
+    whole = [
+        history[f"val_{n}"][2]
+        for n in ("aligned_loss", "misaligned_loss", "unimodal_loss_audio", "unimodal_loss_video")
+    ]
+    assert history["val_loss"][2] == pytest.approx(sum(whole), rel=1e-5)
+    assert seen[2][0] == seen[1][0]
+    np.testing.assert_array_equal(seen[2][1], seen[1][1])
+    assert (seen[2][2] != seen[1][2]).any()
+
+
+@pytest.mark.once
+def test_an_aligned_finish_of_which_nobody_counts_the_epochs():
+    criterion = MidasLoss(num_classes=3, feature_dims={"audio": 4, "video": 2}, aligned_from=2)
+    with pytest.warns(
+        UserWarning, match=r"aligned_from=2, .*never becomes the aligned one\. Call criterion\.set_epoch"
+    ):
+        criterion(FEATURES, LABELS, head=keras.layers.Dense(3))
+
+
+@pytest.mark.once
 def test_options_of_a_loop_and_of_a_baseline_count_too():
     criterion = MidasLoss(num_classes=3, feature_dims={"audio": 4, "video": 2}, seed=1)
     head = keras.layers.Dense(3)
