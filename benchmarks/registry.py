@@ -44,6 +44,11 @@ SECTIONS = {
     "epoch": Section(
         "Training epoch with ResNet-18 encoders", "epoch", needs=(("transformers", "Transformers", "bench"),)
     ),
+    "tokens": Section(
+        "Cross-attention over the tokens of a ViT and a BERT: tokens mixed, or inputs",
+        "tokens",
+        needs=(("transformers", "Transformers", "bench"),),
+    ),
     "keras": Section(
         "Keras: an epoch of fit, with encoders of one layer and Adam",
         "keras_fit",
