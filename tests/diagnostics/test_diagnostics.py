@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from midas_core.backends import get_backend
 from midas_core.diagnostics import (
     Diagnosis,
     Diagnostics,
@@ -22,6 +23,7 @@ from midas_core.diagnostics import (
 )
 from midas_core.diagnostics.inputs import Pool
 from midas_core.diagnostics.measure import late_fusion, probe_probabilities, rates_of
+from midas_core.modalities import pool_tokens
 
 CLASSES = 4
 WIDTHS = (5, 3, 4)
@@ -688,6 +690,23 @@ def test_padding_changes_no_number(absent):
         match=r"'text': expected {'tokens': \(B, T, 4\), .* as before, got {'tokens': \(B, T, 3\)",
     ):
         diagnostics.update({"text": {**padded, "tokens": padded["tokens"][..., :3]}, "image": image}, labels)
+
+
+def test_masks_reach_the_head_in_every_framework(framework):
+    labels = np.arange(40) % CLASSES
+    text = sequences(np.random.default_rng(0), labels, 5, fill=9.0)
+    image = np.eye(CLASSES)[labels] + 0.4 * np.random.default_rng(1).normal(size=(40, CLASSES))
+    options = {"num_classes": CLASSES, "head_input": "separate", "probe": False}
+    expected = diagnose(masked_head, {"text": text, "image": image}, labels, **options)
+    with framework.scope(np.float64):
+        given = {"text": {key: framework.array(x) for key, x in text.items()}, "image": framework.array(image)}
+
+        def head(features):
+            assert type(features["text"]["mask"]) is type(given["text"]["mask"])
+            return 3 * pool_tokens(features["text"], get_backend(features["image"])) + features["image"]
+
+        found = diagnose(head, given, framework.array(labels), **options)
+    assert list(numbers(found.to_dict())) == pytest.approx(list(numbers(expected.to_dict())), nan_ok=True)
 
 
 def test_an_absent_sequence_is_one_token_of_zeros():
