@@ -28,7 +28,8 @@ def import_lightning() -> ModuleType:
 
 lightning = import_lightning()
 
-from midas_core.adapters.torch.follower import VALIDATION_LOSSES, FollowingCallback
+from midas_core.adapters.torch.callback import FollowingCallback
+from midas_core.adapters.torch.follower import VALIDATION_LOSSES
 
 __all__ = ["MidasCallback"]
 
@@ -106,17 +107,17 @@ class MidasCallback(FollowingCallback, lightning.Callback):  # type: ignore[misc
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Count the epoch."""
-        self._known.set_mode()
-        self._known.set_epoch(trainer.current_epoch)
+        self._follower.set_mode()
+        self._follower.set_epoch(trainer.current_epoch)
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Train again, after a validation within the epoch."""
-        self._known.set_mode()
+        self._follower.set_mode()
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Log the means of the terms."""
         self._end_epoch(trainer.global_step)
-        means = self._known.take_means()
+        means = self._follower.take_means()
         self._log(means, trainer.current_epoch, trainer.global_step)
         pl_module.log_dict(self._named(means), sync_dist=True)
 
@@ -153,11 +154,11 @@ class MidasCallback(FollowingCallback, lightning.Callback):  # type: ignore[misc
         self._recorder.abandon()
 
     def _look(self, trainer: Any, pl_module: Any) -> None:
-        if self._follower is None:
+        if self._current is None:
             self._writes = self._may_write(trainer)
             self._follow(pl_module)
-        self._known.set_mode()
-        self._known.following = trainer.is_global_zero and not trainer.sanity_checking
+        self._follower.set_mode()
+        self._follower.following = trainer.is_global_zero and not trainer.sanity_checking
 
     def _may_write(self, trainer: Any) -> bool:
         return trainer.is_global_zero and not trainer.fast_dev_run

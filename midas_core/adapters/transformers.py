@@ -12,7 +12,7 @@ require("torch", "PyTorch", "transformers")
 
 
 from midas_core.adapters.recorder import Recorder
-from midas_core.adapters.torch.follower import FollowingCallback
+from midas_core.adapters.torch.callback import FollowingCallback
 
 __all__ = ["MidasCallback"]
 
@@ -79,7 +79,7 @@ class MidasCallback(FollowingCallback, transformers.TrainerCallback):  # type: i
         self._writes = state.is_world_process_zero
         with suppress(ValueError):
             self._follow(model)
-            self._known.following = self._writes
+            self._follower.following = self._writes
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         """Find the criterion of the model that is trained, and open the run folder."""
@@ -98,7 +98,7 @@ class MidasCallback(FollowingCallback, transformers.TrainerCallback):  # type: i
         """Count the epoch."""
         # A fraction where training resumes in the middle of one.
         self._epoch = int((state.epoch or 0) + 1e-6)
-        self._known.set_epoch(self._epoch)
+        self._follower.set_epoch(self._epoch)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Write the means of the terms."""
@@ -122,7 +122,7 @@ class MidasCallback(FollowingCallback, transformers.TrainerCallback):  # type: i
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
         """Diagnose the model on the evaluation data: quickly while it trains, else in full."""
-        if not state.is_world_process_zero or self._follower is None:
+        if not state.is_world_process_zero or self._current is None:
             return
         if self._training:
             self._end_evaluation(self._epoch, state.global_step)
@@ -131,7 +131,7 @@ class MidasCallback(FollowingCallback, transformers.TrainerCallback):  # type: i
 
     def on_predict(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
         """Diagnose the model on the test data."""
-        if state.is_world_process_zero and self._follower is not None:
+        if state.is_world_process_zero and self._current is not None:
             self._end_final_evaluation("test")
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -143,7 +143,7 @@ class MidasCallback(FollowingCallback, transformers.TrainerCallback):  # type: i
         self._end_training(state.global_step)
 
     def _take_means(self, state: Any) -> None:
-        means = self._known.take_means()
+        means = self._follower.take_means()
         if means:
             self._log(means, self._epoch, state.global_step)
             self._means = means

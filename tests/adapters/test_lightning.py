@@ -221,7 +221,7 @@ def test_a_sharded_model_is_logged_and_not_diagnosed(tmp_path):
         (views, labels), _ = digits()
         batch = [torch.from_numpy(x[:20]) for x in (*views.values(), labels)]
         model.forward = model.training_step
-        with pytest.warns(UserWarning, match="the model is sharded"):
+        with pytest.warns(UserWarning, match="nothing is diagnosed.*the model is sharded"):
             model.eval()(batch, 0)
         model(batch, 0)
         assert follower.take_diagnostics() is None
@@ -361,3 +361,31 @@ def test_the_last_share_of_the_epochs_has_the_aligned_loss_alone(tmp_path, plan)
     assert [value > 0 for value in run.series("misaligned_loss")[1]] == [False, True, True, False]
     with pytest.raises(ValueError, match=r"aligned_share: expected a number in \[0, 1\], got 2"):
         MidasCallback(tmp_path, aligned_share=2)
+
+
+def test_forgotten_heads_are_said_after_one_epoch(tmp_path):
+    class Forgotten(Classifier):
+        def configure_optimizers(self):
+            return torch.optim.Adam([*self.encoders.parameters(), *self.head.parameters()], lr=1e-2)
+
+    model = Forgotten(MidasLoss(num_classes=10, feature_dims={"left": 16, "right": 16}, seed=0))
+    with pytest.warns(UserWarning, match="unimodal heads have not changed in 10 steps of the optimizer"):
+        short(tmp_path, model, MidasCallback(tmp_path / "run"), epochs=1, limit_val_batches=0)
+
+
+def test_a_schedule_of_an_option(tmp_path):
+    class Ramp(Classifier):
+        def on_train_epoch_start(self):
+            self.criterion.weight = float(self.current_epoch)
+
+    criterion = MidasLoss(num_classes=10, feature_dims={"left": 16, "right": 16}, weight=0.0, seed=0)
+    with pytest.raises(ValueError, match="weight: expected a finite number >= 0, got -1"):
+        criterion.weight = -1.0
+    short(tmp_path, Ramp(criterion), MidasCallback(tmp_path / "run"))
+    run = read_run(tmp_path / "run")
+    for epoch, weight in enumerate((0.0, 1.0)):
+        aligned, misaligned, *unimodal = (
+            run.series(f"{name}_loss{of}")[1][epoch]
+            for name, of in (("aligned", ""), ("misaligned", ""), ("unimodal", "_left"), ("unimodal", "_right"))
+        )
+        assert run.series("loss")[1][epoch] == pytest.approx(aligned + sum(unimodal) + weight * misaligned)

@@ -63,7 +63,7 @@ def sum_over_ranks(sums: Any) -> Any:
 def norms(parameters: Iterable[Tensor]) -> Tensor:
     """Return the norm of each of P parameters, shape (P,), float64."""
     # Sums would not do: a cross-entropy leaves the sum of a linear head as it is.
-    return torch.stack([torch.linalg.vector_norm(p, dtype=torch.float64) for p in parameters])
+    return torch.stack([torch.linalg.vector_norm(p.detach(), dtype=torch.float64) for p in parameters])
 
 
 def differ_between_ranks(numbers: Tensor) -> bool:

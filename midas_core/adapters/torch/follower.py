@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -11,14 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from midas_core.adapters.recorder import Recorder, set_aligned_from
 from midas_core.adapters.torch.loss import MidasLoss
 from midas_core.adapters.torch.step import Step
 from midas_core.diagnostics import Diagnostics
 from midas_core.modalities import Modalities, map_leaves
 from midas_core.objective import MidasTerms
 from midas_core.runs import term_metrics
-from midas_core.validation import check_fraction
 
 VALIDATION_LOSSES = ("loss", "aligned_loss")
 LOSSES = ("total", "aligned", "misaligned", "unimodal")
@@ -52,7 +49,7 @@ class Follower:
         self._means, self._validation = TermMeans(), TermMeans()
         self._structure = getattr(self.criterion, "modalities", None)
         self._diagnostics: Diagnostics | None = None
-        self._sharded: bool | None = None
+        self._diagnosable: bool | None = None
         self.following = True
         """Whether evaluation is looked at."""
         self.steps = 0
@@ -83,6 +80,11 @@ class Follower:
         """Tell the criterion, where it wants to know."""
         if hasattr(self.criterion, "set_epoch"):
             self.criterion.set_epoch(epoch)
+
+    def end_epoch(self) -> None:
+        """Let the criterion check what the epoch has changed."""
+        if isinstance(self.criterion, MidasLoss):
+            self.criterion._head_check.end_epoch(self.criterion.unimodal_heads)
 
     def take_means(self) -> dict[str, float]:
         """Return the means over the training steps since the last call, by the names of the run folder."""
@@ -128,17 +130,16 @@ class Follower:
                 self._diagnostics.update(self._in_precision(step), step.labels, present=step.present)
 
     def _can_diagnose(self, step: Step) -> bool:
-        if getattr(step.criterion, "multi_label", False):
-            return False
-        if self._sharded is None:
-            self._sharded = _is_sharded(self._model)
-            if self._sharded:
-                warnings.warn(
-                    "the model is sharded, and its heads work in its own forward alone: nothing is diagnosed. Load the "
-                    "checkpoint in one process for a diagnosis.",
-                    stacklevel=2,
-                )
-        return not self._sharded
+        if self._diagnosable is None:
+            reason = ""
+            if getattr(step.criterion, "multi_label", False):
+                reason = "samples have several labels"
+            elif _is_sharded(self._model):
+                reason = "the model is sharded, and its heads work in its own forward alone (load it in one process)"
+            self._diagnosable = not reason
+            if reason:
+                warnings.warn(f"nothing is diagnosed, the validation loss is logged alone: {reason}", stacklevel=2)
+        return self._diagnosable
 
     def _in_precision(self, step: Step) -> Any:
         """Return the features in the dtype of the heads: these are called again outside of autocast."""
@@ -165,118 +166,6 @@ class Follower:
                 ).shape[-1]
         options = {"num_classes": num_classes, "modalities": self.names, "head_input": head_input}
         return self._make(step.head, criterion=criterion, **options)
-
-
-class FollowingCallback:
-    """A run folder, and a criterion to follow: common to the callbacks of Lightning and of Hugging Face."""
-
-    not_trained = not_evaluated = ""
-    """Likely causes of a training, or an evaluation, without a call of the criterion."""
-
-    def __init__(
-        self,
-        folder: str | os.PathLike[str],
-        *,
-        criterion: nn.Module | None = None,
-        aligned_share: float | None = None,
-        **run: Any,
-    ) -> None:
-        super().__init__()
-        if aligned_share is not None:
-            check_fraction("aligned_share", aligned_share)
-        self._aligned_share = aligned_share
-        self._recorder = Recorder(folder, **run)
-        self._criterion = criterion
-        self._follower: Follower | None = None
-        self._last: tuple[int, Diagnostics] | None = None
-        self._writes = self._resumed = False
-        self._step = self._steps_seen = 0
-
-    @property
-    def _known(self) -> Follower:
-        assert self._follower is not None
-        return self._follower
-
-    def _follow(self, model: nn.Module) -> None:
-        self._let_go()
-        self._follower = Follower(model, self._criterion, self._recorder.new_diagnostics)
-
-    def _let_go(self) -> None:
-        if self._follower is not None:
-            self._follower.remove()
-        self._follower = None
-
-    def _begin(
-        self, model: nn.Module, step: int, *, epochs: int | None, following: bool, writes: bool, resumed: bool
-    ) -> None:
-        """Find the criterion and open the run folder, as training begins."""
-        self._follow(model)
-        set_aligned_from(self._known.criterion, self._aligned_share, epochs)
-        self._last, self._step, self._steps_seen = None, step, 0
-        self._known.following = following
-        self._writes, self._resumed = writes, resumed
-        self._open()
-
-    def _open(self) -> None:
-        """Open the run folder as soon as the names of the modalities are known."""
-        if self._writes and self._known.names is not None:
-            self._recorder.begin(self._known.names, self._known.config, resumed=self._resumed)
-
-    def _log(self, metrics: Mapping[str, float], epoch: int, step: int, prefix: str = "") -> None:
-        if metrics:
-            self._open()
-            self._recorder.log(metrics, epoch=epoch, step=step, prefix=prefix)
-
-    def _end_epoch(self, step: int) -> None:
-        """Raise ``RuntimeError`` where the optimizer has made steps and the criterion was not called."""
-        if step > self._step and self._known.steps == self._steps_seen:
-            self._recorder.abandon()
-            raise RuntimeError(
-                f"criterion: expected calls of {type(self._known.criterion).__name__} in {step - self._step} steps of "
-                f"training, got none. {self.not_trained}"
-            )
-        self._step, self._steps_seen = step, self._known.steps
-
-    def _end_evaluation(self, epoch: int, step: int) -> dict[str, float]:
-        """Log an evaluation during training, with a quick diagnosis where it is due; return what may be monitored."""
-        diagnostics, metrics = self._known.take_diagnostics(), self._known.take_validation_losses()
-        self._warn_unless(metrics)
-        due = self._writes and self._recorder.due()
-        if diagnostics is not None:
-            self._last = step, diagnostics
-            metrics |= self._diagnose(diagnostics, "validation", quick=True) if due else diagnostics.scores()
-        self._log(metrics, epoch, step, "val_")
-        return metrics
-
-    def _end_final_evaluation(self, split: str) -> None:
-        """Diagnose the model in full, on what an evaluation outside of training has shown."""
-        diagnostics, losses = self._known.take_diagnostics(), self._known.take_validation_losses()
-        if split == "validation":
-            self._warn_unless(losses)
-        if diagnostics is not None:
-            self._diagnose(diagnostics, split, quick=False)
-
-    def _warn_unless(self, losses: Mapping[str, float]) -> None:
-        if not losses and self._known.following:
-            name = type(self._known.criterion).__name__
-            warnings.warn(
-                f"the evaluation did not call {name}: there is no validation loss and no diagnosis. "
-                f"{self.not_evaluated}",
-                stacklevel=2,
-            )
-
-    def _end_training(self, step: int) -> None:
-        """Diagnose the model in full, and close the run folder."""
-        # After further steps, or with another checkpoint, the head no longer fits the features of the evaluation.
-        if self._last is not None and self._last[0] == step:
-            self._diagnose(self._last[1], "validation", quick=False)
-        self._recorder.finish()
-
-    def _diagnose(self, diagnostics: Diagnostics, split: str, *, quick: bool) -> dict[str, float]:
-        diagnosis = diagnostics.compute(quick=quick)
-        if self._writes:
-            self._recorder.keep(diagnosis, split, diagnosis.names, self._known.config)
-        return diagnosis.metrics()
 
 
 def find_criterion(model: nn.Module, criterion: nn.Module | None = None) -> nn.Module:

@@ -32,6 +32,7 @@ class HeadCheck:
         self.made = made
         self._steps = self._common = self._updates = self._version = 0
         self._first: Tensor | None = None
+        self._fused_first: Tensor | None = None
         self._fused: weakref.ref[Tensor] | None = None
 
     def see(self, heads: nn.Module, head: Any, *, common: bool) -> None:
@@ -47,9 +48,12 @@ class HeadCheck:
             self._check_ranks(heads)
 
     def end_epoch(self, heads: nn.Module) -> None:
-        """Check what an epoch has changed, if the optimizer has made a step."""
+        """Check what an epoch has changed, if it has changed the fused head; a learning rate may begin at 0."""
         self._count_updates()
-        if self._updates:
+        fused = None if self._fused is None else self._fused()
+        if self._first is None or fused is None or self._fused_first is None or not self._updates:
+            return
+        if not torch.equal(norms([fused]), self._fused_first):
             self._check_learning(heads)
 
     def _begin(self, heads: nn.Module, head: Any) -> None:
@@ -63,6 +67,7 @@ class HeadCheck:
         fused = _module_of(head)
         if fused is not None and (known := _whole(fused)):
             self._fused, self._version = weakref.ref(known[-1]), known[-1]._version
+            self._fused_first = norms(known[-1:])
 
     def _count_updates(self) -> None:
         """Count a step of the optimizer where a parameter of the fused head has been written to."""

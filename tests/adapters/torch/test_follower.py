@@ -67,15 +67,17 @@ def test_losses_that_are_not_reduced_and_losses_of_another_criterion():
 FEATURES, LABELS = [torch.ones(4, 2), torch.zeros(4, 3)], torch.tensor([0, 1, 0, 1])
 
 
-@pytest.mark.parametrize("sharded", [True, False])
-def test_a_sharded_model_is_said_once_and_not_diagnosed(monkeypatch, recwarn, sharded):
-    monkeypatch.setattr(follower, "_is_sharded", lambda model: sharded)
-    criterion, head = MidasLoss(num_classes=2, feature_dims=(2, 3), seed=0), nn.Linear(5, 2)
+@pytest.mark.parametrize("reason", ["the model is sharded", "samples have several labels", None])
+def test_what_is_not_diagnosed_is_said_once(monkeypatch, recwarn, reason):
+    monkeypatch.setattr(follower, "_is_sharded", lambda model: reason == "the model is sharded")
+    several = reason == "samples have several labels"
+    criterion = MidasLoss(num_classes=2, feature_dims=(2, 3), multi_label=several, seed=0)
+    head = nn.Linear(5, 2)
     found = Follower(nn.ModuleList([criterion, head]).eval(), None, Diagnostics)
     for _ in range(2):
-        criterion(FEATURES, LABELS, head=head)
-    assert len([x for x in recwarn if "the model is sharded" in str(x.message)]) == sharded
-    assert (found.take_diagnostics() is None) == sharded
+        criterion(FEATURES, torch.eye(2, dtype=torch.long)[LABELS] if several else LABELS, head=head)
+    assert [str(x.message).partition(": ")[2].startswith(str(reason)) for x in recwarn] == [True] * (reason is not None)
+    assert (found.take_diagnostics() is None) == (reason is not None)
     assert set(found.take_validation_losses()) == {"loss", "aligned_loss"}
 
 

@@ -16,13 +16,21 @@ from tests.adapters.torch.test_loss import batch, heads, make  # noqa: E402
 
 
 def train(
-    holds_heads, *, steps=2 * LEARNT_BY, backward=True, in_training=True, every=1, call=lambda head: head, **options
+    holds_heads,
+    *,
+    steps=2 * LEARNT_BY,
+    backward=True,
+    in_training=True,
+    every=1,
+    lr=1e-3,
+    call=lambda head: head,
+    **options,
 ):
     """Return the warnings of a training whose optimizer holds the unimodal heads or not, the criterion, the head."""
     features, labels = batch()
     criterion, head = make(**options).train(in_training), heads(8)["linear"]
     held = [*head.parameters(), *(criterion.parameters() if holds_heads else [])]
-    optimizer = torch.optim.SGD(held, lr=1e-3)
+    optimizer = torch.optim.SGD(held, lr=lr)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         criterion.set_epoch(0)
@@ -79,11 +87,20 @@ def test_a_short_epoch_is_enough(end, holds_heads):
         {"holds_heads": True},
         {"holds_heads": True, "every": 128, "steps": 200},
         {"holds_heads": True, "every": 128, "steps": 100},
+        {"holds_heads": True, "steps": 2, "lr": 0.0},
         {"holds_heads": False, "backward": False},
         {"holds_heads": False, "backward": False, "in_training": False},
         {"holds_heads": False, "call": lambda head: lambda x, known=[head]: known[0](x)},
     ],
-    ids=["held", "128 micro-batches", "no step of the optimizer", "nothing learned", "evaluation", "unknown head"],
+    ids=[
+        "held",
+        "128 micro-batches",
+        "no step of the optimizer",
+        "a rate of 0",
+        "nothing learned",
+        "evaluation",
+        "unknown head",
+    ],
 )
 def test_nothing_is_said_where_they_learn_or_nothing_does(options):
     caught, criterion, _head = train(**options)
