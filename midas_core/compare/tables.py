@@ -69,7 +69,7 @@ def _columns(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "seconds": round(fmean(run["seconds"] for run in runs), 3),
     }
     for measure in MEASURES:
-        if first.get(measure) is not None:
+        if all(run["test"].get(measure) is not None for run in runs):
             columns[measure] = over(partial(_read, "test", measure))
     for kind in ("alone", "without"):
         if kind in first:
@@ -238,6 +238,48 @@ class SuiteResults:
             f"{len(self.methods)} methods. Differences below {noise} ranks are noise."
         )
 
+    def claims(self) -> str:
+        """Return what the results say about when to take which method, with their numbers."""
+        smooth, even, finish = "joint + label smoothing", "MIDAS (eta 0)", "MIDAS (eta 0) + finish"
+        memorised = [task for task in ("wide-left", "two-sensors") if task in self.tasks(False)]
+
+        def on(task: str, *titles: str) -> str:
+            return f"{task}: " + ", ".join(f"{title} {self.difference(task, title).signed}" for title in titles)
+
+        def over(title: str, other: str, natural: bool) -> str:
+            won, lost = self.record(other, natural)[title]
+            mean = self.over_tasks(title, other, natural).signed
+            return f"{mean} on average, ahead on {won} and behind on {lost} of {len(self.tasks(natural))}"
+
+        def last(title: str) -> str:
+            means = [fmean(self.mean(task, title, m) for task in self.tasks(True)) for m in ("accuracy", "last")]
+            return f"{title} {means[0]:.1f} and {means[1]:.1f}"
+
+        apart = {
+            kind: f"{over(smooth, BASELINE, natural)}; MIDAS {over('MIDAS', BASELINE, natural)}"
+            for natural, kind in KINDS.items()
+        }
+        return "\n".join(
+            [
+                "- **Label smoothing costs nothing: try it first.** Less joint training, over the natural tasks it "
+                f"is {apart['natural']}. Over the constructed ones it is {apart['constructed']}.",
+                "- **A modality is memorised or drowned: MIDAS.** Less joint training: "
+                + "; ".join(on(task, smooth, "modality dropout", "MIDAS") for task in memorised)
+                + ".",
+                "- **One modality really is worse: set `eta=0`.** The weak-modality weight raises it. Less joint "
+                f"training, {on(self.worst, smooth, 'MIDAS', even, finish)}.",
+                f"- **`eta=0` everywhere?** Less MIDAS, over the natural tasks it is {over(even, 'MIDAS', True)}; over "
+                f"the constructed ones {over(even, 'MIDAS', False)}.",
+                "- **Classes need both modalities together: the aligned finish.** With `eta=0`, less MIDAS, over the "
+                f"natural tasks it is {over(finish, 'MIDAS', True)}; over the constructed ones "
+                f"{over(finish, 'MIDAS', False)}.",
+                "- **Keep the best validation epoch.** Mean accuracy over the natural tasks with it and at the last epoch: "
+                f"{last(BASELINE)}, {last(smooth)}, {last('MIDAS')}, {last(finish)}.",
+                "- **Not sure: train both.** Joint training or MIDAS, whichever is better on validation data, over the "
+                f"natural tasks: {over('best of joint and MIDAS', BASELINE, True)}, less joint training.",
+            ]
+        )
+
     def setting_rows(self) -> Rows:
         """Return the learning rate and the strength that most runs were trained with."""
         rows = [["method", *self.tasks()]]
@@ -280,6 +322,7 @@ class SuiteResults:
         texts = {name: markdown(rows) for name, rows in tables.items()}
         return {
             **texts,
+            "claims": self.claims(),
             "short": f"{self.short_legend()}\n\n{markdown(self.short_rows())}",
             **{f"ranks {kind}": ranks_in_words(self.ranks(n)) for n, kind in KINDS.items()},
             "made with": self._made_with(),

@@ -11,7 +11,10 @@ MEANS = {
     "joint": (60, 70, 80),
     "joint + label smoothing": (63, 71, 81),
     "MIDAS": (57, 75, 90),
+    "MIDAS (eta 0)": (60.5, 75, 88),
     "MIDAS (eta 0) + finish": (61, 76, 89),
+    "modality dropout": (59, 69, 79),
+    "best of joint and MIDAS": (60, 75, 90),
     "late fusion": (58, 66, 70),
 }
 TASKS = {"wiki": True, "wisdm": True, "digits": False}
@@ -76,7 +79,7 @@ def test_accuracy_and_differences(results):
     rows = {row[0]: row for row in results.accuracy_rows(True)}
     assert list(rows)[:3] == ["method", "best modality alone", "joint"]
     assert rows["best modality alone"][1:4] == ["50.0 ± 0.0 (text)", "60.0 ± 0.0 (text)", "55.0"]
-    assert rows["MIDAS"][1:] == ["57.0 ± 0.0", "75.0 ± 0.0", "66.0", "3.5"]
+    assert rows["MIDAS"][1:] == ["57.0 ± 0.0", "75.0 ± 0.0", "66.0", "5.5"]
     less = {row[0]: row for row in results.difference_rows("joint", True)}
     half = 3.182 * np.std([-1, 0, 1, 0], ddof=1) / 2
     assert less["MIDAS"][1] == f"-3.0 ± {half:.1f}"
@@ -97,8 +100,8 @@ def test_the_short_table_begins_with_the_task_where_midas_loses(results):
     assert [row[0] for row in rows] == [title for title in SHORT if title in MEANS and title != "joint"]
     midas = next(row for row in rows if row[0] == "MIDAS")
     assert midas[1][:4] == "-3.0"
-    assert (midas[2][:4], midas[3], midas[4]) == ("+1.0", "1 : 1", "3.5")
-    assert (midas[5], midas[6], midas[7]) == ("+10.0", "1 : 0", "1.0")
+    assert (midas[2][:4], midas[3], midas[4]) == ("+1.0", "1 : 1", "5.5")
+    assert (midas[5], midas[6], midas[7]) == ("+10.0", "1 : 0", "1.5")
     assert "over 2 natural and 1 constructed tasks" in results.short_legend()
 
 
@@ -115,6 +118,14 @@ def test_every_table_is_rendered(results):
     assert tables["tasks"].splitlines()[2] == "| wiki | what it is | 10 | 1,600, 20, 30 | 4 | 1 | 7 |"
     assert "Differences below" in tables["ranks natural"]
     assert "| MIDAS | +2.0 ± 0.0 | +2.0 |" in tables["vote"]
+
+
+def test_the_claims_have_the_numbers_of_the_results(results):
+    label_smoothing, *rest = results.claims().splitlines()
+    assert "+2.0 ± 12.7 on average" in label_smoothing
+    assert "MIDAS +1.0 ± 50.8 on average, ahead on 1 and behind on 1 of 2" in label_smoothing
+    assert any("wiki: joint + label smoothing +3.0" in line for line in rest), "the task where MIDAS loses"
+    assert any("joint 65.0 and 62.0, joint + label smoothing 67.0 and 64.0" in line for line in rest)
 
 
 def test_the_figures_are_drawn(results, tmp_path):
