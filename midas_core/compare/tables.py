@@ -273,8 +273,8 @@ class SuiteResults:
                 "- **Classes need both modalities together: the aligned finish.** With `eta=0`, less MIDAS, over the "
                 f"natural tasks it is {over(finish, 'MIDAS', True)}; over the constructed ones "
                 f"{over(finish, 'MIDAS', False)}.",
-                "- **Keep the best validation epoch.** Mean accuracy over the natural tasks with it and at the last epoch: "
-                f"{last(BASELINE)}, {last(smooth)}, {last('MIDAS')}, {last(finish)}.",
+                "- **Keep the best validation epoch.** Mean accuracy over the natural tasks with it, and at the last "
+                f"epoch: {last(BASELINE)}, {last(smooth)}, {last('MIDAS')}, {last(finish)}.",
                 "- **Not sure: train both.** Joint training or MIDAS, whichever is better on validation data, over the "
                 f"natural tasks: {over('best of joint and MIDAS', BASELINE, True)}, less joint training.",
             ]
