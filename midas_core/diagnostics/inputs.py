@@ -42,8 +42,8 @@ class Inputs:
                     f"{type(x).__name__}; take one of its tensors, such as last_hidden_state, and its mask"
                 )
         host = [map_leaves(_to_numpy, with_keras_mask(x)) for x in modalities]
-        self._first = self._first or [map_leaves(lambda x: x[:0], x) for x in host]
-        for m, (x, first) in enumerate(zip(host, self._first, strict=True)):
+        known = self._first or [map_leaves(lambda x: x[:0], x) for x in host]
+        for m, (x, first) in enumerate(zip(host, known, strict=True)):
             title = f"features of {self.structure.title(m)}"
             for array in leaves(x):
                 if array.shape[:1] != truth.shape:
@@ -56,6 +56,7 @@ class Inputs:
                 )
             if (expected := _form(first)) != (form := _form(x)):
                 raise ValueError(f"{title}: expected {expected} as before, got {form}")
+        self._first = known
         return truth, host
 
     def _check_labels(self, labels: NDArray[Any]) -> NDArray[np.int64]:

@@ -574,6 +574,14 @@ def test_every_batch_has_the_same_width():
         diagnostics.update([np.zeros((2, 3)), np.zeros((2, 5))], np.array([0, 1]))
 
 
+def test_a_refused_batch_leaves_no_trace():
+    diagnostics = Diagnostics(lambda x: x[:, :3], num_classes=3, probe=False)
+    with pytest.raises(ValueError, match="modality 1: expected 2 samples"):
+        diagnostics.update([np.zeros((2, 3)), np.zeros((3, 5))], np.array([0, 1]))
+    diagnostics.update([np.eye(3), np.zeros((3, 4))], np.arange(3))
+    assert diagnostics.scores()["accuracy"] == 1.0
+
+
 def test_nothing_seen():
     with pytest.raises(ValueError, match="update has seen none"):
         Diagnostics(lambda x: x, num_classes=3).compute()
