@@ -59,6 +59,7 @@ ALLOWED = {
     "torch/values.py check_range": "looks at the values",
     "torch/values.py check_values": "looks at the values",
     "torch/values.py _refuse": "looks at the values",
+    "torch/values.py _refuse_infinite": "a shape",
 }
 
 

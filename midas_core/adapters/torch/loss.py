@@ -108,10 +108,10 @@ class MidasLoss(StatefulModule):
     On several ranks make the criterion a part of the module that is wrapped, so that the gradients of the unimodal
     heads are averaged. All ranks share one alpha.
 
-    A head that is linear on the concatenated features (``nn.Linear``, a ``nn.Sequential`` of nothing else, or a module
-    with ``additive = True`` and ``weight`` and ``bias`` as in ``nn.Linear``) costs no further matrix product for the
-    misaligned samples. Any other module sees the aligned and the misaligned samples stacked, once; one that holds batch
-    normalisation, and any plain function, sees them one after the other.
+    A head that begins with a linear layer on the concatenated features (``nn.Linear``, a ``nn.Sequential``, or a module
+    with ``additive = True`` and ``weight`` and ``bias`` as in ``nn.Linear``) costs no further matrix product there. Any
+    other module sees aligned and misaligned samples stacked, once; one that holds batch normalisation, whose running
+    statistics see the aligned ones alone, and any plain function, one after the other.
 
     Examples
     --------
@@ -271,18 +271,15 @@ class MidasLoss(StatefulModule):
         if in_distributed_run():
             check_whole("unimodal_heads", self.unimodal_heads)
             check_whole("head", head)
-        options, phase = self.options, self._phase()
+        options, phase, checks_values = self.options, self._phase(), self.check and not torch.compiler.is_compiling()
         inputs = read_inputs(
             *(features, labels, sample_weight, present, permutation),
-            *(self.modalities, self.num_classes, options, self.class_weights, self._checks_values),
+            *(self.modalities, self.num_classes, options, self.class_weights, checks_values),
         )
         pairs = self._draw_pairs(
             *(inputs.classes, inputs.num_classes, self.modalities.count),
-            moves=phase.learns,
-            variant=options.variant,
-            permutation=permutation,
-            generator=generator,
-            absent_share=options.absent_share,
+            **{"moves": phase.learns, "permutation": permutation, "generator": generator},
+            **{"variant": options.variant, "absent_share": options.absent_share},
         )
         heads = Heads(head, self.unimodal_heads, self.modalities, self.num_classes, options.head_input)
         heads.check(inputs.features)
@@ -290,9 +287,9 @@ class MidasLoss(StatefulModule):
         reduce = sum_over_ranks if phase.learns and waits_for_others() else None
         state = MidasState(self.alpha, self.step)
         logits, terms, state = run_step(heads, inputs, pairs, state, options, phase, reduce)
-        if not options.multi_label and (self._checks_values or self._is_first(phase, logits.aligned)):
+        if not options.multi_label and (checks_values or self._is_first(phase, logits.aligned)):
             check_not_probabilities(logits.unimodal, logits.aligned, self.modalities)
-        if self._checks_values:
+        if checks_values:
             check_terms(terms, self.modalities)
         terms = reduce_terms(terms, options.reduction, backend=BACKEND)
         if phase.learns and phase.mixes:
@@ -326,7 +323,6 @@ class MidasLoss(StatefulModule):
         Features, head and present as for `terms`; ``weight``, the share of the unimodal heads, and the result as for
         `midas_core.ensemble_logits`. Nothing is drawn and no state moves.
         """
-        check_callable(head)
         given, present = self._features(features, present)
         unimodal = unimodal_logits(self.unimodal_heads, given, self.modalities, self.num_classes)
         fused = run_head(head, given, features, self.modalities, self.options.head_input, self.num_classes)
@@ -334,13 +330,7 @@ class MidasLoss(StatefulModule):
         return ensemble_logits(fused, unimodal, weight=weight, **options)
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch begins, from 0: the warm-up and the aligned finish go by it.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If ``epoch`` is not a whole number >= 0.
-        """
+        """Say which epoch begins, a whole number from 0: the warm-up and the aligned finish go by it."""
         epoch = check_number("epoch", epoch, minimum=0, whole=True)
         if self.epoch.is_inference():
             self.epoch = self.epoch.clone()
@@ -362,11 +352,6 @@ class MidasLoss(StatefulModule):
     def _tell(self, step: Step) -> None:
         for hook in list(self._terms_hooks.values()):
             hook(step)
-
-    @property
-    def _checks_values(self) -> bool:
-        """Whether to look at the values in every step."""
-        return self.check and not torch.compiler.is_compiling()
 
     def _is_first(self, phase: Phase, logits: Tensor) -> bool:
         """Whether this is the first step of training, or of evaluation, in which to look costs nothing."""
@@ -396,7 +381,7 @@ class MidasLoss(StatefulModule):
     @torch.compiler.assume_constant_result
     def _warn_without_epoch(self) -> bool:
         """Warn once where nobody says which epoch it is. In a traced step this runs while it is traced."""
-        if not self._epoch_known and self.training and self.options.counts_epochs:
+        if not self._epoch_known and self._phase().learns and self.options.counts_epochs:
             self._epoch_known = True
             if int(self.epoch) == 0:
                 warn_user(forgotten_epoch(self.options))
