@@ -70,7 +70,7 @@ def rank_figure(ranks: Ranks, values: Mapping[str, Sequence[float]]) -> Figure:
 
 
 def write_figures(results: SuiteResults, folder: Path) -> None:
-    """Write the figures of the docs: accuracy less that of joint training, and average ranks, natural tasks first."""
+    """Write the figures of the docs: differences to joint training, and average ranks, natural tasks first."""
     for natural, kind in ((True, "natural"), (False, "constructed")):
         tasks = results.tasks(natural)
         if not tasks:
@@ -81,7 +81,7 @@ def write_figures(results: SuiteResults, folder: Path) -> None:
             if title != "joint"
         }
         values = {title: [results.mean(task, title) for task in tasks] for title in results.methods}
-        label = f"test accuracy less joint training, in points: a dot for each {kind} task, the diamond their mean"
+        label = f"Δ test accuracy vs. joint training, in points: a dot for each {kind} task, the diamond their mean"
         difference_figure(differences, label).savefig(folder / f"comparison-{kind}.png")
         if len(tasks) > 1:
             rank_figure(results.ranks(natural), values).savefig(folder / f"comparison-ranks-{kind}.png")

@@ -59,13 +59,13 @@ class MethodComparison:
         return {title: estimate(self.values(title), self.content["splits"]) for title in self.content["methods"]}
 
     def difference(self, method: str, other: str = BASELINE) -> Estimate:
-        """Return the test accuracy of a method less that of another, run by run."""
+        """Return the difference of two methods in test accuracy, run by run."""
         pairs = zip(self.values(method), self.values(other), strict=True)
         return estimate([a - b for a, b in pairs], self.content["splits"])
 
     @cached_property
     def differences(self) -> dict[str, Estimate]:
-        """Test accuracy of every method less that of joint training."""
+        """Difference of every method to joint training in test accuracy."""
         return {title: self.difference(title) for title in self.content["methods"] if title != BASELINE}
 
     @cached_property
@@ -75,13 +75,21 @@ class MethodComparison:
         found = [title for title, significant in beyond_noise(rivals).items() if significant and rivals[title].mean > 0]
         return tuple(sorted(found, key=lambda title: -rivals[title].mean))
 
-    @property
+    @cached_property
     def best(self) -> str:
-        """The method to take: joint training where none is ahead of it, else the simplest that is as good as any."""
+        """The method to take: joint training where none is ahead of it, else the simplest that is as good as any.
+
+        A modality alone, where it is ahead of joint training beyond noise and no method is ahead of it.
+        """
+        best = self.ahead[0] if self.ahead else BASELINE
         for title in self.ahead:
-            if self._is_simple(title) and not self._behind(title, self.ahead[0]):
-                return title
-        return self.ahead[0] if self.ahead else BASELINE
+            if self._is_simple(title) and not self._behind(title, best):
+                best = title
+                break
+        alone = {f"{name} alone": self.differences[f"{name} alone"] for name in self.modalities}
+        first = max(alone, key=lambda title: alone[title].mean)
+        is_ahead = beyond_noise(alone)[first] and alone[first].mean > 0
+        return first if is_ahead and not self._behind(first, best) else best
 
     def sentences(self) -> list[str]:
         """Return the answer in words, then what else is worth knowing of these data."""
@@ -92,7 +100,7 @@ class MethodComparison:
 
     def rows(self) -> list[list[str]]:
         """Return the table: a heading, then a row for each method, the most accurate first."""
-        rows = [["method", "accuracy", "less joint", "macro-F1", "calibration error", "misaligned", "seconds"]]
+        rows = [["method", "accuracy", "Δ vs. joint", "macro-F1", "calibration error", "misaligned", "seconds"]]
         for title in sorted(self.accuracies, key=lambda title: -self.accuracies[title].mean):
             first = self.content["methods"][title][0]["test"]
             rows.append(
@@ -134,7 +142,7 @@ class MethodComparison:
         return accuracy_figure(self)
 
     def report(self, path: str | Path) -> Path:
-        """Write one HTML page: that of ``midas report``, with the runs of every method."""
+        """Write one HTML page, as ``midas report`` does, with the runs of every method."""
         from midas_core.compare.runs import write_runs
         from midas_core.report import write_report
 
@@ -195,7 +203,13 @@ class MethodComparison:
         )
 
     def _answer(self) -> str:
-        joint = self.accuracies[BASELINE]
+        joint, best = self.accuracies[BASELINE], self.best
+        if best.endswith(" alone"):
+            rest = ", ".join(name for name in self.modalities if name != best.removesuffix(" alone"))
+            return (
+                f"{best} {self.accuracies[best]}, joint {joint}: {self.differences[best].signed}, beyond noise, and no "
+                f"method is ahead of it. Leave {rest} out."
+            )
         if not self.ahead:
             if len(self.accuracies) - len(self.modalities) < 2:
                 return f"Joint training: {joint}."
@@ -205,7 +219,7 @@ class MethodComparison:
                 f"No method is ahead of joint training ({joint}) beyond noise: keep it. "
                 f"The best of the others, {nearest}: {self.differences[nearest].signed}."
             )
-        best, furthest = self.best, self.ahead[0]
+        furthest = self.ahead[0]
         answer = (
             f"{best} {self.accuracies[best]}, joint {joint}: {self.differences[best].signed}, beyond noise. "
             + self._call(best)
@@ -219,7 +233,7 @@ class MethodComparison:
         sentences = [sentence for name in self.modalities if (sentence := self._modality(name))]
         alone = [f"{name} alone" for name in self.modalities]
         best = max(alone, key=lambda title: self.accuracies[title].mean)
-        if self.accuracies[best].mean >= self.accuracies[BASELINE].mean and not self._behind(best, BASELINE):
+        if best != self.best and self.accuracies[best].mean >= self.accuracies[BASELINE].mean:
             sentences.append(f"A model of {best} reaches {self.accuracies[best]}, no less than joint training.")
         return sentences
 

@@ -124,7 +124,7 @@ class SuiteResults:
         return estimate(self.values(task, method), self.content["tasks"][task]["splits"])
 
     def difference(self, task: str, method: str, other: str = BASELINE) -> Estimate:
-        """Return the test accuracy of a method less that of another, run by run."""
+        """Return the difference of two methods in test accuracy, run by run."""
         pairs = zip(self.values(task, method), self.values(task, other), strict=True)
         return estimate([a - b for a, b in pairs], self.content["tasks"][task]["splits"])
 
@@ -168,7 +168,7 @@ class SuiteResults:
     def difference_rows(self, other: str, natural: bool) -> Rows:
         """Return every method less another, and on how many tasks it is ahead or behind beyond noise."""
         tasks, record = self.tasks(natural), self.record(other, natural)
-        rows = [["method", *tasks, "mean over tasks", "ahead : behind"]]
+        rows = [[f"Δ vs. {other}", *tasks, "mean over tasks", "ahead : behind"]]
         for title, (won, lost) in record.items():
             cells = [d.signed for d in self.differences(title, other, natural).values()]
             rows.append([title, *cells, self.over_tasks(title, other, natural).signed, f"{won} : {lost}"])
@@ -214,7 +214,7 @@ class SuiteResults:
 
     def short_rows(self) -> Rows:
         """Return the comparison in a few rows, the task on which MIDAS loses first."""
-        rows = [["less joint training", self.worst]]
+        rows = [["Δ vs. joint", self.worst]]
         records = [self.record(BASELINE, natural) for natural in KINDS]
         ranks = [self.ranks(natural).mean for natural in KINDS]
         for kind in KINDS.values():
@@ -232,7 +232,7 @@ class SuiteResults:
         counts = [len(self.tasks(natural)) for natural in KINDS]
         noise = " and ".join(f"{self.ranks(natural).critical_difference:.1f}" for natural in KINDS)
         return (
-            f"Test accuracy less that of joint training, in points: on {self.worst}, where MIDAS does worst, and on "
+            f"Test accuracy against joint training, in points: on {self.worst}, where MIDAS does worst, and on "
             f"average over {counts[0]} natural and {counts[1]} constructed tasks, with 95 % intervals; on how many "
             f"tasks a method is ahead of joint training or behind it beyond noise; its average rank among "
             f"{len(self.methods)} methods. Differences below {noise} ranks are noise."
@@ -261,17 +261,17 @@ class SuiteResults:
         }
         return "\n".join(
             [
-                "- **Label smoothing costs nothing: try it first.** Less joint training, over the natural tasks it "
-                f"is {apart['natural']}. Over the constructed ones it is {apart['constructed']}.",
-                "- **A modality is memorised or drowned: MIDAS.** Less joint training: "
+                "- **Label smoothing costs nothing: try it first.** Against joint training, over the natural tasks: "
+                f"label smoothing {apart['natural']}. Over the constructed ones: {apart['constructed']}.",
+                "- **A modality is memorised or drowned: MIDAS.** Against joint training: "
                 + "; ".join(on(task, smooth, "modality dropout", "MIDAS") for task in memorised)
                 + ".",
-                "- **One modality really is worse: set `eta=0`.** The weak-modality weight raises it. Less joint "
+                "- **One modality really is worse: set `eta=0`.** The weak-modality weight raises it. Against joint "
                 f"training, {on(self.worst, smooth, 'MIDAS', even, finish)}.",
-                f"- **`eta=0` everywhere?** Less MIDAS, over the natural tasks it is {over(even, 'MIDAS', True)}; over "
+                f"- **`eta=0` everywhere?** Against MIDAS, over the natural tasks {over(even, 'MIDAS', True)}; over "
                 f"the constructed ones {over(even, 'MIDAS', False)}.",
-                "- **Classes need both modalities together: the aligned finish.** With `eta=0`, less MIDAS, over the "
-                f"natural tasks it is {over(finish, 'MIDAS', True)}; over the constructed ones "
+                "- **Classes need both modalities together: the aligned finish.** With `eta=0`, against MIDAS, over "
+                f"the natural tasks {over(finish, 'MIDAS', True)}; over the constructed ones "
                 f"{over(finish, 'MIDAS', False)}.",
                 "- **Probabilities that mean something: MIDAS.** Calibration error in percent over the natural tasks: "
                 + ", ".join(f"{title} {self.calibration(title)}" for title in (BASELINE, smooth, "MIDAS", finish))
@@ -279,7 +279,7 @@ class SuiteResults:
                 "- **Keep the best validation epoch.** Mean accuracy over the natural tasks with it, and at the last "
                 f"epoch: {last(BASELINE)}, {last(smooth)}, {last('MIDAS')}, {last(finish)}.",
                 "- **Not sure: train both.** Joint training or MIDAS, whichever is better on validation data, over the "
-                f"natural tasks: {over('best of joint and MIDAS', BASELINE, True)}, less joint training.",
+                f"natural tasks, against joint training: {over('best of joint and MIDAS', BASELINE, True)}.",
             ]
         )
 
@@ -335,8 +335,8 @@ class SuiteResults:
         for natural, kind in KINDS.items():
             tables |= {
                 f"accuracy {kind}": self.accuracy_rows(natural),
-                f"less joint {kind}": self.difference_rows(BASELINE, natural),
-                f"less MIDAS {kind}": self.difference_rows("MIDAS", natural),
+                f"versus joint {kind}": self.difference_rows(BASELINE, natural),
+                f"versus MIDAS {kind}": self.difference_rows("MIDAS", natural),
                 f"measures {kind}": self.measure_rows(natural),
                 f"alone {kind}": self.alone_rows(natural),
             }

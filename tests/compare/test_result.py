@@ -71,6 +71,16 @@ def test_the_simpler_of_two_that_are_as_good_is_taken():
     assert comparison(**ALONE, joint=(64.9, 0.5), MIDAS=(72.0, 0.8), smoothing=(68.8, 0.8)).best == "MIDAS"
 
 
+def test_a_modality_that_is_better_alone():
+    result = comparison(audio=(50, 1), text=(70, 1), joint=(64.9, 0.5), MIDAS=(67, 0.5))
+    assert result.best == "text alone"
+    assert result.sentences()[0] == (
+        "text alone 70.0 ± 0.9, joint 64.9 ± 0.4: +5.1 ± 0.7, beyond noise, and no method is ahead of it. "
+        "Leave audio out."
+    )
+    assert comparison(audio=(50, 1), text=(70, 1), joint=(64.9, 0.5), MIDAS=(72, 0.5)).best == "MIDAS"
+
+
 def test_without_a_method_ahead_joint_training_stays():
     result = comparison(**ALONE, joint=(64.9, 2), MIDAS=(65.5, 2))
     assert result.best == "joint"
@@ -108,8 +118,8 @@ def test_a_modality_that_is_ignored_or_used_in_part(beside, said):
 
 
 def test_a_single_modality_that_is_no_worse():
-    sentences = comparison(audio=(50, 1), text=(70, 1), joint=(64.9, 0.5)).sentences()
-    assert "A model of text alone reaches 70.0 ± 0.9, no less than joint training." in sentences
+    sentences = comparison(audio=(50, 1), text=(65.1, 3), joint=(64.9, 0.5)).sentences()
+    assert "A model of text alone reaches 65.1 ± 2.5, no less than joint training." in sentences
 
 
 def test_validation_and_test_that_disagree():

@@ -85,7 +85,10 @@ def test_accuracy_and_differences(results):
     assert less["MIDAS"][1] == f"-3.0 ± {half:.1f}"
     assert less["MIDAS"][-1] == "1 : 1", "ahead on one, behind on the other"
     assert "joint" not in less
-    assert {row[0] for row in results.difference_rows("MIDAS", True)} == {"method", *MEANS} - {"MIDAS", "text alone"}
+    assert {row[0] for row in results.difference_rows("MIDAS", True)} == {"Δ vs. MIDAS", *MEANS} - {
+        "MIDAS",
+        "text alone",
+    }
 
 
 def test_natural_and_constructed_tasks_are_averaged_apart(results):
@@ -96,7 +99,7 @@ def test_natural_and_constructed_tasks_are_averaged_apart(results):
 
 def test_the_short_table_begins_with_the_task_where_midas_loses(results):
     head, *rows = results.short_rows()
-    assert head[:4] == ["less joint training", "wiki", "natural tasks, mean", "ahead : behind"]
+    assert head[:4] == ["Δ vs. joint", "wiki", "natural tasks, mean", "ahead : behind"]
     assert [row[0] for row in rows] == [title for title in SHORT if title in MEANS and title != "joint"]
     midas = next(row for row in rows if row[0] == "MIDAS")
     assert midas[1][:4] == "-3.0"
@@ -113,7 +116,7 @@ def test_a_method_that_lacks_a_task_is_left_out():
 
 def test_every_table_is_rendered(results):
     tables = results.render()
-    for name in ("accuracy", "less joint", "less MIDAS", "measures", "alone", "ranks"):
+    for name in ("accuracy", "versus joint", "versus MIDAS", "measures", "alone", "ranks"):
         assert {f"{name} natural", f"{name} constructed"} <= set(tables)
     assert tables["tasks"].splitlines()[2] == "| wiki | what it is | 10 | 1,600, 20, 30 | 4 | 1 | 7 |"
     assert "Differences below" in tables["ranks natural"]
