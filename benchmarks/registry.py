@@ -37,7 +37,7 @@ SECTIONS = {
         needs=(("jax", "JAX", "jax"),),
         devices=("cpu",),
     ),
-    "memory": Section("Peak memory of a step above that of the joint and unimodal losses", "memory"),
+    "memory": Section("Peak memory of a step above the joint and unimodal losses", "memory"),
     "scaling": Section(
         "Growth of the cost of a step", "scaling", needs=(("matplotlib", "Matplotlib", "bench"),), devices=("cpu",)
     ),

@@ -1,4 +1,4 @@
-"""The augmentation alone, for a loss of one's own: mixed samples, their soft labels and their weights (section 3.2)."""
+"""The augmentation alone, for a custom loss: mixed samples, their soft labels and their weights (section 3.2)."""
 
 from __future__ import annotations
 
@@ -125,8 +125,8 @@ def misalign(
 
     weights = xp.ones_like(shares[0, ...])
     if similarity is not None:
-        found = measure(features, sources, similarity, backend=bk)
-        weights = xp.astype(hard_sample_weight(found), weights.dtype, copy=False)
+        closeness = measure(features, sources, similarity, backend=bk)
+        weights = xp.astype(hard_sample_weight(closeness), weights.dtype, copy=False)
         weights = weights if absent is None else bk.where(alone(absent, backend=bk), 1.0, weights)
     if present is not None:
         mask = mask & complete_pairs(present, sources, absent, backend=bk)

@@ -129,11 +129,11 @@ def package_versions(*packages: str) -> dict[str, str]:
     >>> list(package_versions("numpy", "no-such-package"))
     ['python', 'numpy']
     """
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for package in packages:
         with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
+            versions[package] = version(package)
+    return versions
 
 
 def as_python(value: Any) -> Any:

@@ -94,8 +94,8 @@ def midas_gradients(
     weights = label_weights(targets, rows.dtype, bk)
 
     def error(logits: Array) -> Array:
-        found = probabilities(logits, targets, bk) - rows
-        return found if weights is None else found * weights[:, None]
+        slopes = probabilities(logits, targets, bk) - rows
+        return slopes if weights is None else slopes * weights[:, None]
 
     if present is not None:
         unimodal_logits = zero_missing(unimodal_logits, present, backend=bk)

@@ -57,7 +57,7 @@ def complete_pairs(
     present : array, shape (B, M), bool
     sources : array, shape (M, V, B), integer
     absent : array, shape (M, V, B), bool, optional
-        What mixed samples lack, of `midas_core.Pairs`: nobody supplies it.
+        Absent modalities of mixed samples, as in `midas_core.Pairs`.
     backend : Backend, optional
         Backend of the arrays; inferred if omitted.
 

@@ -44,7 +44,7 @@ class Modalities:
 
     @property
     def shown_names(self) -> tuple[str, ...]:
-        """What logs and pages call the modalities: their names, or 0, 1, ..."""
+        """Names of the modalities in logs and pages: their own, or 0, 1, ..."""
         return tuple(map(str, self.names or range(self.count)))
 
     def title(self, m: int) -> str:

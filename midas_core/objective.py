@@ -127,7 +127,7 @@ def _check_step(state: MidasState, similarities: Array | None, batch: int | None
 
 
 class Objective(NamedTuple):
-    """What `midas_objective` returns.
+    """Result of `midas_objective`.
 
     Attributes
     ----------
@@ -179,7 +179,7 @@ def midas_objective(
         Of the fused classifier on the mixed samples. None during warm-up: the total is then the unimodal loss alone,
         and the state stays.
     labels : array, shape (B,), integer; or `Targets`
-        `Targets` add weights, label smoothing, several labels for each sample.
+        `Targets` add weights, label smoothing, multi-label targets.
     sources : array, shape (M, V, B), integer; or `Pairs`
         From `midas_core.source_matrix` or `midas_core.draw_pairs`; `Pairs` spare the search for classes and mask, and
         some of theirs may have no partner.
@@ -340,11 +340,11 @@ def unchecked_objective(
         taken = take_sources(constant, sources, bk)
         shares = normalized_confidence(taken, backend=bk)
         mask = mask if absent is None else mask & ~alone(absent, backend=bk)
-        found = imbalance(xp.stack([shares, shares], axis=1), finite_pairs(mask, taken, backend=bk), backend=bk)
+        balance = imbalance(xp.stack([shares, shares], axis=1), finite_pairs(mask, taken, backend=bk), backend=bk)
         alpha = xp.astype(state.alpha, aligned.dtype)
-        zeros, nan = xp.zeros_like(aligned), found.fused_confidence * float("nan")
+        zeros, nan = xp.zeros_like(aligned), balance.fused_confidence * float("nan")
         total = aligned if aligned_only is True else unimodal_loss
-        terms = MidasTerms(total, aligned, unimodal, zeros, alpha, found.confidence, nan)
+        terms = MidasTerms(total, aligned, unimodal, zeros, alpha, balance.confidence, nan)
         return Objective(terms, state, xp.zeros_like(shares))
 
     mixed = part_likelihoods(mixed_logits, targets, pairs, bk)

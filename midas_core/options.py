@@ -18,7 +18,7 @@ Similarity = str | Callable[[Any], Any] | None
 """Measure of the hard-sample weight; a callable takes a modality to vectors, shape (B, D)."""
 
 MAX_SEED = 2**31 - 1
-"""What every framework takes."""
+"""Bound of the seeds that every framework takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,20 +185,20 @@ def check_similarity(similarity: Any) -> None:
 
 def check_absent_share(share: Any, variant: str) -> float:
     """Return the share as a Python number, or raise unless it is one in [0, 1] that the variant takes."""
-    found: float = check_fraction("absent_share", share)
-    if found and variant == "official":
+    fraction: float = check_fraction("absent_share", share)
+    if fraction and variant == "official":
         raise ValueError(f"absent_share: expected 0 with variant 'official', got {share!r}")
-    return found
+    return fraction
 
 
 def check_seed(seed: Any) -> int | None:
     """Return the seed as a Python number, or raise unless it is None or a whole number that every framework takes."""
     if seed is None:
         return None
-    found = int(check_number("seed", seed, minimum=0, whole=True))
-    if found > MAX_SEED:
+    number = int(check_number("seed", seed, minimum=0, whole=True))
+    if number > MAX_SEED:
         raise ValueError(f"seed: expected a whole number < 2**31, got {seed!r}")
-    return found
+    return number
 
 
 def read_class_weights(given: Any) -> tuple[float, ...]:

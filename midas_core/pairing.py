@@ -29,11 +29,11 @@ class Pairs(NamedTuple):
     sources : array, shape (M, V, B), integer
         The source matrix: which sample supplies each modality.
     classes : array, shape (M, V, B), integer
-        The class that each modality speaks for; for several labels what `label_ids` calls it.
+        The class of each modality's source; for several labels what `label_ids` calls it.
     mask : array, shape (V, B), bool, or None
         The mixed samples that count; None where all do, with ``variant="official"``.
     absent : array, shape (M, V, B), bool, or None
-        What a mixed sample without a partner lacks, see `absent_modalities`; what it has is sample i's own.
+        Absent modalities of mixed samples without a partner; the others come from sample i itself.
     """
 
     sources: Array
@@ -221,8 +221,8 @@ def make_pairs(
     labels : array, shape (B,), integer; or (B, C), of 0 and 1, for several labels
     sources : array, shape (M, V, B), integer
     absent : array, shape (M, V, B), bool, optional
-        What mixed samples lack, not everything: sample i then takes the place of every partner, and it counts whatever
-        the classes.
+        Absent modalities, not all of them: sample i then replaces every partner, and the mixed sample counts whatever
+        its classes.
     variant : {"paper", "official"}
         Whether a mixed sample counts only where two classes or more take part, or always. "official" knows no absent
         partners.
@@ -294,7 +294,7 @@ def label_ids(labels: Array, *, backend: Backend | None = None) -> Array:
 
 
 def pair_classes(labels: Array, sources: Array, *, backend: Backend | None = None) -> Array:
-    """Return the class that each modality of each mixed sample speaks for, Y[m, i] = y[S[m, i]], shape (M, V, B)."""
+    """Return the class of the source of each modality of each mixed sample, Y[m, i] = y[S[m, i]], shape (M, V, B)."""
     bk = backend or get_backend(labels)
     xp = bk.xp
     classes = xp.take(xp.astype(labels, bk.index_dtype(), copy=False), xp.reshape(sources, (-1,)), axis=0)

@@ -126,7 +126,7 @@ def soft_labels(shares: Array, classes: Array, num_classes: int, *, backend: Bac
 
     Notes
     -----
-    For training with a loss of one's own: `midas_objective` needs no such matrix.
+    For training with a custom loss: `midas_objective` needs no such matrix.
 
     Examples
     --------
@@ -146,7 +146,7 @@ def soft_labels(shares: Array, classes: Array, num_classes: int, *, backend: Bac
 
 
 class MidasState(NamedTuple):
-    """What MIDAS carries from one step to the next.
+    """State that MIDAS carries from one step to the next.
 
     Attributes
     ----------
@@ -253,7 +253,7 @@ def current_alpha(state: MidasState, strong: Array, *, variant: str = "paper", b
 def next_state(
     state: MidasState,
     alpha: Array,
-    found: Imbalance,
+    balance: Imbalance,
     *,
     eta: float = 0.05,
     alpha_update: str = "sign",
@@ -267,15 +267,15 @@ def next_state(
     bk = backend or get_backend(alpha)
     xp = bk.xp
     check_choice("alpha_update", alpha_update, ALPHA_UPDATES)
-    gap = xp.astype(found.gap, alpha.dtype, copy=False)
+    gap = xp.astype(balance.gap, alpha.dtype, copy=False)
     delta = xp.sign(gap) if alpha_update == "sign" else gap
     moved = bk.at_least(alpha + eta * delta, 1.0)
     if max_alpha is not None:
         moved = bk.at_most(moved, float(max_alpha))
-    moved = bk.fill(moved, found.strong, 1.0)
+    moved = bk.fill(moved, balance.strong, 1.0)
     return MidasState(
-        xp.where(found.any_pair, moved, state.alpha),
-        state.step + xp.astype(found.any_pair, state.step.dtype),
+        xp.where(balance.any_pair, moved, state.alpha),
+        state.step + xp.astype(balance.any_pair, state.step.dtype),
     )
 
 
@@ -335,15 +335,15 @@ def weigh_pairs(
         without = alone(absent, backend=bk)
         counted = counted & ~without
     both = normalized_confidence(both, None if absent is None else absent[:, None, ...], backend=bk)
-    found = imbalance(both, counted, reduce=reduce, backend=bk)
+    balance = imbalance(both, counted, reduce=reduce, backend=bk)
     if variant == "official":
         strong, gap = official_gap(log_confidences, mixed_log_confidences, reduce=reduce, backend=bk)
-        found = found._replace(strong=strong, gap=gap)
-    alpha = current_alpha(state, found.strong, variant=variant, backend=bk)
+        balance = balance._replace(strong=strong, gap=gap)
+    alpha = current_alpha(state, balance.strong, variant=variant, backend=bk)
     state = next_state(
         state,
         alpha,
-        found,
+        balance,
         eta=eta,
         alpha_update=alpha_update,
         max_alpha=max_alpha,
@@ -356,7 +356,7 @@ def weigh_pairs(
         hard = hard_sample_weight(xp.astype(similarities, shares.dtype, copy=False))
         soft_weights = soft_weights * (hard if without is None else bk.fill(hard, without, 1.0))
     soft_weights = bk.fill(soft_weights, ~mask, 0.0)
-    return PairWeights(soft_weights, alpha, found.confidence, found.fused_confidence, state)
+    return PairWeights(soft_weights, alpha, balance.confidence, balance.fused_confidence, state)
 
 
 def take_sources(x: Array, sources: Array, bk: Backend) -> Array:

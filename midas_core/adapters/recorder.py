@@ -120,7 +120,7 @@ class Recorder:
         ----------
         modalities : sequence of M names
         known : dict
-            What the callback knows of the configuration; the user's entries go first.
+            Configuration that the callback knows; entries of the user take precedence.
         resumed : bool
             Whether training goes on, from a checkpoint or with the model of the last time.
 

@@ -1,4 +1,4 @@
-"""What ``midas compare`` and ``midas demo`` share: progress, how they end early, how results are shown."""
+"""Progress, early ends and results of ``midas compare`` and ``midas demo``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 CORES = os.cpu_count() or 1
 SETTLED = 1.0
-"""Seconds in which work that is done counts as finished before: it says nothing of the speed."""
+"""Seconds in which work that is done counts as finished before: it tells no speed."""
 
 
 def require_all() -> None:

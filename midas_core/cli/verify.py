@@ -37,7 +37,7 @@ QUICK, THOROUGH = 100, 200
     multiple=True,
     help="Backend to check; repeatable.  [default: all that are installed]",
 )
-@click.option("--device", type=click.Choice(DEVICES), help="Kind of device.  [default: all that are found]")
+@click.option("--device", type=click.Choice(DEVICES), help="Kind of device.  [default: all that are available]")
 @click.option(
     "--property", "properties", multiple=True, metavar="NAME", help="Property to check; repeatable.  [default: all]"
 )

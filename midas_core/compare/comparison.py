@@ -84,7 +84,7 @@ def compare_methods(
         0 for training, 1 for validation, 2 for the test. Without a 1 some of 0 validate; without it, samples are split
         at random, 60 : 20 : 20, several times where they are few.
     missing : {"refuse", "zero", "drop"}
-        What happens to samples with NaN or infinite features.
+        Treatment of samples with NaN or infinite features.
     methods : {"default", "all"} or sequence of str
         Titles. Each modality alone and joint training are always among them.
     seeds : int, optional

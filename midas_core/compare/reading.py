@@ -269,8 +269,8 @@ def _read_csv(path: Path) -> dict[str, Any]:
                     values.append(np.array([row[i].strip() or "nan" for i in columns[name]], dtype=np.float32))
                 except ValueError as error:
                     raise DataError(f"{name}: expected numbers, got text in line {line} of {path}") from error
-    found: dict[str, Any] = {name: np.array(values).reshape(len(values), -1) for name, values in numbers.items()}
-    return {**found, **{name: _whole_numbers(values) for name, values in texts.items()}}
+    arrays: dict[str, Any] = {name: np.array(values).reshape(len(values), -1) for name, values in numbers.items()}
+    return {**arrays, **{name: _whole_numbers(values) for name, values in texts.items()}}
 
 
 def _read_labels(path: Path) -> Any:

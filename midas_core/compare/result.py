@@ -72,8 +72,8 @@ class MethodComparison:
     def ahead(self) -> tuple[str, ...]:
         """Methods that are ahead of joint training beyond noise (Holm over all of them), the furthest first."""
         rivals = {title: d for title, d in self.differences.items() if not title.endswith(" alone")}
-        found = [title for title, significant in beyond_noise(rivals).items() if significant and rivals[title].mean > 0]
-        return tuple(sorted(found, key=lambda title: -rivals[title].mean))
+        ahead = [title for title, significant in beyond_noise(rivals).items() if significant and rivals[title].mean > 0]
+        return tuple(sorted(ahead, key=lambda title: -rivals[title].mean))
 
     @cached_property
     def best(self) -> str:

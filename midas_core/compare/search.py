@@ -31,7 +31,7 @@ LARGEST_STACK = 2**30
 """Bytes of data in one stack; what has more is trained in several."""
 
 MADE_BY = {"settings": SETTINGS, "tuning_seeds": TUNING_SEEDS}
-"""What has to be the same for all stacks of a store."""
+"""Options that all stacks of a store share."""
 
 
 class Source(Protocol):
@@ -127,7 +127,7 @@ def choose(runs: Sequence[Mapping[str, Any]], splits: int) -> dict[int, tuple[fl
         seed, *setting = run["setting"]
         of_split = scores.setdefault(int(seed) % splits, {})
         of_split.setdefault((setting[0], setting[1]), []).append(run["validation_accuracy"])
-    return {split: max(found, key=lambda s: fmean(found[s])) for split, found in scores.items()}
+    return {split: max(values, key=lambda s: fmean(values[s])) for split, values in scores.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,8 +250,8 @@ def run_plan(plan: Plan, store: Store, *, jobs: int = 1, finished: Finished = no
     runs: dict[str, list[Any]] = {}
     for cell, content in _finish(report_cells(plan, chosen), plan, store, jobs, finished):
         runs.setdefault(cell.method, []).extend(content["runs"])
-    for found in runs.values():
-        found.sort(key=lambda run: run["setting"][0])
+    for kept in runs.values():
+        kept.sort(key=lambda run: run["setting"][0])
     if BEST in plan.methods:
         runs[BEST] = best_of(runs, ("joint", "MIDAS"))
     sizes = np.bincount(first.test.labels, minlength=first.num_classes)

@@ -25,7 +25,7 @@ class Store:
     path : Path or None
         None keeps them in memory.
     made_by : dict of numbers and text
-        What has to be the same for all stacks of the folder: the data, the options.
+        Data and options that all stacks of the folder share.
 
     Raises
     ------

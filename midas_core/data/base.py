@@ -20,7 +20,7 @@ FARTHEST = 10.0
 
 
 class DataError(ValueError):
-    """A data set is missing or damaged. The message says what was looked for and what was found."""
+    """A data set is missing or damaged. The message names the expected and the actual content."""
 
 
 def some_names(names: Sequence[str]) -> str:

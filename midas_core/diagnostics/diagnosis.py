@@ -37,9 +37,9 @@ class ModalityScores:
     reference_accuracy : float or None
         Accuracy of a model trained on this modality alone, where the user has passed it.
     pair_confidence : float or None
-        On misaligned samples, the mean fused probability of the class that this modality speaks for.
+        On misaligned samples, the mean fused probability of the class of this modality.
     followed : float or None
-        On misaligned samples, the share in which the top prediction is the class that this modality speaks for.
+        On misaligned samples, the share in which the top prediction is the class of this modality.
     fused_confidence : float or None
         On misaligned samples, the mean share of this modality in the fused confidences (q).
     confidence : float or None
@@ -175,9 +175,9 @@ class Diagnosis:
     empty_accuracy : float
         Accuracy with every modality absent.
     absent : str
-        What took the place of an absent modality.
+        Replacement of an absent modality.
     probe : str or None
-        What the probes learnt from: "training" samples, or "cross-validation" on the kept ones.
+        Data of the probes: "training" samples, or "cross-validation" on the kept ones.
     modalities : tuple of M `ModalityScores`
     classes : tuple of C `ClassScores`
     late_fusion_accuracy, late_fusion_recall : float or None

@@ -29,7 +29,7 @@ class MisalignedPairs(NamedTuple):
     sources : array, shape (M, P), int64
         Which sample supplies each modality.
     classes : array, shape (M, P), int64
-        Which class each modality speaks for; not all equal in any column.
+        Class of each modality; not all equal in any column.
     base : array, shape (P,), int64
         The sample whose partners take part.
     """

@@ -29,7 +29,7 @@ POINTS = 300
 
 
 def style() -> AbstractContextManager[Any]:
-    """Return the context in which the figures are drawn and saved: text stays text, and no name is taken for math."""
+    """Return the context in which the figures are drawn and saved: text stays text, and no name becomes math."""
     return rc_context(
         {
             "font.size": 9,

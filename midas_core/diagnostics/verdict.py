@@ -74,7 +74,7 @@ class Verdict:
     findings : tuple of str
         The numbers that say so.
     advice : tuple of str
-        What to do.
+        Next steps.
     """
 
     status: str
@@ -298,7 +298,7 @@ def _findings(diagnosis: Diagnosis, measured: Measured, uses: Mapping[str, str],
             interval = f" ({low} to {high}; chance {percent(diagnosis.misaligned_chance)})"
         followed = [f"{x.name} {percent(x.followed)}" for x in diagnosis.modalities if x.followed is not None]
         sentences.append(
-            f"Where the modalities speak for different classes, the model names all of them in "
+            f"Where the modalities show different classes, the model names all of them in "
             f"{percent(diagnosis.misaligned_accuracy)} of {diagnosis.pairs} samples{interval}, against "
             f"{percent(diagnosis.accuracy)} right on aligned ones; its first choice is the class of "
             f"{', of '.join(followed)}."

@@ -116,7 +116,7 @@ def _histories(contents: Sequence[RunContent]) -> list[Section]:
         both = {f"fused_confidence_{name}": "-", f"confidence_{name}": "--"}
         wanted.append((confidence, name, both, "share (%)", True))
         wanted.append((alpha, name, {f"alpha_{name}": "-"}, "alpha", False))
-    # What alpha goes up to, in any modality and run: one axis for all.
+    # The largest alpha of all modalities and runs: one axis for all.
     alphas = (run.series(f"alpha_{name}")[1] for c in contents for run in c.runs for name in names)
     top = max((x for values in alphas for x in values), default=1.0)
     for i, (section, title, lines, label, share) in enumerate(wanted):

@@ -147,7 +147,7 @@ class RunLogger:
         Raises
         ------
         TypeError, ValueError
-            If a value is no number, or neither ``epoch`` nor ``step`` is given.
+            If a value is not a number, or neither ``epoch`` nor ``step`` is given.
         """
         if self._lines is None:
             raise ValueError("log: the logger is closed")

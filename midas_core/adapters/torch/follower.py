@@ -23,7 +23,7 @@ MEANS = (*LOSSES, "confidence", "fused_confidence")
 
 
 class Follower:
-    """Follows one criterion, and gives it the mode of the model where it is no part of it.
+    """Follows one criterion, and gives it the mode of the model where it is outside of it.
 
     A `MidasLoss` tells of its steps itself. Any other module that is called as ``criterion(features, labels,
     head=head)`` and returns a loss is followed too, so that a baseline leaves the same run folder.
@@ -71,7 +71,7 @@ class Follower:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What a run folder should remember of the criterion."""
+        """Configuration of the criterion, for a run folder."""
         if not isinstance(self.criterion, MidasLoss):
             return {"method": type(self.criterion).__name__}
         return {"method": "MIDAS", **self.criterion.options.as_dict()}

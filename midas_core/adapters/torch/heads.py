@@ -205,7 +205,7 @@ def unimodal_logits(
 
 def may_stack(head: Any) -> bool:
     """Return whether the aligned and the mixed samples may go through the head in one batch."""
-    # What a plain callable holds cannot be seen.
+    # The content of a plain callable cannot be seen.
     return isinstance(head, nn.Module) and not any(
         isinstance(x, nn.modules.batchnorm._BatchNorm) or _keeps_statistics(x) for x in head.modules()
     )

@@ -1,4 +1,4 @@
-"""What a criterion is given: unimodal heads at construction, features and labels in a step."""
+"""Inputs of a criterion: unimodal heads at construction, features and labels in a step."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class MidasLoss(StatefulModule):
     Attributes
     ----------
     alpha : Tensor, shape (M,), float64
-        What the next step will use. Before the first step every entry is ``initial_alpha``; that step keeps it for the
+        Alpha of the next step. Before the first step every entry is ``initial_alpha``; that step keeps it for the
         weak modality and sets the others to 1.
     step, epoch : Tensor, shape (), int64
         Updates of alpha so far; the epoch as given to `set_epoch`.

@@ -20,7 +20,7 @@ from midas_core.weighting import soft_labels
 
 
 class Misaligned(NamedTuple):
-    """What `Misalign` returns. N = 2 B in training, all first versions before all second ones; N = B in ``eval()``.
+    """Result of `Misalign`. N = 2 B in training, all first versions before all second ones; N = B in ``eval()``.
 
     Attributes
     ----------

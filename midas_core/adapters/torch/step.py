@@ -87,7 +87,7 @@ class StepInputs(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """What a step does; warmup and aligned_only are tensors, shape (), bool, where the step is recorded.
+    """Phase of a step; warmup and aligned_only are tensors, shape (), bool, where the step is recorded.
 
     Attributes
     ----------
@@ -216,7 +216,7 @@ def run_step(
         **options.alpha_rule,
     )
     if not phase.mixes:
-        # What has no part in the total takes part with a gradient of zero: a distributed wrapper waits for every
+        # Unused parameters get a gradient of zero: a distributed wrapper waits for every
         # parameter.
         silent = logits.unimodal if phase.aligned_only is True else [logits.aligned]
         zeros = [(0.0 * torch.nan_to_num(z, posinf=0.0, neginf=0.0)).sum(dim=-1) for z in silent]

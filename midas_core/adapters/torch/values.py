@@ -121,6 +121,6 @@ def _refuse(expected: str, wrong: Tensor, x: Tensor) -> None:
     first = int(wrong.nonzero()[0, 0])
     row: Any = x[first].detach().reshape(-1)
     bad = row[~row.isfinite()]
-    found = bad[0].item() if len(bad) else row.tolist() if len(row) > 1 else row[0].item()
+    value = bad[0].item() if len(bad) else row.tolist() if len(row) > 1 else row[0].item()
     others = "" if count == 1 else f", and {count - 1} more of {len(wrong)}"
-    raise ValueError(f"{expected}, got {found} in sample {first}{others}")
+    raise ValueError(f"{expected}, got {value} in sample {first}{others}")

@@ -65,9 +65,9 @@ class MmPareto(Method):
     def after_backward(self, model: Model) -> None:
         """Replace the gradient of each encoder by the combined one."""
         for encoder, own in zip(model.encoders, self.unimodal_gradients, strict=True):
-            found = [(p.grad, g) for p, g in zip(_trained(encoder), own, strict=True) if p.grad is not None]
-            rows = [row(total) for total, _ in found]
-            unimodal = torch.cat([row(_or_zero(g, total)) for total, g in found], dim=1)
+            pairs = [(p.grad, g) for p, g in zip(_trained(encoder), own, strict=True) if p.grad is not None]
+            rows = [row(total) for total, _ in pairs]
+            unimodal = torch.cat([row(_or_zero(g, total)) for total, g in pairs], dim=1)
             combined = combine_gradients(torch.cat(rows, dim=1) - unimodal, unimodal, self.strength)
             for old, new in zip(rows, combined.split([x.shape[1] for x in rows], dim=1), strict=True):
                 old.copy_(new)

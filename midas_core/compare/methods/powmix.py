@@ -17,7 +17,7 @@ SMALLEST = 1e-5
 
 
 class Mixture(NamedTuple):
-    """What is drawn for N mixtures of B samples.
+    """Random numbers of N mixtures of B samples.
 
     Attributes
     ----------
