@@ -18,9 +18,9 @@ from midas_core.compare.stack import Network
 from midas_core.compare.tables import kept
 from midas_core.compare.training import Recipe
 
-TASKS = ("utd-skeleton-inertial", "wisdm-1500", "breast-cancer", "spoken-digits")
+TASKS = ("utd-skeleton-inertial", "halves", "breast-cancer", "spoken-digits")
 METHODS = ("joint", "joint + label smoothing", "MIDAS", "MIDAS (eta 0) + finish")
-SEEDS = 10
+SEEDS = 8
 VARIANTS = ("deeper head", "SGD", "3 times the epochs")
 
 

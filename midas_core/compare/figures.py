@@ -77,10 +77,10 @@ def write_figures(results: SuiteResults, folder: Path) -> None:
             continue
         differences = {
             title: [results.difference(task, title).mean for task in tasks]
-            for title in results.methods
+            for title in results.methods(natural)
             if title != "joint"
         }
-        values = {title: [results.mean(task, title) for task in tasks] for title in results.methods}
+        values = {title: [results.mean(task, title) for task in tasks] for title in results.methods(natural)}
         label = f"Δ test accuracy vs. joint training, in points: a dot for each {kind} task, the diamond their mean"
         difference_figure(differences, label).savefig(folder / f"comparison-{kind}.png")
         if len(tasks) > 1:

@@ -101,10 +101,9 @@ class SuiteResults:
         """Return the tasks of one kind, or all, by name."""
         return {n: t for n, t in self.content["tasks"].items() if natural is None or t["natural"] is natural}
 
-    @cached_property
-    def methods(self) -> list[str]:
-        """Titles of the methods that ran on every task."""
-        tasks = list(self.tasks().values())
+    def methods(self, natural: bool | None = None) -> list[str]:
+        """Return the titles of the methods that ran on every task of one kind, or on all."""
+        tasks = list(self.tasks(natural).values())
         everywhere = [t for t in tasks[0]["methods"] if all(t in task["methods"] for task in tasks)]
         return [title for title in everywhere if not title.endswith(" alone")]
 
@@ -138,7 +137,7 @@ class SuiteResults:
 
     def record(self, other: str, natural: bool | None = None) -> dict[str, tuple[int, int]]:
         """Return on how many tasks every method is ahead of another and behind it, beyond noise (Holm in each task)."""
-        counts = {title: [0, 0] for title in self.methods if title != other}
+        counts = {title: [0, 0] for title in self.methods(natural) if title != other}
         for task in self.tasks(natural):
             differences = {title: self.difference(task, title, other) for title in counts}
             for title, significant in beyond_noise(differences).items():
@@ -147,7 +146,7 @@ class SuiteResults:
 
     def ranks(self, natural: bool | None = None) -> Ranks:
         """Return the average ranks of the methods over tasks of one kind."""
-        return rank({t: [self.mean(task, t) for task in self.tasks(natural)] for t in self.methods})
+        return rank({t: [self.mean(task, t) for task in self.tasks(natural)] for t in self.methods(natural)})
 
     # The tables.
 
@@ -159,7 +158,7 @@ class SuiteResults:
         alone = [f"{self.accuracy(n, f'{m} alone')} ({m})" for n, m in zip(tasks, best, strict=True)]
         mean = fmean(self.mean(n, f"{m} alone") for n, m in zip(tasks, best, strict=True))
         rows.append(["best modality alone", *alone, f"{mean:.1f}", ""])
-        for title in self.methods:
+        for title in self.methods(natural):
             cells = [str(self.accuracy(task, title)) for task in tasks]
             mean = fmean(self.mean(task, title) for task in tasks)
             rows.append([title, *cells, f"{mean:.1f}", f"{ranks.mean[title]:.1f}"])
@@ -179,7 +178,7 @@ class SuiteResults:
         head = ["accuracy", "at the last epoch", "macro-F1", "misaligned", "calibration error", "seconds"]
         rows = [["method", *head]]
         paths = ("accuracy", "last", "macro-F1", "misaligned accuracy", "calibration error")
-        for title in self.methods:
+        for title in self.methods(natural):
             cells = [f"{fmean(self.mean(task, title, path) for task in self.tasks(natural)):.1f}" for path in paths]
             seconds = fmean(task["methods"][title]["seconds"] for task in self.tasks(natural).values())
             rows.append([title, *cells, f"{seconds:.2f}"])
@@ -197,7 +196,7 @@ class SuiteResults:
 
     def vote_rows(self) -> Rows:
         """Return the gain of the vote of fused and unimodal heads, weight 0.5, over the fused head, on each kind."""
-        titles = [t for t in self.methods if all("vote" in task["methods"][t] for task in self.tasks().values())]
+        titles = [t for t in self.methods() if all("vote" in task["methods"][t] for task in self.tasks().values())]
         rows = [["method", *(f"{kind} tasks" for kind in KINDS.values())]]
         for title in titles:
             gains = [
@@ -219,7 +218,7 @@ class SuiteResults:
         ranks = [self.ranks(natural).mean for natural in KINDS]
         for kind in KINDS.values():
             rows[0] += [f"{kind} tasks, mean", "ahead : behind", "rank"]
-        for title in (t for t in SHORT if t in self.methods and t != BASELINE):
+        for title in (t for t in SHORT if t in self.methods() and t != BASELINE):
             cells = [self.difference(self.worst, title).signed]
             for natural, record, rank_of in zip(KINDS, records, ranks, strict=True):
                 won, lost = record[title]
@@ -231,11 +230,12 @@ class SuiteResults:
         """Return what the short table shows, as a paragraph."""
         counts = [len(self.tasks(natural)) for natural in KINDS]
         noise = " and ".join(f"{self.ranks(natural).critical_difference:.1f}" for natural in KINDS)
+        among = " and ".join(str(len(self.methods(natural))) for natural in KINDS)
         return (
             f"Test accuracy against joint training, in points: on {self.worst}, where MIDAS does worst, and on "
-            f"average over {counts[0]} natural and {counts[1]} constructed tasks, with 95 % intervals; on how many "
-            f"tasks a method is ahead of joint training or behind it beyond noise; its average rank among "
-            f"{len(self.methods)} methods. Differences below {noise} ranks are noise."
+            f"average over {counts[0]} natural and {counts[1]} constructed tasks, with 95 % intervals; on how many tasks "
+            f"a method is ahead of joint training or behind it beyond noise; its average rank among {among} methods, "
+            f"where differences below {noise} ranks are noise."
         )
 
     def claims(self) -> str:
@@ -304,7 +304,7 @@ class SuiteResults:
     def setting_rows(self) -> Rows:
         """Return the learning rate and the strength that most runs were trained with."""
         rows = [["method", *self.tasks()]]
-        for title in self.methods:
+        for title in self.methods():
             cells = []
             for task in self.tasks().values():
                 column = task["methods"][title]

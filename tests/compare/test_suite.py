@@ -55,4 +55,4 @@ def test_the_suite_goes_through_its_tasks_and_leaves_out_what_lacks_files(path, 
     assert list(results["halves"]["methods"]) == ["left alone", "right alone", "joint", "MIDAS"]
     assert told[0][0] == 0
     assert told[-1][:2] == (told[0][1], told[0][1])
-    assert SuiteResults(kept(results)).methods == ["joint", "MIDAS"]
+    assert SuiteResults(kept(results)).methods() == ["joint", "MIDAS"]
