@@ -233,9 +233,9 @@ class SuiteResults:
         among = " and ".join(str(len(self.methods(natural))) for natural in KINDS)
         return (
             f"Test accuracy against joint training, in points: on {self.worst}, where MIDAS does worst, and on "
-            f"average over {counts[0]} natural and {counts[1]} constructed tasks, with 95 % intervals; on how many tasks "
-            f"a method is ahead of joint training or behind it beyond noise; its average rank among {among} methods, "
-            f"where differences below {noise} ranks are noise."
+            f"average over {counts[0]} natural and {counts[1]} constructed tasks, with 95 % intervals; on how many "
+            f"tasks a method is ahead of joint training or behind it beyond noise; its average rank among {among} "
+            f"methods, where differences below {noise} ranks are noise."
         )
 
     def claims(self) -> str:
