@@ -35,18 +35,7 @@ def demo_plan(name: str, seeds: int, *, fixed: bool = True) -> Plan:
 def run_demo(
     output: Path, *, seeds: int = 5, jobs: int = 1, progress: Callable[[float, float, str], None] | None = None
 ) -> dict[str, MethodComparison]:
-    """Train what the folder lacks, and return the results by task.
-
-    Parameters
-    ----------
-    output : Path
-        Folder of what is finished, and of ``results.json``.
-    seeds : int
-        Runs of each method.
-    jobs : int
-    progress : callable
-        See `midas_core.compare.comparison.compare_methods`.
-    """
+    """Train what the folder lacks, write its ``results.json``, and return the results by task."""
     plans = [demo_plan(name, seeds) for name in NAMES]
     total, done = sum(map(planned_work, plans)), 0.0
     store = Store(output, MADE_BY)

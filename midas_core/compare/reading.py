@@ -91,26 +91,10 @@ class FeatureSet:
 
 
 def read_features(path: str | Path, labels: str | Path | None = None, missing: Missing = "refuse") -> FeatureSet:
-    """Read features from a .npz file, a folder of .npy files or a .csv file.
+    """Read features from a .npz file, a folder of .npy files or a .csv file, as `make_features` takes them.
 
-    Parameters
-    ----------
-    path : path
-        Arrays (N, D) or (N, T, D) by modality, ``labels`` (N,), optional ``groups`` (N,) and ``fold`` (N,). In a .csv
-        file the modality of a column stands before the first dot, or without a dot before the last underscore.
-    labels : path, optional
-        A .npy file, or a text file with one label on each line, where ``path`` holds none.
-    missing : {"refuse", "zero", "drop"}
-        See `make_features`.
-
-    Returns
-    -------
-    FeatureSet
-
-    Raises
-    ------
-    DataError
-        With one sentence that says what is wrong with which array.
+    In a .csv file the modality of a column stands before the first dot, or without a dot before the last underscore.
+    ``labels`` is a .npy file or a text file with one label on each line, where ``path`` holds none.
 
     Examples
     --------
@@ -146,27 +130,9 @@ def make_features(
     *,
     missing: Missing = "refuse",
 ) -> FeatureSet:
-    """Check features and labels, and return them as a `FeatureSet`.
+    """Check features and labels, and return them as a `FeatureSet`; see `compare_methods` for the arguments.
 
-    Parameters
-    ----------
-    inputs : dict of M arrays, shapes (N, D_m) or (N, T_m, D_m)
-        By modality; the latter are averaged over T.
-    labels : array, shape (N,), of integers or text
-    groups : array, shape (N,), of integers or text, optional
-    fold : array, shape (N,), of 0 (training), 1 (validation) and 2 (test), optional
-    missing : {"refuse", "zero", "drop"}
-        NaN and infinite features are an error, become zero once standardised (the mean of the column), or take the
-        sample out.
-
-    Returns
-    -------
-    FeatureSet
-
-    Raises
-    ------
-    DataError
-        With one sentence that says what is wrong with which array.
+    Raises ``DataError`` with one sentence that says what is wrong with which array.
 
     Examples
     --------

@@ -20,50 +20,17 @@ Indices = NDArray[np.int64]
 
 
 def count_splits(features: FeatureSet) -> int:
-    """Return how many test parts the data are compared on: one where folds say which, or where there are many samples.
-
-    Parameters
-    ----------
-    features : FeatureSet
-
-    Returns
-    -------
-    int
-
-    Examples
-    --------
-    >>> from midas_core.compare.reading import make_features
-    >>> x = np.random.default_rng(0).normal(size=(60, 2))
-    >>> count_splits(make_features({"audio": x, "text": -x}, ["no", "yes"] * 30))
-    5
-    """
+    """Return the number of test parts: one where folds say which, or where there are many samples."""
     return 1 if features.fold is not None or _units(features) >= SMALL else _parts(features)
 
 
 def make_task(features: FeatureSet, seed: int, split: int | None = None) -> Task:
     """Split the samples: classes in equal shares, no group in two parts, 60 % to train, 20 % to validate, 20 % to test.
 
-    Columns are standardised by the training samples.
-
-    Parameters
-    ----------
-    features : FeatureSet
-        Its folds are respected where it has some: 0 trains, 1 validates, 2 is the test. Without a 1, a fifth of 0
-        validates.
-    seed : int
-        Chooses the samples that validate, where there are few.
-    split : int, optional
-        Chooses the samples of the test, which no other split tests; ``seed`` modulo the number of splits if omitted.
-
-    Returns
-    -------
-    Task
-        The origin of a sample is its index in ``features``.
-
-    Raises
-    ------
-    DataError
-        If classes or groups are too small to be split.
+    Folds of the features are respected: 0 trains, 1 validates, 2 is the test; without a 1, a fifth of 0 validates.
+    ``seed`` chooses the samples that validate, where there are few; ``split`` (``seed`` modulo their number if omitted)
+    those of the test, which no other split tests. Columns are standardised by the training samples. The origin of a
+    sample is its index in ``features``. Raises ``DataError`` where classes or groups are too small.
 
     Examples
     --------

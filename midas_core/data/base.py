@@ -90,18 +90,7 @@ def standardize(training: Split, *others: Split, axis: int | None = None) -> tup
     explode in the others. So would one that hardly varies: what lies beyond ten standard deviations is cut off there.
     NaN takes no part, and stays.
 
-    Parameters
-    ----------
-    training : Split
-    *others : Split
-        Standardised by the numbers of ``training``.
-    axis : int, optional
-        None takes one mean and one standard deviation for the whole modality, 0 one for each column.
-
-    Returns
-    -------
-    tuple of Split
-        In the order of the arguments.
+    ``axis`` None takes one mean and one standard deviation for the whole modality, 0 one for each column.
 
     Examples
     --------
@@ -141,18 +130,6 @@ def split_indices(
 
     The test samples are the same for every seed, so that nothing chosen on the validation data of one seed has seen
     the test data of another.
-
-    Parameters
-    ----------
-    labels : array, shape (N,), integer
-    counts : tuple of three int
-        Training, validation and test samples.
-    seed : int
-        Chooses the training and validation samples.
-
-    Returns
-    -------
-    tuple of three arrays of int
     """
     from sklearn.model_selection import train_test_split
 

@@ -1,9 +1,6 @@
 """``midas compare`` and ``midas demo``: results, what is kept, and one sentence for what is wrong."""
 
 import json
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,28 +91,6 @@ def test_stopped_at_any_moment_the_same_command_goes_on(features, tmp_path, monk
     result = compare(features, tmp_path / "parts")
     assert "4 methods, 5 runs of each: finished before" in result.output
     assert len(trained) == 9
-
-
-def test_killed_in_the_middle_it_goes_on(features, tmp_path):
-    script = (
-        "import os, signal; from midas_core.compare import search, comparison; comparison.EPOCHS = (2, 2); "
-        "search.SETTINGS = 3; execute = search.execute; count = []\n"
-        "def killed(cell, *given):\n"
-        "    count.append(1)\n"
-        "    if len(count) == 6: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return execute(cell, *given)\n"
-        "search.execute = killed\n"
-        "from midas_core.cli.main import main; main()"
-    )
-    arguments = ["compare", features, "--output", tmp_path / "out", "--jobs", "1", "--seeds", "5", "--methods", "MIDAS"]
-    ended = subprocess.run([sys.executable, "-c", script, *map(str, arguments)], capture_output=True)
-    assert ended.returncode == -signal.SIGKILL
-    before = {path: path.read_bytes() for path in (tmp_path / "out/cells").rglob("*.json")}
-    assert before
-    assert compare(features, tmp_path).exit_code == 0
-    assert all(path.read_bytes() == content for path, content in before.items())
-    assert compare(features, tmp_path / "whole").exit_code == 0
-    assert without_times(tmp_path / "out/results.json") == without_times(tmp_path / "whole/out/results.json")
 
 
 def test_groups_folds_labels_and_missing_values(tmp_path):
