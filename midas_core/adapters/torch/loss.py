@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.utils.hooks import RemovableHandle
 
 from midas_core.adapters.torch.distributed import check_whole, in_distributed_run, sum_over_ranks, waits_for_others
@@ -372,7 +373,8 @@ class MidasLoss(StatefulModule):
         learns = self.training and torch.is_grad_enabled()
         if not learns or not self.options.counts_epochs:
             return Phase(learns, False, False)
-        if is_recorded(self.epoch.device):
+        # torch.func stacks the buffers of several criteria in one.
+        if is_recorded(self.epoch.device) or is_functorch_wrapped_tensor(self.epoch):
             return phase_of(self.epoch, self.options)
         # On the CPU a look is free, and another process may write to the same memory.
         on_cpu = self.epoch.device.type == "cpu"
@@ -381,9 +383,9 @@ class MidasLoss(StatefulModule):
     @torch.compiler.assume_constant_result
     def _warn_without_epoch(self) -> bool:
         """Warn once where nobody says which epoch it is. In a traced step this runs while it is traced."""
-        if not self._epoch_known and self._phase().learns and self.options.counts_epochs:
+        if not self._epoch_known and self.training and torch.is_grad_enabled() and self.options.counts_epochs:
             self._epoch_known = True
-            if int(self.epoch) == 0:
+            if is_functorch_wrapped_tensor(self.epoch) or int(self.epoch) == 0:
                 warn_user(forgotten_epoch(self.options))
         return True
 
