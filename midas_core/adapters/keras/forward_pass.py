@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -33,23 +33,11 @@ def in_step() -> Iterator[None]:
         _passes.reset(token)
 
 
-def is_in_step() -> bool:
-    """Return whether a loss will follow the forward pass."""
-    return _passes.get() is not None
-
-
-def keep_pass(result: Pass) -> None:
-    """Keep a pass for the loss of the step, if there is one."""
-    passes = _passes.get()
-    if passes is not None:
-        passes.append(result)
-
-
 def kept_pass(model: Any, predictions: Any) -> Pass | None:
     """Return the pass that led to these predictions, if this step has seen it."""
-    for result in _passes.get() or ():
-        if result.model is model and result.predictions is predictions:
-            return result
+    for forward in _passes.get() or ():
+        if forward.model is model and forward.predictions is predictions:
+            return forward
     return None
 
 
@@ -75,15 +63,14 @@ def read_encoders(encoders: Any) -> tuple[Modalities, list[Any], bool]:
     return Modalities(structure, "output of encoders"), [encoders], True
 
 
-def run_encoders(
-    encoders: Sequence[Any], has_backbone: bool, inputs: Any, modalities: Modalities, training: bool
-) -> tuple[list[Any], Array | None]:
+def run_encoders(model: Any, inputs: Any, training: bool) -> tuple[list[Any], Array | None]:
     """Return the features of inputs that may hold keys that no encoder takes, and what is ``"present"`` among them."""
+    encoders, modalities = model.encoders, model.modalities
     inputs, present = split_present(inputs, modalities)
     if present is not None:
         batch = getattr(keras.tree.flatten(inputs)[0], "shape", (None,))[0]
         present = presence(present, batch, modalities)
-    if has_backbone:
+    if model.has_backbone:
         values = modalities.unpack(encoders[0](inputs, training=training), "output of encoders")
     else:
         names = modalities.names
@@ -97,12 +84,15 @@ def run_encoders(
     return features if present is None else zero_missing(features, present, backend=BACKEND), present
 
 
-def run_model(model: Any, inputs: Any, training: bool, for_loss: bool) -> Pass:
-    """Run the encoders and heads of a `MidasModel`; the unimodal ones where the loss needs them or they have a vote.
+def run_model(model: Any, inputs: Any, training: bool, for_loss: bool = False) -> Pass:
+    """Run the encoders and heads of a `MidasModel`, and keep the pass for the loss of the step, if there is one.
 
-    Not in the loss itself: on JAX, Keras collects the losses of layers in the forward pass alone.
+    The unimodal heads run where the loss needs them or they have a vote. Not in the loss itself: on JAX, Keras collects
+    the losses of layers in the forward pass alone.
     """
-    features, present = model.run_encoders(inputs, training)
+    passes = _passes.get()
+    for_loss = for_loss or passes is not None
+    features, present = run_encoders(model, inputs, training)
     head, fused, loss = model.fused_head(training), features, getattr(model, "loss", None)
     joint = isinstance(loss, JointLoss)
     if training and joint and loss.dropout:
@@ -126,4 +116,7 @@ def run_model(model: Any, inputs: Any, training: bool, for_loss: bool) -> Pass:
     activations = {"softmax": keras.ops.softmax, "sigmoid": keras.ops.sigmoid}
     activate = activations.get(model.probabilities)
     predictions = logits if activate is None else activate(logits)
-    return Pass(model, features, present, head, run, unimodal_logits, predictions)
+    forward = Pass(model, features, present, head, run, unimodal_logits, predictions)
+    if passes is not None:
+        passes.append(forward)
+    return forward

@@ -23,7 +23,7 @@ from midas_core.backends import Array
 from midas_core.missing import zero_missing
 from midas_core.modalities import Modalities
 from midas_core.objective import MidasTerms, reduce_terms
-from midas_core.options import MidasOptions, Option
+from midas_core.options import MidasOptions, Option, Similarity
 from midas_core.validation import check_number, check_shape
 
 Layer = keras.layers.Layer
@@ -58,8 +58,9 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         "official" follows the authors' code; two modalities only.
     reduction : {"mean", "sum", "none"}
         Over the batch.
-    similarity : {"cosine", "l2", None}
-        Of the hard-sample weight (eq. 8); None leaves the weight out.
+    similarity : {"cosine", "l2", None}, or callable
+        Of the hard-sample weight (eq. 8); None leaves the weight out. A callable takes a modality (a tensor, or
+        a dict of ``"feature"`` and ``"mask"``) to vectors (B, D); to be saved it is registered with Keras.
     alpha_update : {"sign", "difference"}
         Whether the sign of the gap moves alpha (eq. 6) or the gap itself.
     max_alpha : float, optional
@@ -130,7 +131,7 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         aligned_from: int | None = None,
         variant: str = "paper",
         reduction: str = "mean",
-        similarity: str | None = "cosine",
+        similarity: Similarity = "cosine",
         alpha_update: str = "sign",
         max_alpha: float | None = None,
         initial_alpha: float = 1.0,
@@ -333,6 +334,7 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         return {
             **super().get_config(),
             **self.options.as_dict(),
+            "similarity": keras.saving.serialize_keras_object(self.options.similarity),
             "num_classes": self.num_classes,
             "feature_dims": self._feature_dims,
             "unimodal_heads": keras.saving.serialize_keras_object(heads),
@@ -341,8 +343,8 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> MidasLoss:
         """Make the loss that `get_config` described."""
-        heads = keras.saving.deserialize_keras_object(config["unimodal_heads"])
-        return cls(**{**config, "unimodal_heads": heads})
+        parts = {name: config[name] for name in ("unimodal_heads", "similarity")}
+        return cls(**{**config, **keras.saving.deserialize_keras_object(parts)})
 
     def compute_output_shape(self, *shapes: Any, **more: Any) -> tuple[int | None, ...]:
         """Return () or (None,)."""

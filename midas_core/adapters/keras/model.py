@@ -7,15 +7,7 @@ from typing import Any
 from midas_core.adapters.keras.backend import BACKEND, keras, replicas
 from midas_core.adapters.keras.baselines import JointLoss
 from midas_core.adapters.keras.epochs import LabelWatch, renew_step, with_epoch_counter
-from midas_core.adapters.keras.forward_pass import (
-    in_step,
-    is_in_step,
-    keep_pass,
-    kept_pass,
-    read_encoders,
-    run_encoders,
-    run_model,
-)
+from midas_core.adapters.keras.forward_pass import in_step, kept_pass, read_encoders, run_encoders, run_model
 from midas_core.adapters.keras.functional import split_functional
 from midas_core.adapters.keras.heads import FusedHead, check_vectors, read_heads, run_unimodal, try_heads
 from midas_core.adapters.keras.inputs import (
@@ -126,7 +118,7 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         check_choice("probabilities", probabilities, (False, True, "softmax", "sigmoid"))
         self.probabilities: bool | str = "softmax" if probabilities is True else probabilities
         self.ensemble_weight = ensemble_weight
-        self.modalities, self.encoders, self._has_backbone = read_encoders(encoders)
+        self.modalities, self.encoders, self.has_backbone = read_encoders(encoders)
         self._default_head, self._default_unimodal_heads = head is None, unimodal_heads is None
         self.head, self.unimodal_heads = read_heads(
             head, unimodal_heads, head_input, self.modalities, num_classes, self.variable_dtype
@@ -216,11 +208,7 @@ class MidasModel(keras.Model):  # type: ignore[misc]
 
     def encode(self, inputs: Any, training: bool = False) -> list[Array]:
         """Return the features, M tensors of shape (B, D_m) with their masks, zeros for what is missing."""
-        return join_masks(self.run_encoders(inputs, training)[0])
-
-    def run_encoders(self, inputs: Any, training: bool) -> tuple[list[Any], Array | None]:
-        """Return the features, as the core takes them, and the mask of what is present, if there is one."""
-        return run_encoders(self.encoders, self._has_backbone, inputs, self.modalities, training)
+        return join_masks(run_encoders(self, inputs, training)[0])
 
     def fused_head(self, training: bool = False) -> FusedHead:
         """Return the fused head as a function of the features."""
@@ -229,10 +217,10 @@ class MidasModel(keras.Model):  # type: ignore[misc]
     def build(self, input_shape: Any) -> None:
         """Make all weights, from the shapes of the inputs."""
         # A backbone knows the dtypes too.
-        known = self.encoders[0].input if self._has_backbone else None
+        known = self.encoders[0].input if self.has_backbone else None
         symbols = keras.tree.map_shape_structure(keras.KerasTensor, input_shape) if known is None else known
         inputs = split_present(symbols, self.modalities)[0]
-        features, _ = self.run_encoders(inputs, training=False)
+        features, _ = run_encoders(self, inputs, training=False)
         # Past the tracking of layers.
         object.__setattr__(self, "feature_symbols", join_masks(features))
         if self._default_head or self._default_unimodal_heads:
@@ -244,9 +232,7 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         """Return the logits, or the probabilities, of shape (B, C)."""
         if self._signature is None:
             object.__setattr__(self, "_signature", signature_of(inputs))
-        forward = run_model(self, inputs, training, for_loss=is_in_step())
-        keep_pass(forward)
-        return forward.predictions
+        return run_model(self, inputs, training).predictions
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, *, log_terms: bool = False, **kwargs: Any) -> None:
         """Configure the model for training; the arguments are those of ``keras.Model.compile``.
@@ -385,7 +371,7 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         """Return what `from_config` needs to make the model again."""
         serialize, names = keras.saving.serialize_keras_object, self.modalities.names
         like = None if names is None else dict.fromkeys(names)
-        encoders = self.encoders[0] if self._has_backbone else self.modalities.pack(self.encoders, like)
+        encoders = self.encoders[0] if self.has_backbone else self.modalities.pack(self.encoders, like)
         heads = None if self._default_unimodal_heads else self.modalities.pack(self.unimodal_heads, like)
         return {
             **super().get_config(),

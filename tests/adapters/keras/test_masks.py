@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from midas_core.adapters.keras import MidasLoss, MidasModel, Misalign
+from midas_core.adapters.keras import MidasCallback, MidasLoss, MidasModel, Misalign
 from midas_core.adapters.keras.masks import mask_of, with_mask
 from tests.adapters.keras.loops import BACKEND, CLASSES, array, compiled, value
 
@@ -83,6 +83,33 @@ def test_padding_changes_nothing(kind, similarity):
         numbers.append([predictions, *logs.values(), *trained])
     for mine, expected in zip(*numbers, strict=True):
         np.testing.assert_allclose(mine, expected, rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.once
+def test_a_diagnosis_reads_the_masks(tmp_path):
+    """Padding that a head would see changes its predictions: the accuracy diagnosed is that of `evaluate`."""
+    model = compiled(make_model("attention"), optimizer=keras.optimizers.Adam(0.02))
+    data = padded(6), LABELS
+    callback = MidasCallback(tmp_path, validation_data=data)
+    model.fit(*data, epochs=30, verbose=0, callbacks=[callback])
+    accuracy = model.evaluate(*data, verbose=0, return_dict=True)["accuracy"]
+    assert accuracy > 0.7
+    assert callback.diagnose(data, quick=True).accuracy == pytest.approx(accuracy)
+
+
+@keras.saving.register_keras_serializable()
+def first_token(modality):
+    return modality["feature"][:, 0] if isinstance(modality, dict) else modality[:, 0]
+
+
+@pytest.mark.once
+def test_a_similarity_of_ones_own_is_saved(tmp_path):
+    model = compiled(make_model("separate"), loss=MidasLoss(seed=2, similarity=first_token))
+    expected = model.test_on_batch(padded(0), LABELS)
+    assert expected != compiled(model, loss=MidasLoss(seed=2)).test_on_batch(padded(0), LABELS)
+    loss = MidasLoss(similarity=first_token)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
+    assert again.similarity is first_token
 
 
 def test_padding_changes_nothing_in_the_augmentation():
