@@ -37,9 +37,9 @@ class TermLogs(keras.metrics.Metric):  # type: ignore[misc]
         self.shown = False
         # Of alpha the last one counts.
         self._keep = [0.0 if name.startswith("alpha_") else 1.0 for name in self.names]
-        self.sums = self.add_variable((len(self.names),), "zeros", name="sums")
-        self.weights = self.add_variable((len(self.names),), "zeros", name="weights")
-        self.wrong_labels = self.add_variable((), "zeros", name="wrong_labels")
+        self.sums = self.add_variable((len(self.names),), "zeros", dtype=self.dtype, name="sums")
+        self.weights = self.add_variable((len(self.names),), "zeros", dtype=self.dtype, name="weights")
+        self.wrong_labels = self.add_variable((), "zeros", dtype=self.dtype, name="wrong_labels")
 
     def update_state(self, terms: MidasTerms, right: Array) -> None:
         """Take in the reduced terms of a step, and which of its labels, shape (B,), are in the range of the classes."""
