@@ -1,7 +1,7 @@
 """The picture of a report in the documentation, by a browser that shows nothing.
 
-``python -m benchmarks.picture runs/demo/av-clean docs/figures/report.png`` makes the report of a folder of runs and
-takes a picture of its first part.
+``python -m benchmarks.picture runs/demo/wide-left/report.html docs/figures/report.png --height 660`` takes a picture of
+the first part of a page, here that of ``midas demo``.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from PIL import Image
 
 from midas_core.cli._common import Failure, failing
 from midas_core.files import check_writable, write_whole
-from midas_core.report import write_report
-from midas_core.runs import RunError
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WIDTH, HEIGHT = 1040, 1400
@@ -54,17 +52,16 @@ def take_picture(page: Path, height: int = HEIGHT) -> bytes:
 
 
 @click.command()
-@click.argument("runs", type=click.Path(path_type=Path))
+@click.argument("page", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--title", help="Heading of the page.")
 @click.option("--height", type=click.IntRange(min=100), default=HEIGHT, show_default=True)
-def picture(runs: Path, file: Path, title: str | None, height: int) -> None:
-    """Take a picture of the report of RUNS, a run folder or a folder of them, into FILE."""
-    with failing(RunError, OSError, RuntimeError), tempfile.TemporaryDirectory() as folder:
+def picture(page: Path, file: Path, height: int) -> None:
+    """Take a picture of PAGE, the HTML page of a report, into FILE."""
+    with failing(OSError, RuntimeError):
         if not file.suffix == ".png":
             raise Failure(f"file: expected a name that ends in .png, got {file}")
         check_writable(file)
-        write_whole(file, take_picture(write_report([runs], Path(folder) / "report.html", title=title), height))
+        write_whole(file, take_picture(page, height))
 
 
 if __name__ == "__main__":

@@ -107,17 +107,7 @@ class ClassScores:
 class Measured(NamedTuple):
     """The numbers that a verdict rests on: accuracies, or recalls averaged over classes where classes are uneven.
 
-    Attributes
-    ----------
-    unit : {"accuracy", "recall"}
-    fused, chance : float
-    late_fusion : float or None
-        The averaged probes.
-    samples : float
-        Independent samples with the same standard error.
-    alone, shapley : dict by modality of float
-    sources : dict by modality of dicts of float or None
-        Probe, unimodal head and reference.
+    ``samples`` independent ones have the same standard error; ``sources`` are probe, unimodal head and reference.
     """
 
     unit: str
