@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import array_api_compat.numpy as numpy_xp
 import numpy as np
 import pytest
 
 import midas_core as mc
 from midas_core.backends import require
 from midas_core.backends.base import Backend
+from midas_core.testing.checks import arrays_of, run_core
+from midas_core.testing.problems import FEW_STRUCTURES, make_problem
 from tests.frameworks import NAMES, get_framework
 
 PACKAGE = Path(mc.__file__).parent
@@ -72,6 +77,50 @@ def test_cupy_holds_the_names_that_are_used():
     xp = get_framework("cupy").backend.xp
     missing = [name for name in sorted(names_in_core() | names_in_base()) if not hasattr(xp, name)]
     assert not missing
+
+
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+def test_cupy_takes_every_call_of_the_core_with_its_arguments():
+    pytest.importorskip("cupy")
+    # Reads signatures alone: what the core calls on NumPy, in every option, must bind to CuPy's functions.
+    calls = {}
+
+    def spy(name):
+        function = getattr(numpy_xp, name)
+
+        def called(*args, **kwargs):
+            calls[name, len(args), *sorted(kwargs)] = (args, kwargs)
+            return function(*args, **kwargs)
+
+        return called if callable(function) and not isinstance(function, type) else function
+
+    backend = Backend("numpy", SimpleNamespace(**{name: spy(name) for name in dir(numpy_xp) if name[0] != "_"}))
+    backend.device = lambda x: "cpu"
+    backend.where = get_framework("numpy").backend.where
+    for structure in FEW_STRUCTURES:
+        p = make_problem(3, **structure)
+        run_core(backend, p, arrays_of(get_framework("numpy"), p))
+        ids = mc.pairing.label_ids(p.labels, backend=backend) if p.labels.ndim == 2 else p.labels
+        count = len(p.unimodal)
+        for variant in ("paper", "official") if count == 2 else ("paper",):
+            numbers = mc.draw(ids, count, np.random.default_rng(0), absent=True, backend=get_framework("numpy").backend)
+            share = 0.0 if variant == "official" else 0.3
+            mc.draw_pairs(numbers, ids, count, variant=variant, absent_share=share, backend=backend)
+        for several in (False, True):
+            mc.ensemble_logits(p.fused, p.unimodal, multi_label=several, backend=backend)
+    assert {"argsort", "searchsorted", "take_along_axis", "logaddexp"} <= {name for name, *_ in calls}
+    # Imports without a GPU.
+    xp = mc.backends.load_backend("cupy").xp
+    for (name, *_), (args, kwargs) in calls.items():
+        function = getattr(xp, name)
+        try:
+            signature = inspect.signature(function)
+        except ValueError:
+            # A ufunc takes one or two arrays by position.
+            assert not kwargs, name
+            assert len(args) == function.nin, name
+        else:
+            signature.bind(*args, **kwargs)
 
 
 def test_importing_the_package_loads_no_framework():
