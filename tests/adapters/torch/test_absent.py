@@ -81,27 +81,6 @@ def test_a_compiled_step_gives_the_same_loss(head):
     torch.testing.assert_close(compiled(features, LABELS, head=head), criterion(features, LABELS, head=head))
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_near_the_full_one(dtype):
-    criterion, features, head = make()
-    low, _, low_head = make(dtype=dtype)
-    for mine, other in ((low, criterion), (low_head, head)):
-        mine.load_state_dict(other.state_dict())
-    full = criterion(features, LABELS, head=head)
-    found = low([x.to(dtype) for x in features], LABELS, head=low_head)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, full, rtol=2e-2, atol=2e-2)
-
-
-def test_a_resumed_stream_goes_on():
-    criterion, features, head = make()
-    criterion(features, LABELS, head=head)
-    again, _, _ = make()
-    again.load_state_dict(criterion.state_dict())
-    for _ in range(3):
-        assert torch.equal(again(features, LABELS, head=head), criterion(features, LABELS, head=head))
-
-
 def test_a_batch_of_one_trains_on_its_modalities():
     criterion, features, head = make()
     criterion.absent_share = 1.0

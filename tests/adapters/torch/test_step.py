@@ -193,13 +193,6 @@ def test_one_product_of_a_feature_with_two_weights_serves_both_heads(widths, bat
     assert_close(gradients, torch.autograd.grad(expected, leaves, slopes))
 
 
-def test_several_steps_move_the_state_alike():
-    p = make_problem(batch=12, scale=3.0)
-    for _ in range(5):
-        check_equal(p)
-    assert p.criteria[0].step == 5
-
-
 @pytest.mark.parametrize("variant", ["paper", "official"])
 def test_a_permutation_with_fixed_points_and_pairs_of_one_class(variant):
     p = make_problem(batch=4, variant=variant)
@@ -211,46 +204,6 @@ def test_a_permutation_with_fixed_points_and_pairs_of_one_class(variant):
 @pytest.mark.parametrize("widths", [(3, 4), (2, 3, 4)])
 def test_a_choice_of_partners_that_is_no_permutation(widths):
     check_equal(make_problem(widths=widths), permutation=torch.tensor([1, 1, 0, 0, 0, 4]))
-
-
-def test_features_that_need_no_gradient():
-    check_equal(make_problem(), needs_grad=False)
-
-
-def test_frozen_heads_get_no_gradient():
-    p = make_problem()
-    p.linear.weight.requires_grad_(False)
-    check_equal(p)
-    p.linear.bias.requires_grad_(False)
-    check_equal(p)
-    for criterion in p.criteria:
-        criterion.unimodal_heads.requires_grad_(False)
-    check_equal(p)
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda width: nn.Linear(width, 4, bias=False),
-        lambda width: nn.Sequential(nn.Linear(width, 4)),
-        lambda width: nn.Sequential(nn.Linear(width, 8), nn.Tanh(), nn.Linear(8, 4)),
-    ],
-    ids=["no bias", "sequential", "two layers"],
-)
-def test_unimodal_heads_of_the_user(make):
-    p = make_problem(widths=(3, 2))
-    heads = [make(3), make(2)]
-    p.criteria = [MidasLoss(num_classes=4, unimodal_heads=heads, seed=0).double() for _ in range(2)]
-    check_equal(p)
-
-
-def test_eval_mode_draws_the_same_pairs_and_moves_nothing():
-    p = make_problem(batch=12)
-    for criterion in p.criteria:
-        criterion.eval()
-    check_equal(p)
-    check_equal(p)
-    assert p.criteria[0].step == 0
 
 
 def test_inputs_stay_as_they_are():
@@ -366,28 +319,3 @@ def test_extreme_logits_stay_finite():
     loss.backward()
     assert torch.isfinite(loss)
     assert all(torch.isfinite(x.grad).all() for x in features)
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision(dtype):
-    p = make_problem()
-    for x in (p.linear, p.criteria[0].eval()):
-        x.to(dtype)
-    features = [x.to(dtype).requires_grad_() for x in p.features]
-    leaves = [*features, p.linear.weight]
-    results = []
-    for head in (p.linear, lambda x: p.linear(x)):
-        loss = p.criteria[0](features, p.labels, head=head)
-        assert loss.dtype == torch.float32
-        results.append([loss, *torch.autograd.grad(loss, leaves)])
-    for one, other in zip(*results, strict=True):
-        assert_close(one, other, rtol=4 * torch.finfo(dtype).eps, atol=torch.finfo(dtype).eps)
-
-
-def test_autocast():
-    p = make_problem(dtype=torch.float32)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = p.criteria[0](p.features, p.labels, head=p.linear)
-    assert loss.dtype == torch.float32
-    loss.backward()
-    assert p.linear.weight.grad.isfinite().all()
