@@ -33,7 +33,8 @@ extensions = [
     "sphinx_reredirects",
 ]
 root_doc = "index"
-exclude_patterns = ["generated/*.md", "gallery/*.py", "gallery/*.ipynb"]
+# The page of the comparison includes the methods.
+exclude_patterns = ["neighbours.md", "generated/*.md", "gallery/*.py", "gallery/*.ipynb"]
 templates_path = ["templates"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
@@ -65,7 +66,7 @@ redirects = {
     "getting-started": "gallery/quickstart.html",
     "glossary": "method.html#glossary",
     "is-it-imbalanced": "do-i-need-it.html",
-    "neighbours": "comparison.html#methods",
+    "neighbours": "comparison.html#neighbours",
     "pretrained": "trainers.html#vit-and-bert-in-a-custom-compute-loss",
     "releasing": "versioning.html",
     "report": "diagnostics.html#the-report",
@@ -111,8 +112,9 @@ def write_math(translator, node):
 
 
 def show_examples(app, name, source):
-    """Lead links to the file of an example to its page in the gallery."""
+    """Lead links to the file of an example to its page in the gallery, and to a method to its section."""
     source[0] = re.sub(r"\]\(\.\./examples/(\w+)\.py\)", r"](gallery/\1.rst)", source[0])
+    source[0] = re.sub(r"\]\(neighbours\.md(#[\w-]+)?\)", lambda m: f"](comparison.md{m[1] or '#neighbours'})", source[0])
 
 
 def setup(app):
