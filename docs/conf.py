@@ -114,7 +114,7 @@ def write_math(translator, node):
 def show_examples(app, name, source):
     """Lead links to the file of an example to its page in the gallery, and to a method to its section."""
     source[0] = re.sub(r"\]\(\.\./examples/(\w+)\.py\)", r"](gallery/\1.rst)", source[0])
-    source[0] = re.sub(r"\]\(neighbours\.md(#[\w-]+)?\)", lambda m: f"](comparison.md{m[1] or '#neighbours'})", source[0])
+    source[0] = re.sub(r"\]\(neighbours\.md\)", "](comparison.md#neighbours)", source[0])
 
 
 def setup(app):
