@@ -6,12 +6,11 @@ python -m midas_core.compare.demo searches them anew.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 from midas_core.compare.comparison import known_methods
 from midas_core.compare.result import MethodComparison
-from midas_core.compare.search import MADE_BY, Cell, Plan, planned_work, run_plan
+from midas_core.compare.search import MADE_BY, Plan, Progress, follower, run_plan
 from midas_core.compare.store import Store
 from midas_core.compare.suite import TASKS
 from midas_core.files import parse_json, read_text, write_json
@@ -33,20 +32,12 @@ def demo_plan(name: str, seeds: int, *, fixed: bool = True) -> Plan:
 
 
 def run_demo(
-    output: Path, *, seeds: int = 5, jobs: int = 1, progress: Callable[[float, float, str], None] | None = None
+    output: Path, *, seeds: int = 5, jobs: int = 1, progress: Progress | None = None
 ) -> dict[str, MethodComparison]:
     """Train what the folder lacks, write its ``results.json``, and return the results by task."""
     plans = [demo_plan(name, seeds) for name in NAMES]
-    total, done = sum(map(planned_work, plans)), 0.0
-    store = Store(output, MADE_BY)
-
-    def finished(cell: Cell, _: float) -> None:
-        nonlocal done
-        done += cell.work
-        if progress is not None:
-            progress(done, total, f"{cell.task}, {cell.method}")
-
-    results = {plan.task: MethodComparison(run_plan(plan, store, jobs=jobs, finished=finished)) for plan in plans}
+    store, follow = Store(output, MADE_BY), follower(progress, plans)
+    results = {plan.task: MethodComparison(run_plan(plan, store, jobs=jobs, finished=follow)) for plan in plans}
     write_json(output / "results.json", {name: result.content for name, result in results.items()})
     return results
 

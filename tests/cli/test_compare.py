@@ -178,3 +178,12 @@ def test_a_worker_that_dies_is_one_sentence(features, tmp_path, monkeypatch):
 
     monkeypatch.setattr(search, "execute", dies)
     fails("compare", features, "--output", tmp_path / "out", said=["a worker process died", "--jobs 1"])
+
+
+def test_the_suite_runs_the_tasks_that_need_no_file(tmp_path, monkeypatch):
+    tasks = {name: replace(suite.TASKS[name], recipe=Recipe(2)) for name in ("wikipedia", "halves")}
+    monkeypatch.setattr(suite, "TASKS", tasks)
+    result = run("compare", "--suite", "--methods", "MIDAS", "--seeds", 2, "--jobs", 1, "--output", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert f"halves: {tasks['halves'].title}" in result.output
+    assert list(json.loads((tmp_path / "out/results.json").read_text())["tasks"]) == ["halves"]
