@@ -28,6 +28,7 @@ class Section(NamedTuple):
 SECTIONS = {
     "step": Section("Step, forward and backward, (B, C, D), two modalities", "step"),
     "compile": Section("The same under torch.compile", "step", "measure_compiled"),
+    "training": Section("A whole training step with small encoders and Adam", "training"),
     "options": Section("The step with other options, each beside the same losses with the same options", "options"),
     "core": Section("The core on given logits, forward and backward, against native PyTorch", "core"),
     "core-jax": Section(

@@ -41,6 +41,8 @@ class Settings:
         Told what is left out.
     full : Effort
         How long to time, unless the run is quick.
+    only_size : Size, optional
+        The one size to measure.
     """
 
     device: str
@@ -49,10 +51,13 @@ class Settings:
     report: Callable[[str], None] = _nothing
     warn: Callable[[str], None] = _nothing
     full: Effort = FULL
+    only_size: Size | None = None
 
     @property
     def sizes(self) -> tuple[Size, ...]:
         """The sizes of the step table."""
+        if self.only_size is not None:
+            return (self.only_size,)
         if self.quick:
             return QUICK_SIZES
         return CUDA_SIZES if self.device == "cuda" else CPU_SIZES

@@ -50,29 +50,7 @@ def zero_missing(features: Sequence[Any], present: Array, *, backend: Backend | 
 def complete_pairs(
     present: Array, sources: Array, absent: Array | None = None, *, backend: Backend | None = None
 ) -> Array:
-    """Return which mixed samples are whole: every source has the modality that it supplies.
-
-    Parameters
-    ----------
-    present : array, shape (B, M), bool
-    sources : array, shape (M, V, B), integer
-    absent : array, shape (M, V, B), bool, optional
-        Absent modalities of mixed samples, as in `midas_core.Pairs`.
-    backend : Backend, optional
-        Backend of the arrays; inferred if omitted.
-
-    Returns
-    -------
-    array, shape (V, B), bool
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from midas_core import source_matrix
-    >>> present = np.array([[True, True], [False, True]])
-    >>> complete_pairs(present, source_matrix(np.array([1, 0]), 2)).tolist()
-    [[True, False], [False, True]]
-    """
+    """Return which mixed samples are whole, shape (V, B): every source has the modality that it supplies."""
     bk = backend or get_backend(present)
     whole = None
     for m in range(sources.shape[0]):

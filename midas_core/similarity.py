@@ -81,23 +81,7 @@ def similarity(
 
 
 def hard_sample_weight(similarities: Array) -> Array:
-    """Return the weight of each mixed sample, 1 + (s + 1) / 2, in [1, 2] (eq. 8).
-
-    Parameters
-    ----------
-    similarities : array, shape (...)
-        s, from `similarity`.
-
-    Returns
-    -------
-    array, shape (...)
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> hard_sample_weight(np.array([-1.0, 0.0, 1.0])).tolist()
-    [1.0, 1.5, 2.0]
-    """
+    """Return the weight of each mixed sample, 1 + (s + 1) / 2, in [1, 2] (eq. 8)."""
     return 1.5 + similarities / 2
 
 

@@ -19,9 +19,9 @@ from midas_core.adapters.torch import MidasLoss
 from midas_core.data import Split, Task
 from midas_core.data.digits import halves, wide_left
 
-EFFORT = Effort(block=0.0, budget=60.0, fewest=7, most=25)
+EFFORT = Effort(block=0.0, budget=20.0, fewest=5, most=25)
 TARGET = 1.02
-SEEDS = 5
+SEEDS = 3
 EPOCHS, BATCH, RATE = 300, 64, 3e-3
 TASKS = {"halves": (halves, 1.0), "wide-left": (wide_left, 5.0)}
 """How to make a task, and the weight of MIDAS on it."""

@@ -15,11 +15,12 @@ from benchmarks.problem import Problem, Size
 from benchmarks.results import Result
 from benchmarks.settings import Settings
 from benchmarks.steps import joint_unimodal_loss, midas_loss, textbook_loss, training_step
+from benchmarks.usages import USAGES
 
 SIZE = Size(4096, 1000, 512)
 QUICK_SIZE = Size(64, 100, 16)
-TARGET = 2.0
-"""Arrays of (B, C)."""
+TARGET, MULTI_LABEL_TARGET = 5.0, 2.0
+"""Arrays of (B, C) above the joint and unimodal losses; times their memory, with several labels for a sample."""
 
 
 def measure(settings: Settings) -> list[Result]:
@@ -39,13 +40,17 @@ def measure(settings: Settings) -> list[Result]:
         return peak / array
 
     base = arrays(training_step(problem, joint_unimodal_loss(problem)))
-    return [
+    rows = [
         Result(f"{name} - (joint + unimodal)", str(size), arrays(step) - base, target=target, unit="(B, C) arrays")
         for name, step, target in (
             ("MIDAS", training_step(problem, midas_loss(problem)), TARGET),
             ("textbook", training_step(problem, textbook_loss(problem)), None),
         )
     ]
+    problem = Problem(size, settings.device, usage=USAGES["multi-label"])
+    peaks = [arrays(training_step(problem, loss(problem))) for loss in (midas_loss, joint_unimodal_loss)]
+    name = "MIDAS / (joint + unimodal), multi-label"
+    return [*rows, Result(name, str(size), peaks[0] / peaks[1], target=MULTI_LABEL_TARGET, unit="times the memory")]
 
 
 def peak_cpu_bytes(function: Callable[[], object]) -> int:
