@@ -15,13 +15,7 @@ FRAMEWORKS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch", "numpy
 
 
 def import_keras() -> Any:
-    """Import Keras 3 or say what to install.
-
-    Raises
-    ------
-    ImportError
-        If Keras or the framework of its backend is missing, or Keras is older than 3.
-    """
+    """Import Keras 3 or say what to install."""
     try:
         keras = require("keras", "Keras", "keras")
     except ModuleNotFoundError as error:

@@ -42,13 +42,7 @@ def kept_pass(model: Any, predictions: Any) -> Pass | None:
 
 
 def read_encoders(encoders: Any) -> tuple[Modalities, list[Any], bool]:
-    """Return the modalities and the encoders, and whether these are one backbone with all inputs and all features.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If they are neither a list or dict of layers nor one functional model.
-    """
+    """Return the modalities and the encoders, and whether these are one backbone with all inputs and all features."""
     if not isinstance(encoders, keras.layers.Layer):
         modalities = Modalities(encoders, "encoders")
         items = modalities.unpack(encoders, "encoders")

@@ -22,12 +22,7 @@ class Parts(NamedTuple):
 
 @keras.saving.register_keras_serializable(package="midas_core")
 class WithoutActivation(Layer):  # type: ignore[misc, valid-type]
-    """A layer with its activation left out; the weights stay those of the layer.
-
-    Parameters
-    ----------
-    layer : layer with ``activation``
-    """
+    """A layer with its activation left out; the weights stay those of the layer."""
 
     def __init__(self, layer: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -54,14 +49,7 @@ class WithoutActivation(Layer):  # type: ignore[misc, valid-type]
 
 
 def split_functional(model: Any, features: Any, head: str | None) -> Parts:
-    """Cut a functional model at its features, and at the logits of its head.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the model is not functional, a layer is not there, a feature depends on another modality, or the head on more
-        than the features.
-    """
+    """Cut a functional model at its features, and at the logits of its head."""
     if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
         raise TypeError(f"model: expected a functional Keras model, got {type(model).__name__}")
     modalities = Modalities(features, "features")

@@ -29,20 +29,7 @@ class HeadRun(NamedTuple):
 
 
 class FusedHead:
-    """A fused head, run from partial products where it is additive, else on the mixed samples too.
-
-    Parameters
-    ----------
-    head : callable or layer
-        From the features to (B, C) logits.
-    head_input : {"concatenated", "separate"}
-    modalities : Modalities
-    num_classes : int
-        Number of classes, C.
-    training : bool
-    like : list, tuple or dict, optional
-        Structure of the features, for "separate"; without it, a list, or a dict where the modalities have names.
-    """
+    """A fused head, run from partial products where it is additive, else on the mixed samples too."""
 
     def __init__(
         self,

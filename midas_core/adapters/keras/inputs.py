@@ -88,20 +88,13 @@ def check_label_values(labels: Any, num_classes: int, multi_label: bool = False)
 
 
 def presence(present: Any, batch: int | None, modalities: Modalities) -> Array:
-    """Return the mask of what is present, shape (B, M), from one tensor or from one of shape (B,) for each modality.
-
-    Numbers count as True where they are not 0: ``tf.distribute`` hands on no inputs of dtype bool.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If structure or shapes do not fit.
-    """
+    """Return the mask of what is present, shape (B, M), from one tensor or from one of shape (B,) for each modality."""
     if isinstance(present, (Mapping, list, tuple)):
         parts = [ops.convert_to_tensor(x) for x in modalities.unpack(present, PRESENT)]
         for m, part in enumerate(parts):
             check_shape(f"present of {modalities.title(m)}", part, (batch,), "(B,)")
         present = ops.stack(parts, axis=1)
+    # Numbers too: tf.distribute hands on no inputs of dtype bool.
     present = ops.cast(ops.convert_to_tensor(present), "bool")
     check_present(present, batch, modalities.count, BACKEND)
     return present

@@ -16,20 +16,7 @@ ops = keras.ops
 
 
 class TermLogs(keras.metrics.Metric):  # type: ignore[misc]
-    """The means of the terms over an epoch, and the latest alpha, under names such as ``alpha_audio``.
-
-    One metric for all: what each of a dozen costs is a step of its own.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Of the modalities.
-
-    Attributes
-    ----------
-    shown : bool
-        Whether Keras's own logs have them.
-    """
+    """The means of the terms over an epoch, and the latest alpha, under names such as ``alpha_audio``."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         super().__init__(name="midas_terms", dtype="float32")

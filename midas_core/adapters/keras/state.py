@@ -16,15 +16,7 @@ from midas_core.weighting import MidasState
 
 
 class RandomLayer(keras.layers.Layer):  # type: ignore[misc]
-    """A layer with a random stream of its own, which is saved and loaded with the weights.
-
-    At inference the stream does not move: every call draws the same numbers.
-
-    Parameters
-    ----------
-    seed : int, optional
-        Without one, ``keras.utils.set_random_seed`` decides.
-    """
+    """A layer with a random stream of its own, which is saved and loaded with the weights."""
 
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -60,23 +52,7 @@ class RandomLayer(keras.layers.Layer):  # type: ignore[misc]
 
 
 class StateLayer(RandomLayer):
-    """alpha, step and epoch as weights that no optimizer touches.
-
-    Parameters
-    ----------
-    num_modalities : int
-        M.
-    initial_alpha : float
-    seed : int, optional
-
-    Attributes
-    ----------
-    alpha : Variable, shape (M,), float32, or float64 under a float64 policy
-    step : Variable, shape (), int32
-        Updates of alpha so far.
-    epoch : Variable, shape (), int32
-        Epochs that have passed.
-    """
+    """alpha, step and epoch as weights that no optimizer touches."""
 
     def __init__(
         self, num_modalities: int, *, initial_alpha: float = 1.0, seed: int | None = None, **kwargs: Any

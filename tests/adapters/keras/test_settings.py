@@ -193,9 +193,8 @@ def test_messages_that_help():
     with pytest.raises(ValueError, match="encoders: expected names of modalities without '/', got 'a/b'"):
         MidasModel({"a/b": dense(2), "c": dense(2)}, 3)
     model = MidasModel([keras.layers.Identity(), dense(4)], 3)
-    with pytest.raises(
-        ValueError, match=r"got \(None, 5, 2\); sequences and images take heads of their own.*pools them"
-    ):
+    message = r"features of modality 0: expected shape \(B, D\), got \(None, 5, 2\); sequences and images.*pools them"
+    with pytest.raises(ValueError, match=message):
         model.build([(None, 5, 2), (None, 2)])
 
     def broken(y_true, y_pred):
