@@ -277,11 +277,9 @@ class MidasLoss(StatefulModule):
             *(features, labels, sample_weight, present, permutation),
             *(self.modalities, self.num_classes, options, self.class_weights, checks_values),
         )
-        pairs = self._draw_pairs(
-            *(inputs.classes, inputs.num_classes, self.modalities.count),
-            **{"moves": phase.learns, "permutation": permutation, "generator": generator},
-            **{"variant": options.variant, "absent_share": options.absent_share},
-        )
+        rule: dict[str, Any] = {"variant": options.variant, "absent_share": options.absent_share}
+        rule |= {"moves": phase.learns, "permutation": permutation, "generator": generator}
+        pairs = self._draw_pairs(inputs.classes, inputs.num_classes, self.modalities.count, **rule)
         heads = Heads(head, self.unimodal_heads, self.modalities, self.num_classes, options.head_input)
         heads.check(inputs.features)
         # Ranks may evaluate different numbers of batches: only training waits for the others.

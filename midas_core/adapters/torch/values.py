@@ -65,8 +65,9 @@ def check_values(
         for x in leaves(modality):
             if x.is_floating_point():
                 # Padding may hold anything.
-                padded = mask is not None and x.shape[:2] == mask.shape
-                _refuse_infinite(name, x.masked_fill(~mask[..., None], 0.0) if padded else x)
+                if mask is not None and x.shape[:2] == mask.shape:
+                    x = x.masked_fill(~mask[..., None], 0.0)
+                _refuse_infinite(name, x)
         if isinstance(similarity, str) and feature_of(modality, BACKEND).is_floating_point():
             full = BACKEND.in_full_precision(pool_tokens(modality, BACKEND).detach())
             norms = torch.linalg.vector_norm(full, dim=1)
