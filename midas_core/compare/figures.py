@@ -81,7 +81,7 @@ def write_figures(results: SuiteResults, folder: Path) -> None:
             if title != "joint"
         }
         values = {title: [results.mean(task, title) for task in tasks] for title in results.methods(natural)}
-        label = f"Δ test accuracy vs. joint training, in points: a dot for each {kind} task, the diamond their mean"
+        label = f"Δ accuracy vs. joint training, in points; dots: {kind} tasks, diamond: mean"
         difference_figure(differences, label).savefig(folder / f"comparison-{kind}.png")
         if len(tasks) > 1:
             rank_figure(results.ranks(natural), values).savefig(folder / f"comparison-ranks-{kind}.png")

@@ -245,9 +245,9 @@ class MethodComparison:
         if not alone.mean - alone.half_width > chance + 1:
             return f"{name} holds next to nothing: a model of it alone reaches {alone}, chance is {chance:.1f}."
         if lost < IGNORED:
+            falls = f"falls by {lost:.1f} points" if lost > 0 else "does not fall"
             return (
-                f"Joint training ignores {name}: without it, accuracy falls by {lost:.1f} points, and a model of "
-                f"{name} alone reaches {alone}."
+                f"Joint training ignores {name}: without it, accuracy {falls}; a model of {name} alone reaches {alone}."
             )
         if alone.mean - inside > UNDERUSED:
             return (

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+COMPARISON = ROOT / "benchmarks" / "comparison.json"
 RESULTS = sorted((ROOT / "benchmarks").glob("results-*.json"))
 
 pytest.importorskip("torch")
@@ -30,3 +31,9 @@ def test_tables_take_the_place_of_older_ones():
     )
     with pytest.raises(SystemExit, match=r"z\.json"):
         insert(text, "z.json", "new")
+
+
+@pytest.mark.parametrize("page", ["docs/comparison.md", "docs/do-i-need-it.md", "README.md"])
+def test_the_comparison_shows_the_recorded_results(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert document["insert_comparison"](text, json.loads(COMPARISON.read_text(encoding="utf-8"))) == text
