@@ -32,7 +32,7 @@ PHRASES = [
 IN_MODULES = re.compile("|".join(PHRASES), re.IGNORECASE)
 ON_PAGES = re.compile("|".join([THAT_OF, *PHRASES]), re.IGNORECASE)
 OPENINGS = ("What ", "That of ", "Those of ", "That which ")
-MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "keras" not in path.parts)
+MODULES = sorted(PACKAGE.rglob("*.py"))
 PAGES = sorted(
     [
         *ROOT.glob("*.md"),
