@@ -33,13 +33,7 @@ IN_MODULES = re.compile("|".join(PHRASES), re.IGNORECASE)
 ON_PAGES = re.compile("|".join([THAT_OF, *PHRASES]), re.IGNORECASE)
 OPENINGS = ("What ", "That of ", "Those of ", "That which ")
 MODULES = sorted(PACKAGE.rglob("*.py"))
-PAGES = sorted(
-    [
-        *ROOT.glob("*.md"),
-        *({*(ROOT / "docs").glob("*.md")} - {ROOT / "docs" / f"{name}.md" for name in ("comparison", "neighbours")}),
-        *(ROOT / "benchmarks").glob("*.md"),
-    ]
-)
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
 
 
 def texts_of(path: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""What MIDAS is compared with, in the same model: joint training, with unimodal losses, with modality dropout."""
+"""Baselines in the same model: joint training, also with unimodal losses or modality dropout."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class JointLoss:
 
     @property
     def method(self) -> str:
-        """What the method is called in a run folder."""
+        """Name of the method in a run folder."""
         return "joint" + " + unimodal" * (self.unimodal_weight > 0) + " + dropout" * (self.dropout > 0)
 
     def total(self, terms: MidasTerms) -> Array:

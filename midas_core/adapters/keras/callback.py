@@ -24,7 +24,7 @@ ops = keras.ops
 class MidasCallback(RunsFirst):
     """Writes a run folder with the logs of ``fit`` and the diagnosis of a `MidasModel`, or of a plain Keras model.
 
-    What a diagnosis measures also goes into the logs, as ``val_misaligned_accuracy`` and so on: a ``ModelCheckpoint``
+    The numbers of a diagnosis also go into the logs, as ``val_misaligned_accuracy`` and so on: a ``ModelCheckpoint``
     may monitor it. ``MidasModel.fit`` runs this callback before the others; with a plain model put it first.
 
     Parameters
@@ -32,7 +32,7 @@ class MidasCallback(RunsFirst):
     folder : path
         The run folder.
     validation_data : tuple of inputs and labels, or iterable of such batches, optional
-        What the model is diagnosed on: arrays, a ``tf.data.Dataset``, a ``PyDataset``, a ``DataLoader``. Keras shows a
+        Data of the diagnosis: arrays, a ``tf.data.Dataset``, a ``PyDataset``, a ``DataLoader``. Keras shows a
         callback nothing of what ``fit`` validates on. Without it only the logs are written.
     batch_size : int
         For arrays.
@@ -58,7 +58,7 @@ class MidasCallback(RunsFirst):
 
     Notes
     -----
-    Epochs are those of the model, all calls of ``fit`` together. Models with several labels for each sample are not
+    Epochs are those of the model, all calls of ``fit`` together. Multi-label models are not
     diagnosed.
     """
 
@@ -107,7 +107,7 @@ class MidasCallback(RunsFirst):
         if logs is not None:  # shared by all callbacks
             self._recorder.claim(logs)
         if self._data is not None and not self._diagnosable():
-            way_out = "pass features=" if self._parts is None else "it has several labels for each sample"
+            way_out = "pass features=" if self._parts is None else "it is multi-label"
             warnings.warn(f"validation_data: the model is not diagnosed on it: {way_out}", stacklevel=2)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -167,7 +167,7 @@ class MidasCallback(RunsFirst):
         ----------
         data : tuple of inputs and labels, or iterable of such batches
         split : str
-            What to call it.
+            Name of the split.
         quick : bool
             Without probes and with one partner for each sample.
 
