@@ -18,21 +18,7 @@ from midas_core.validation import check_number
 
 
 def set_aligned_from(criterion: Any, share: float | None, epochs: int | None) -> None:
-    """Let the last epochs of the planned training have the aligned loss alone.
-
-    Parameters
-    ----------
-    criterion : MidasLoss
-    share : float, optional
-        Share of the epochs; None leaves the criterion as it is.
-    epochs : int, optional
-        Planned, all of them; None where nobody knows.
-
-    Raises
-    ------
-    ValueError
-        If the criterion has no such phase, or the number of epochs is unknown.
-    """
+    """Give the last share of the planned epochs the aligned loss alone; ``epochs`` is None where nobody knows them."""
     if share is None:
         return
     if not hasattr(criterion, "aligned_from"):
@@ -42,7 +28,7 @@ def set_aligned_from(criterion: Any, share: float | None, epochs: int | None) ->
     if epochs is None:
         raise ValueError(f"aligned_share: expected None where the number of epochs is not planned, got {share}")
     start = epochs - round(share * epochs)
-    if start == epochs:
+    if share and start == epochs:
         warnings.warn(
             f"aligned_share={share} of {epochs} planned epochs is less than one: none is aligned", stacklevel=3
         )
@@ -50,22 +36,7 @@ def set_aligned_from(criterion: Any, share: float | None, epochs: int | None) ->
 
 
 class Recorder:
-    """Opens a run folder when training begins, and writes metrics and diagnoses into it.
-
-    Parameters
-    ----------
-    folder : path
-    every : int
-        Write a diagnosis after every so many evaluations.
-    prefix : str
-        In front of the names in the framework's own log.
-    name, class_names, config, tensorboard : as for `midas_core.runs.RunLogger`
-        As for `midas_core.runs.RunLogger`.
-    resume : bool, optional
-        As for `RunLogger`; None goes on with a run where the framework resumes.
-    diagnostics : dict, optional
-        Options of `midas_core.diagnostics.Diagnostics`: ``keep``, ``absent`` ...
-    """
+    """Opens a run folder when training begins, and writes metrics and diagnoses into it; options are the callbacks'."""
 
     def __init__(
         self,
@@ -101,34 +72,14 @@ class Recorder:
         return other
 
     def claim(self, shared: MutableMapping[str, Any]) -> None:
-        """Raise ``ValueError`` where another callback of the same training has the prefix.
-
-        Parameters
-        ----------
-        shared : dict
-            Seen by all callbacks of the training, and by none of another.
-        """
+        """Raise where another callback has the prefix; ``shared`` is seen by all callbacks of one training."""
         taken = shared.setdefault("_midas_prefixes", set())
         if self.prefix in taken:
             raise ValueError(f"prefix: expected another one for each MidasCallback, got {self.prefix!r} twice")
         taken.add(self.prefix)
 
     def begin(self, modalities: Sequence[str], known: Mapping[str, Any], *, resumed: bool = False) -> None:
-        """Open the folder, unless it is open.
-
-        Parameters
-        ----------
-        modalities : sequence of M names
-        known : dict
-            Configuration that the callback knows; entries of the user take precedence.
-        resumed : bool
-            Whether training goes on, from a checkpoint or with the model of the last time.
-
-        Raises
-        ------
-        ValueError
-            If another run is in the folder already.
-        """
+        """Open the folder, unless it is open; entries of the user take precedence."""
         if self._log is not None:
             return
         if self._finished and not resumed:

@@ -23,24 +23,9 @@ MEANS = (*LOSSES, "confidence", "fused_confidence")
 
 
 class Follower:
-    """Follows one criterion, and gives it the mode of the model where it is outside of it.
+    """Follows one criterion, a `MidasLoss` or a baseline that is called in the same way.
 
-    A `MidasLoss` tells of its steps itself. Any other module that is called as ``criterion(features, labels,
-    head=head)`` and returns a loss is followed too, so that a baseline leaves the same run folder.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Trained and evaluated.
-    criterion : nn.Module, optional
-        As for `find_criterion`.
-    make : callable
-        Makes the `Diagnostics`, of a head and options.
-
-    Raises
-    ------
-    ValueError
-        If there is not exactly one `MidasLoss`.
+    It gets the mode of the model where it is outside of it. ``make`` makes the `Diagnostics`, of a head and options.
     """
 
     def __init__(self, model: nn.Module, criterion: nn.Module | None, make: Callable[..., Diagnostics]) -> None:
@@ -169,19 +154,9 @@ class Follower:
 
 
 def find_criterion(model: nn.Module, criterion: nn.Module | None = None) -> nn.Module:
-    """Return the criterion that is trained.
+    """Return the criterion that is trained: the given one, that in what wraps it, or the only `MidasLoss` in the model.
 
-    Parameters
-    ----------
-    model : nn.Module
-    criterion : nn.Module, optional
-        Which it is: a `MidasLoss`, what wraps one, or another loss. None finds the only `MidasLoss` in ``model``. Of a
-        frozen one and its copies (PEFT's ``modules_to_save``) the copy that is trained counts.
-
-    Raises
-    ------
-    ValueError
-        If there is none, or more than one.
+    Of a frozen one and its copies (PEFT's ``modules_to_save``) the copy that is trained counts.
     """
     holder = model if criterion is None else criterion
     known = {name: module for name, module in holder.named_modules() if isinstance(module, MidasLoss)}

@@ -20,13 +20,7 @@ LEARNT_BY = 20
 
 
 class HeadCheck:
-    """Checks the unimodal heads in a few steps of a run; the other steps only count. A copy has seen nothing.
-
-    Parameters
-    ----------
-    made : bool
-        Whether the criterion made the heads, which then start from random numbers.
-    """
+    """Checks the unimodal heads in a few steps of a run; ``made`` by the criterion, they start from random numbers."""
 
     def __init__(self, made: bool) -> None:
         self.made = made

@@ -156,3 +156,17 @@ def test_several_callbacks_take_prefixes(tmp_path):
 def test_validation_data_has_to_last(tmp_path):
     with pytest.raises(TypeError, match="validation_data: expected what can be read in every epoch"):
         MidasCallback(tmp_path, validation_data=(x for x in []))
+
+
+def test_the_last_share_of_the_epochs_has_the_aligned_loss_alone(tmp_path):
+    (x, y), _ = digits()
+    model = compiled(warmup_epochs=0)
+    callback = MidasCallback(tmp_path / "run", aligned_share=0.5)
+    model.fit(x, y, epochs=3, verbose=0, callbacks=[callback])
+    assert (model.loss.aligned_from, read_run(tmp_path / "run").config["aligned_from"]) == (1, 1)
+    model.fit(x, y, epochs=3, verbose=0, callbacks=[callback])
+    assert model.loss.aligned_from == 3
+    assert [loss > 0 for loss in read_run(tmp_path / "run").series("misaligned_loss")[1]] == [True] + [False] * 5
+    plain = MidasCallback(tmp_path / "plain", aligned_share=0.5)
+    with pytest.raises(ValueError, match="aligned_share: expected None with Functional, which is not MIDAS"):
+        plain_model().fit(x, y, verbose=0, callbacks=[plain])
