@@ -15,16 +15,51 @@ FEATURE = "feature"
 """Key of a feature beside its mask."""
 
 
+# On JAX a mask is no attribute of an array: layers are the way in and out that every backend has. No underscore:
+# TensorFlow takes no scope with a name of that kind.
+class ReadMask(keras.layers.Layer):  # type: ignore[misc]
+    """Keras gives a mask to whoever asks for it in a call."""
+
+    def __init__(self) -> None:
+        super().__init__(autocast=False)
+        self.supports_masking = True
+        self.built = True
+
+    def call(self, x: Array, mask: Array | None = None) -> Array | None:
+        """Return the mask."""
+        return mask
+
+    def compute_mask(self, x: Array, previous: Any) -> None:
+        """Return that a mask has no mask."""
+        return None
+
+
+class AttachMask(keras.layers.Layer):  # type: ignore[misc]
+    """Keras attaches to an output what ``compute_mask`` returns."""
+
+    def __init__(self) -> None:
+        super().__init__(autocast=False)
+        self.supports_masking = True
+        self.built = True
+
+    def call(self, pair: Sequence[Array]) -> Array:
+        """Return the feature of a pair of feature and mask."""
+        return pair[0]
+
+    def compute_mask(self, pair: Sequence[Array], previous: Any) -> Array:
+        """Return the mask of a pair of feature and mask."""
+        return pair[1]
+
+
 def mask_of(feature: Array) -> Array | None:
     """Return the mask of a feature, shape (B, T), or None. A feature of two axes has no tokens to mask."""
-    return None if len(feature.shape) < 3 else getattr(feature, "_keras_mask", None)
+    # Where a model is built, shapes are all that counts.
+    return None if len(feature.shape) < 3 or isinstance(feature, keras.KerasTensor) else ReadMask()(feature)
 
 
 def with_mask(feature: Array, mask: Array | None) -> Array:
-    """Return a feature to which a mask is attached, as Keras does it."""
-    if mask is not None:
-        feature._keras_mask = mask
-    return feature
+    """Return a feature to which a mask is attached."""
+    return feature if mask is None else AttachMask()([feature, mask])
 
 
 def split_masks(features: Sequence[Array]) -> list[Any]:
@@ -33,7 +68,7 @@ def split_masks(features: Sequence[Array]) -> list[Any]:
     Masks are read as the features are made, and attached anew for each reader: `MultiHeadAttention` and other layers
     take the mask off what they read.
     """
-    masks = [mask_of(x) for x in features]
+    masks = [None if isinstance(x, dict) else mask_of(x) for x in features]
     return [
         x if mask is None else {FEATURE: x, MASK: ops.cast(mask, "bool")}
         for x, mask in zip(features, masks, strict=True)
