@@ -155,7 +155,7 @@ def midas_loss(
     aligned = fuse(values)
     unimodal = [unimodal_head(x) for unimodal_head, x in zip(heads, values, strict=True)]
     numbers = draw(targets.labels, modalities.count, rng, absent=absent_share > 0, backend=bk)
-    pairing = {"variant": variant, "permutation": permutation, "absent_share": absent_share}
+    pairing: dict[str, Any] = {"variant": variant, "permutation": permutation, "absent_share": absent_share}
     pairs = draw_pairs(numbers, targets.labels, modalities.count, backend=bk, **pairing)
     mixed = similarities = None
     if warmup is not True:
@@ -165,8 +165,8 @@ def midas_loss(
         mixed = bk.xp.reshape(fuse(rows), (VIEWS, batch, aligned.shape[-1]))
         if similarity is not None:
             similarities = similarity_of(values, pairs, similarity, backend=bk)
-    objective = partial(midas_objective, present=present, variant=variant, backend=bk, **options)
-    traced = None if isinstance(warmup, bool) else warmup
-    terms, state, _ = objective(aligned, unimodal, mixed, targets, pairs, similarities, state, warmup=traced)
+    logits = aligned, unimodal, mixed
+    options |= {"variant": variant, "warmup": None if isinstance(warmup, bool) else warmup, "backend": bk}
+    terms, state, _ = midas_objective(*logits, targets, pairs, similarities, state, present=present, **options)
     terms = reduce_terms(terms, reduction, backend=bk)
     return terms.total, (state, terms)

@@ -307,7 +307,8 @@ def unchecked_objective(
     """See `midas_objective`, which checks its input; mixed logits in one block of V * B rows, or in V blocks of B."""
     bk, xp = backend, backend.xp
     pairs = as_pairs(targets.labels, sources, variant, bk)
-    sources, absent, mask = pairs.sources, pairs.absent, pairs.mask
+    sources, absent = pairs.sources, pairs.absent
+    mask: Array = pairs.mask
     if aligned_only is True:
         mixed_logits = None
     traced = {"warmup": warmup, "aligned_only": None if isinstance(aligned_only, bool) else aligned_only}

@@ -95,7 +95,7 @@ def measure(settings: Settings) -> list[Result]:
 
     def criterion(similarity: str | None, *, raw: bool) -> MidasLoss:
         heads = {name: Pooled(width, inputs=raw) for name in inputs}
-        options = {"num_classes": CLASSES, "unimodal_heads": heads, "head_input": "separate", "seed": 0}
+        options: dict[str, Any] = {"num_classes": CLASSES, "unimodal_heads": heads, "head_input": "separate", "seed": 0}
         return MidasLoss(**options, similarity=similarity).to(device)
 
     tokens, whole = criterion("cosine", raw=False), criterion(None, raw=True)

@@ -88,8 +88,8 @@ def run_core(bk: Any, p: Problem, arrays: dict[str, Any]) -> Outcome:
         aligned_only=p.aligned_only,
         backend=bk,
     )
-    options = {"weight": p.weight, "variant": p.variant, "aligned_only": p.aligned_only}
-    closed = mc.midas_gradients(*logits, outcome.soft_weights, present=x.present, **options, backend=bk)
+    kind: dict[str, Any] = {"weight": p.weight, "variant": p.variant, "aligned_only": p.aligned_only}
+    closed = mc.midas_gradients(*logits, outcome.soft_weights, present=x.present, **kind, backend=bk)
     return Outcome(sources, _soft_labels(bk, x, sources), *outcome, closed)
 
 

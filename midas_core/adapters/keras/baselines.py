@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from midas_core.adapters.keras.backend import BACKEND, keras
-from midas_core.adapters.keras.loss import check_compiled
+from midas_core.adapters.keras.step import check_compiled
 from midas_core.backends import Array
 from midas_core.missing import zero_missing
 from midas_core.modalities import leaves

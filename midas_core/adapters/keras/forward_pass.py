@@ -88,14 +88,14 @@ def run_model(model: Any, inputs: Any, training: bool, for_loss: bool = False) -
     for_loss = for_loss or passes is not None
     features, present = run_encoders(model, inputs, training)
     head, fused, loss = model.fused_head(training), features, getattr(model, "loss", None)
-    joint = isinstance(loss, JointLoss)
-    if training and joint and loss.dropout:
-        fused = drop_modalities(features, loss.dropout, model.midas_state.seed_generator)
+    joint = loss if isinstance(loss, JointLoss) else None
+    if training and joint is not None and joint.dropout:
+        fused = drop_modalities(features, joint.dropout, model.midas_state.seed_generator)
     run = head.run(fused)
     logits, unimodal_logits = run.logits, None
     if for_loss or model.ensemble_weight > 0:
         watched = features
-        if joint and not loss.unimodal_weight:  # The heads only watch the features.
+        if joint is not None and not joint.unimodal_weight:  # The heads only watch the features.
             watched = [map_leaves(keras.ops.stop_gradient, x) for x in features]
         unimodal_logits = run_unimodal(model.unimodal_heads, watched, model.modalities, model.num_classes, training)
     if unimodal_logits is not None and model.ensemble_weight > 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -216,7 +216,11 @@ def try_heads(model: Any) -> None:
     _try_head("head", model.head, symbols, model.fused_head())
     for m, (head, symbol) in enumerate(zip(model.unimodal_heads, symbols, strict=True)):
         name = f"unimodal head of {model.modalities.title(m)}"
-        _try_head(name, head, [symbol], lambda x, head=head: head(x[0], training=False))
+        _try_head(name, head, [symbol], partial(_run_first, head))
+
+
+def _run_first(head: Any, features: list[Array]) -> Array:
+    return head(features[0], training=False)
 
 
 def _try_head(name: str, head: Any, symbols: Sequence[Any], run: Callable[[list[Array]], Array]) -> None:

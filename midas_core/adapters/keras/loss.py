@@ -119,6 +119,8 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
     max_alpha, initial_alpha, label_smoothing, class_weights = Option(), Option(), Option(), Option()
     multi_label, head_input, absent_share, seed = Option(), Option(), Option(), Option()
 
+    _options: MidasOptions
+
     def __init__(
         self,
         *,

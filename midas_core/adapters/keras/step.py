@@ -72,7 +72,7 @@ def step_terms(
             phase["aligned_only"] = epoch >= options.aligned_from
     objective = midas_objective(
         run.logits,
-        forward.unimodal_logits,
+        forward.unimodal_logits or [],
         mixed_logits,
         targets,
         pairs,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from typing import Any, NamedTuple
 
@@ -239,7 +239,9 @@ def fused_logits(
         aligned = torch.arange(batch, device=sources.device).expand(len(sources), -1)
         sources = torch.cat([aligned, sources], dim=1)
         absent = None if absent is None else torch.cat([torch.zeros_like(aligned, dtype=torch.bool), absent], dim=1)
-    taken = [map_leaves(lambda x, r=rows: x.index_select(0, r), x) for x, rows in zip(features, sources, strict=True)]
+    taken = [
+        map_leaves(partial(torch.index_select, dim=0, index=rows), x) for x, rows in zip(features, sources, strict=True)
+    ]
     if absent is not None:
         taken = [clear_rows(x, absent[m], BACKEND) for m, x in enumerate(taken)]
     if stack:
