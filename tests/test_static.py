@@ -28,6 +28,13 @@ SOMETIMES = {
     *("nan_to_num", "topk", "argsort", "prod"),
 }
 ALLOWED = {
+    "keras/heads.py kept_statistics": "a copy of a variable",
+    "keras/inputs.py Labels.nan_where_wrong": "labels that are refused make the loss NaN",
+    "keras/misalign.py _nan_where_wrong": "labels that are refused make the loss NaN",
+    "keras/model.py MidasModel.compute_loss": "reduction over replicas",
+    "torch/heads.py _sums_of_parts.rows": "where the partial products of a modality lie",
+    "torch/heads.py fused_logits": "a number of rows",
+    "torch/heads.py head_logits": "a number of rows",
     "keras/heads.py FusedHead._products": "partial products of an additive head: the user's own layer, run in parts",
     "keras/inputs.py read_labels": "one-hot labels to classes",
     "keras/baselines.py JointLoss.method": "a name",
@@ -41,7 +48,6 @@ ALLOWED = {
     "keras/logs.py TermLogs.update_state": "averages for the log",
     "keras/misalign.py Misalign.call": "the user's sample weights times those of the core",
     "keras/misalign.py Misalign.compute_output_shape.doubled": "a shape",
-    "keras/training.py Trained.compute_loss": "reduction over replicas",
     "keras/state.py _read": "a copy of a variable",
     "recorder.py Recorder.keep": "a path",
     "recorder.py set_aligned_from": "a share of the epochs",

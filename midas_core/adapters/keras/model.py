@@ -54,7 +54,7 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         Whether the predictions are probabilities instead of logits; True is softmax, for multi-label take "sigmoid".
     ensemble_weight : float
         Share of the unimodal heads in the predictions, in [0, 1]: above 0 these are a soft vote of all heads, see
-        `midas_core.ensemble_logits`, and so are what metrics see. The loss is the same. Several labels for each sample
+        `midas_core.ensemble_logits`, and so are what metrics see. The loss is the same. Multi-label models
         take ``probabilities="sigmoid"`` with it. May be set at any time; choose it on validation data.
     **kwargs
         ``name``, ``dtype`` and ``trainable``, as for any model.
