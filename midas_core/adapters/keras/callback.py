@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 from midas_core.adapters.keras.backend import keras
 from midas_core.adapters.keras.baselines import JointLoss
 from midas_core.adapters.keras.epochs import RunsFirst
+from midas_core.adapters.keras.forward_pass import run_encoders
 from midas_core.adapters.keras.functional import split_functional
 from midas_core.adapters.keras.inputs import check_label_values, presence, read_labels, split_present
+from midas_core.adapters.keras.masks import join_masks, split_masks
 from midas_core.adapters.keras.model import MidasModel
 from midas_core.adapters.recorder import Recorder, set_aligned_from
 from midas_core.diagnostics import Diagnosis
@@ -97,7 +100,9 @@ class MidasCallback(RunsFirst):
             self._next_epoch = 0
         super().set_model(model)
         if isinstance(model, MidasModel):
-            self._parts = _Parts(model.modalities.shown_names, model.encode, model.fused_head(), model.unimodal_heads)
+            encode = partial(run_encoders, model, training=False)
+            names, heads = model.modalities.shown_names, model.unimodal_heads
+            self._parts = _Parts(names, lambda inputs: encode(inputs)[0], model.fused_head(), heads)
         elif self._features is not None:
             self._parts = _parts_of_functional(model, self._features)
 
@@ -184,7 +189,8 @@ class MidasCallback(RunsFirst):
             modalities=parts.names,
             # A diagnosis tells by its criterion whether a model was trained with MIDAS.
             criterion=self.model.loss if self._config["method"] == "MIDAS" else self._config["method"],
-            unimodal_heads=parts.unimodal_heads and [lambda x, h=h: h(x, training=False) for h in parts.unimodal_heads],
+            unimodal_heads=parts.unimodal_heads
+            and [lambda x, head=head: head(join_masks([x])[0], training=False) for head in parts.unimodal_heads],
             head_input="separate",
         )
         modalities = Modalities(dict.fromkeys(parts.names), "modalities")
@@ -244,10 +250,10 @@ def _parts_of_functional(model: Any, features: Any) -> _Parts:
     modalities = Modalities(features, "features")
 
     def encode(inputs: Any) -> list[Any]:
-        return modalities.unpack(backbone(inputs, training=False), "features")
+        return split_masks(modalities.unpack(backbone(inputs, training=False), "features"))
 
     def run(given: Any) -> Any:
-        return head(modalities.pack(list(given), backbone.output), training=False)
+        return head(modalities.pack(join_masks(given), backbone.output), training=False)
 
     return _Parts(modalities.shown_names, encode, run, None)
 
