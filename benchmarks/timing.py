@@ -6,6 +6,7 @@ What disturbs the machine then disturbs all of them, and a ratio stands where a 
 from __future__ import annotations
 
 import os
+import time
 import timeit
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -76,7 +77,13 @@ SHORT = Effort(block=0.01, budget=5.0, fewest=15, most=151)
 QUICK = Effort(block=0.0, budget=0.0, fewest=2, most=2)
 
 
-def interleave(contestants: Mapping[str, Contestant], effort: Effort) -> Times:
+def clock_of(device: str) -> Callable[[], float]:
+    """Return the clock for steps of PyTorch: on one thread of a CPU its own seconds, whatever else the machine does."""
+    # The clock of torch.utils.benchmark waits for the device.
+    return time.thread_time if device == "cpu" and torch.get_num_threads() == 1 else timer
+
+
+def interleave(contestants: Mapping[str, Contestant], effort: Effort, clock: Callable[[], float] = timer) -> Times:
     """Time the contestants in turn.
 
     Parameters
@@ -84,22 +91,24 @@ def interleave(contestants: Mapping[str, Contestant], effort: Effort) -> Times:
     contestants : dict of callables by name
         Called without arguments. Work on a CUDA device is waited for.
     effort : Effort
+    clock : callable
+        Returns seconds.
 
     Returns
     -------
     Times
     """
-    # The clock of torch.utils.benchmark waits for the device; timeit keeps the garbage collector out.
-    timers = {name: timeit.Timer(contestant, timer=timer) for name, contestant in contestants.items()}
+    # timeit keeps the garbage collector out.
+    timers = {name: timeit.Timer(contestant, timer=clock) for name, contestant in contestants.items()}
     calls, seconds = {}, 0.0
-    for name, clock in timers.items():
+    for name, timing in timers.items():
         # The first calls compile and fill caches.
-        clock.timeit(2)
-        number, once = 1, clock.timeit(1)
+        timing.timeit(2)
+        number, once = 1, timing.timeit(1)
         # These are slow as yet, and would make for a block so short that it stays cold.
         for _ in range(2):
-            number = max(1, round(effort.block / once))
-            once = clock.timeit(number) / number if number > 1 else once
+            number = max(1, round(effort.block / max(once, 1e-9)))
+            once = timing.timeit(number) / number if number > 1 else once
         calls[name] = number
         seconds += number * once
     rounds = int(np.clip(effort.budget / seconds, effort.fewest, effort.most))

@@ -8,7 +8,7 @@ from benchmarks.problem import Problem, Size
 from benchmarks.results import Result
 from benchmarks.settings import CPU_SIZES, CUDA_SIZES, Settings
 from benchmarks.steps import Loss, joint_unimodal_loss, midas_loss, textbook_loss, training_step
-from benchmarks.timing import interleave
+from benchmarks.timing import clock_of, interleave
 
 # Of MIDAS / (joint + unimodal), the same compiled, and MIDAS / textbook.
 CPU_TARGETS = ((2.6, 1.3, 1.0), (1.7, 1.2, 1.0), (1.2, 1.1, 1.0), (1.2, 1.1, 1.0))
@@ -32,7 +32,7 @@ def measure(settings: Settings) -> list[Result]:
             "joint + unimodal": training_step(p, joint_unimodal_loss(p)),
             "textbook": training_step(p, textbook_loss(p)),
         }
-        times = interleave(steps, settings.effort)
+        times = interleave(steps, settings.effort, clock_of(settings.device))
         target = TARGETS.get((settings.device, size), NONE)
         beside.append(Result.of_ratio(times, "MIDAS", "joint + unimodal", str(size), target[0], "eager"))
         textbook.append(Result.of_ratio(times, "MIDAS", "textbook", str(size), target[2], "eager"))
@@ -49,7 +49,7 @@ def measure_compiled(settings: Settings) -> list[Result]:
             "MIDAS": training_step(p, _compiled(midas_loss(p), settings)),
             "joint + unimodal": training_step(p, _compiled(joint_unimodal_loss(p), settings)),
         }
-        times = interleave(steps, settings.effort)
+        times = interleave(steps, settings.effort, clock_of(settings.device))
         target = TARGETS.get((settings.device, size), NONE)[1]
         found.append(Result.of_ratio(times, "MIDAS", "joint + unimodal", str(size), target, "torch.compile"))
     return found

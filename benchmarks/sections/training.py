@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from benchmarks.results import Result
 from benchmarks.settings import Settings
-from benchmarks.timing import interleave
+from benchmarks.timing import clock_of, interleave
 from midas_core.adapters.torch import MidasLoss
 
 BATCH, CLASSES, WIDTH = 64, 10, 64
@@ -26,7 +26,7 @@ def measure(settings: Settings) -> list[Result]:
             "MIDAS": training_step(name, True, settings),
             "joint + unimodal": training_step(name, False, settings),
         }
-        times = interleave(steps, settings.effort)
+        times = interleave(steps, settings.effort, clock_of(settings.device))
         rows.append(Result.of_ratio(times, "MIDAS", "joint + unimodal", name, target, "with Adam"))
     return rows
 
