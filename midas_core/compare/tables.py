@@ -268,6 +268,11 @@ class SuiteResults:
             [
                 "- **Label smoothing costs nothing: try it first.** Against joint training, over the natural tasks: "
                 f"label smoothing {apart['natural']}. Over the constructed ones: {apart['constructed']}.",
+                *(
+                    ["- **MixUp of the features too.** Over the natural tasks " + over("MixUp", BASELINE, True) + "."]
+                    if "MixUp" in self.methods(True)
+                    else []
+                ),
                 "- **A modality is memorised or drowned: MIDAS.** Against joint training: "
                 + "; ".join(on(task, smooth, "modality dropout", "MIDAS") for task in memorised)
                 + ".",
@@ -300,7 +305,9 @@ class SuiteResults:
             gains = (self.difference(task, title).signed for title in ("MIDAS", smooth))
             drowned = f" ({task}: {' against '.join(gains)})"
         return (
-            "On natural data label smoothing, one argument of the loss, does as well on average. MIDAS is ahead where "
+            "On natural data label smoothing, one argument of the loss, does as well on average"
+            + (" (so does MixUp of the features)" if "MixUp" in self.methods(True) else "")
+            + ". MIDAS is ahead where "
             f"a modality is memorised or drowned{drowned}, and its probabilities are better calibrated: on the natural "
             f"tasks an error of {self.calibration('MIDAS')} %, label smoothing {self.calibration(smooth)}, joint "
             f"training {self.calibration(BASELINE)}."
