@@ -62,7 +62,6 @@ ALLOWED = {
     "torch/follower.py _Hook.forward": "a list of None",
     "torch/inputs.py _classes_of_rows": "one-hot labels to classes",
     "torch/values.py check_one_hot": "looks at the values",
-    "torch/values.py check_range": "looks at the values",
     "torch/values.py check_values": "looks at the values",
     "torch/values.py _refuse": "looks at the values",
     "torch/values.py _refuse_infinite": "a shape",

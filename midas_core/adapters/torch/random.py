@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor, distributed
 from torch.utils.data import get_worker_info
 
-from midas_core.adapters.torch.values import check_range, may_look
+from midas_core.adapters.torch.values import may_look
 from midas_core.backends.numpy import BACKEND as NUMPY
 from midas_core.backends.torch import BACKEND
 from midas_core.options import MAX_SEED
 from midas_core.pairing import Pairs
 from midas_core.pairing import draw_pairs as draw_by_numbers
 from midas_core.partners import random_count, split_draw
+from midas_core.validation import check_range
 
 MASK = 0xFFFFFFFF
 MIXERS = (0x21F0AAAD, 0x2C1B3C6D, 0x31848BAB)
@@ -58,12 +59,10 @@ def draw_pairs(
         draw = split_draw(numbers, labels, num_modalities, absent, backend=BACKEND)
         return draw_by_numbers(draw, labels, num_modalities, permutation=permutation, backend=BACKEND, **options)
     # Arrays of (B,) on the CPU: NumPy's calls cost less than PyTorch's, but it counts a negative index from the end.
-    check_range("labels", labels, num_classes)
-    order = None
-    if permutation is not None:
-        check_range("permutation", permutation, labels.shape[0])
-        order = permutation.numpy()
-    y = labels.numpy()
+    y, order = labels.numpy(), None if permutation is None else permutation.numpy()
+    check_range("labels", y, num_classes)
+    if order is not None:
+        check_range("permutation", order, len(y))
     draw = split_draw(numbers.numpy(), y, num_modalities, absent, backend=NUMPY)
     pairs = draw_by_numbers(draw, y, num_modalities, permutation=order, backend=NUMPY, **options)
     return Pairs(*[None if x is None else torch.from_numpy(x) for x in pairs])

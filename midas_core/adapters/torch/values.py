@@ -23,15 +23,6 @@ def may_look(x: Tensor) -> bool:
     return not torch._C._functorch.is_functorch_wrapped_tensor(x)
 
 
-def check_range(name: str, x: Tensor, count: int) -> None:
-    """Raise ``ValueError`` unless a vector on the CPU holds whole numbers below ``count``."""
-    values = x.numpy()
-    outside = (values < 0) | (values >= count)
-    if outside.any():
-        first = int(outside.argmax())
-        raise ValueError(f"{name}: expected whole numbers in 0 ... {count - 1}, got {values[first]} in sample {first}")
-
-
 def check_values(
     features: Sequence[Any],
     labels: Tensor,
