@@ -66,7 +66,7 @@ def native_step(
     weak = jnp.arange(modalities) == jnp.argmin(confidence)
     gap = jnp.sum(jnp.where(weak, confidence - fused_confidence, 0.0))
 
-    current = jnp.where(step == 0, jnp.where(weak, jnp.max(alpha), 1.0), alpha)
+    current = jnp.where(step == 0, jnp.where(weak, alpha, 1.0), alpha)
     moved = jnp.where(weak, jnp.maximum(current + eta * jnp.sign(gap), 1.0), 1.0)
     next_alpha = jnp.where(count > 0, moved, alpha)
     next_step = step + (count > 0).astype(step.dtype)

@@ -65,7 +65,7 @@ def native_step(
     weak = torch.arange(modalities, device=labels.device) == confidence.argmin()
     gap = torch.where(weak, confidence - fused_confidence, 0.0).sum()
 
-    current = torch.where(step == 0, torch.where(weak, alpha.max(), 1.0), alpha)
+    current = torch.where(step == 0, torch.where(weak, alpha, 1.0), alpha)
     delta = (gap > 0).to(current.dtype) - (gap < 0).to(current.dtype)
     moved = torch.where(weak, (current + eta * delta).clamp(min=1.0), 1.0)
     next_alpha = torch.where(count > 0, moved, alpha)

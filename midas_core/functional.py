@@ -50,8 +50,8 @@ def init_state(num_modalities: int, like: Array | None = None, *, initial_alpha:
     check_number("num_modalities", num_modalities, minimum=2, whole=True)
     check_number("initial_alpha", initial_alpha, minimum=1)
     if like is None:
-        xp = load_backend("numpy").xp
-        return MidasState(xp.full(num_modalities, float(initial_alpha)), xp.asarray(0))
+        numpy = load_backend("numpy").xp
+        return MidasState(numpy.full(num_modalities, float(initial_alpha)), numpy.asarray(0))
     bk = get_backend(like)
     places = bk.arange(num_modalities, like)
     ones = bk.xp.astype(bk.xp.ones_like(places), bk.xp.float32)

@@ -15,7 +15,7 @@ from midas_core.cross_entropy import (
     part_likelihoods,
 )
 from midas_core.missing import complete_pairs, unimodal_scale
-from midas_core.options import REDUCTIONS, VARIANTS
+from midas_core.options import REDUCTIONS, VARIANTS, check_missing_allowed
 from midas_core.pairing import Pairs, absent_of, alone, as_pairs, source_matrix_of
 from midas_core.partners import VIEWS
 from midas_core.validation import check_choice, check_number, check_same_kind, check_shape, check_switch
@@ -261,8 +261,8 @@ def midas_objective(
             check_number(name, value, minimum=minimum)
     if variant == "official" and absent_of(sources) is not None:
         raise ValueError("sources: expected no absent partner with variant 'official', got some")
-    if variant == "official" and present is not None:
-        raise ValueError("present: expected None with variant 'official', which knows no missing modality, got a mask")
+    if present is not None:
+        check_missing_allowed(variant)
     return unchecked_objective(
         fused_logits,
         unimodal_logits,

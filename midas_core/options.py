@@ -183,6 +183,12 @@ def check_similarity(similarity: Any) -> None:
         check_choice("similarity", similarity, SIMILARITIES)
 
 
+def check_missing_allowed(variant: str) -> None:
+    """Raise ``ValueError`` if the variant knows no missing modality."""
+    if variant == "official":
+        raise ValueError("present: expected None with variant 'official', which knows no missing modality, got a mask")
+
+
 def check_absent_share(share: Any, variant: str) -> float:
     """Return the share as a Python number, or raise unless it is one in [0, 1] that the variant takes."""
     fraction: float = check_fraction("absent_share", share)

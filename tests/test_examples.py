@@ -23,12 +23,12 @@ def run(name, *arguments, folder=None):
     return result.stdout
 
 
-def test_at_most_six_lines_change():
+def test_at_most_seven_lines_change():
     before, after = (
         (EXAMPLES / name).read_text().split('"""')[2].splitlines() for name in ("plain_loop.py", "midas_loop.py")
     )
     changes = [line for line in difflib.ndiff(before, after) if line.startswith("+ ") and line[2:].strip()]
-    assert 0 < len(changes) <= 6, changes
+    assert 0 < len(changes) <= 7, changes
 
 
 def test_midas_ends_well_above_joint_training():

@@ -157,7 +157,8 @@ def test_the_same_numbers_give_the_same_pairs_on_all_backends(framework, seed, m
     expected = mc.draw_pairs(numbers, labels, modalities, variant=variant)
     found = mc.draw_pairs(own, framework.array(labels), modalities, variant=variant, backend=framework.backend)
     for a, b in zip(found[:3], expected[:3], strict=True):
-        np.testing.assert_array_equal(framework.numpy(a), b)
+        # With the official variant all count, and there is no mask.
+        np.testing.assert_array_equal(None if a is None else framework.numpy(a), b)
 
 
 @pytest.mark.parametrize("labels", [[0], [1, 1], [0, 1], [0, 0, 1], [0] * 9 + [1] * 31])

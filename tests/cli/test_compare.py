@@ -72,8 +72,8 @@ def test_stopped_at_any_moment_the_same_command_goes_on(features, tmp_path, monk
 
     def stopped(cell, *given):
         # Not the short ones that estimate the time.
-        if cell.recipe.epochs > 1:
-            trained.append((cell.method, cell.stage))
+        if cell.stage == "report" or cell.settings[0].seed >= search.TUNING_SEED:
+            trained.append(cell)
             if len(trained) == 4:
                 raise KeyboardInterrupt
         return execute(cell, *given)

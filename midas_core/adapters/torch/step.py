@@ -25,7 +25,7 @@ from midas_core.cross_entropy import Targets, as_targets
 from midas_core.missing import zero_missing
 from midas_core.modalities import Modalities
 from midas_core.objective import MidasTerms, unchecked_objective
-from midas_core.options import MidasOptions
+from midas_core.options import MidasOptions, check_missing_allowed
 from midas_core.pairing import Pairs, label_ids
 from midas_core.similarity import similarity
 from midas_core.validation import check_shape
@@ -172,6 +172,7 @@ def read_inputs(
         check_sample_weight(sample_weight, labels)
         targets = Targets(labels, sample_weight, class_weights, options.label_smoothing or None)
         if present is not None:
+            check_missing_allowed(options.variant)
             present = presence(present, labels, modalities)
             given = zero_missing(given, present, backend=BACKEND)
         if options.multi_label:
