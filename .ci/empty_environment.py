@@ -32,7 +32,12 @@ command = Path(sys.executable).with_name("midas")
 result = subprocess.run([command, "--version"], capture_output=True, text=True)
 assert midas_core.__version__ in result.stdout, result
 
-for arguments, extra in ((["demo"], "demo"), (["report", "."], "report"), (["verify"], "verify")):
+for arguments, extra in (
+    (["demo"], "compare"),
+    (["compare", "a.npz"], "compare"),
+    (["report", "."], "report"),
+    (["verify"], "verify"),
+):
     result = subprocess.run([command, *arguments], capture_output=True, text=True)
     assert result.returncode == 2, result
     assert f"pip install 'midas-multimodal[{extra}]'" in result.stderr, result
