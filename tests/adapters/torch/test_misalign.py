@@ -221,3 +221,12 @@ ERRORS = [
 def test_errors(call, kind, message):
     with pytest.raises(kind, match=message):
         call()
+
+
+def test_one_hot_rows_are_classes():
+    features, labels = [torch.randn(4, 3), torch.randn(4, 5)], torch.tensor([0, 1, 2, 0])
+    by_class, by_row = (Misalign(num_classes=3, seed=0)(features, y) for y in (labels, torch.eye(3).long()[labels]))
+    for one, other in zip([*by_class.features, *by_class[1:]], [*by_row.features, *by_row[1:]], strict=True):
+        torch.testing.assert_close(one, other)
+    with pytest.raises(ValueError, match="labels: expected one-hot rows"):
+        Misalign(num_classes=3)(features, torch.ones(4, 3, dtype=torch.int64))
