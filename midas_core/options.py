@@ -28,7 +28,7 @@ class MidasOptions:
     Attributes
     ----------
     weight : float
-        lambda of eq. 11.
+        lambda of eq. 11. The paper finds its best value between 1 and 10, by data set.
     eta : float
         Step size of the weak-modality weight (eq. 7).
     warmup_epochs : int
@@ -40,7 +40,7 @@ class MidasOptions:
     reduction : {"mean", "sum", "none"}
         Over the batch.
     similarity : {"cosine", "l2", None}, or callable
-        Of the hard-sample weight (eq. 8); None leaves the weight out.
+        Similarity measure of the hard-sample weight (eq. 8). None disables it.
     alpha_update : {"sign", "difference"}
         Whether the sign of the gap moves alpha (eq. 6) or the gap itself.
     max_alpha : float, optional

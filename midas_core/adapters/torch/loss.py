@@ -41,11 +41,12 @@ class MidasLoss(StatefulModule):
     num_classes : int
         Number of classes, C.
     feature_dims : sequence of int, or dict of int by modality name, optional
-        Feature widths D_m, for linear unimodal heads that the criterion owns.
+        Feature widths D_m, for linear unimodal heads that the criterion owns. Exactly one of this and
+        ``unimodal_heads`` is needed.
     unimodal_heads : sequence of modules, or dict of modules by modality name, optional
         The user's own heads instead, each from a feature to (B, C) logits.
     weight : float
-        lambda of eq. 11.
+        lambda of eq. 11. The paper finds its best value between 1 and 10, by data set.
     eta : float
         Step size of the weak-modality weight (eq. 7).
     warmup_epochs : int
@@ -57,7 +58,7 @@ class MidasLoss(StatefulModule):
     reduction : {"mean", "sum", "none"}
         Over the batch.
     similarity : {"cosine", "l2", None}, or callable
-        Of the hard-sample weight (eq. 8); None leaves the weight out.
+        Similarity measure of the hard-sample weight (eq. 8). None disables it.
     alpha_update : {"sign", "difference"}
         Whether the sign of the gap moves alpha (eq. 6) or the gap itself.
     max_alpha : float, optional
@@ -217,7 +218,38 @@ class MidasLoss(StatefulModule):
         sample_weight: Tensor | None = None,
         present: Any = None,
     ) -> Tensor:
-        """Return the loss: a scalar, or (B,) with ``reduction="none"``. The arguments are those of `terms`."""
+        """Return the loss, and move the state in training mode.
+
+        Parameters
+        ----------
+        features : list, tuple, or dict by modality name, of M modalities
+            From the encoders: tensors, shapes (B, D_m); with ``head_input="separate"`` also dicts or tuples of tensors
+            with equal first axes, such as tokens and their ``"mask"``.
+        labels : Tensor, shape (B,), integer; or (B, C), one row for each sample
+            Rows are one-hot, of an integer dtype; or with ``multi_label`` of 0 and 1. Soft labels are refused by their
+            floating dtype; the values of rows are checked on the CPU, elsewhere with ``check=True``.
+        head : callable
+            The fused head, from the features to (B, C) logits.
+        permutation : Tensor, shape (B,), integer, optional
+            Who is paired with whom, instead of a draw.
+        generator : torch.Generator, optional
+            Draws the pairs, instead of the criterion's own stream.
+        sample_weight : Tensor, shape (B,), optional
+            Multiplies every cross-entropy at the label of a sample, also where it is a part of a mixed one. Numbers
+            >= 0; ``check=True`` refuses others.
+        present : Tensor, shape (B, M), bool; or like ``features``, of tensors, shape (B,), bool; optional
+            Whether a sample has a modality. Features that are missing count as zeros, whatever they hold.
+
+        Returns
+        -------
+        Tensor
+            A scalar, or shape (B,) with ``reduction="none"``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If structure, names, shapes or dtypes do not fit.
+        """
         beside = {"generator": generator, "sample_weight": sample_weight, "present": present}
         return self.terms(features, labels, head=head, permutation=permutation, **beside).total
 
@@ -237,22 +269,7 @@ class MidasLoss(StatefulModule):
 
         Parameters
         ----------
-        features : list, tuple, or dict by modality name, of M tensors, shapes (B, D_m)
-            From the encoders.
-        labels : Tensor, shape (B,), integer; or (B, C), one row for each sample
-            Rows are one-hot, of an integer dtype; or with ``multi_label`` of 0 and 1. Soft labels are refused by their
-            floating dtype; the values of rows are checked on the CPU, elsewhere with ``check=True``.
-        head : callable
-            The fused head, from the features to (B, C) logits.
-        permutation : Tensor, shape (B,), integer, optional
-            Who is paired with whom, instead of a draw.
-        generator : torch.Generator, optional
-            Draws the pairs, instead of the criterion's own stream.
-        sample_weight : Tensor, shape (B,), optional
-            Multiplies every cross-entropy at the label of a sample, also where it is a part of a mixed one. Numbers
-            >= 0; ``check=True`` refuses others.
-        present : Tensor, shape (B, M), bool; or like ``features``, of tensors, shape (B,), bool; optional
-            Whether a sample has a modality. Features that are missing count as zeros, whatever they hold.
+        features, labels, head, permutation, generator, sample_weight, present : see `forward`
         return_logits : bool
             Whether to return the fused logits of the aligned samples too, which cost no second run of the head.
 
