@@ -10,13 +10,13 @@ from midas_core.augmentation import flatten_versions
 from midas_core.backends import Array, Backend, get_backend, load_backend
 from midas_core.cross_entropy import Targets, as_targets
 from midas_core.missing import zero_missing
-from midas_core.modalities import Modalities, map_leaves
+from midas_core.modalities import Modalities, leaves, map_leaves
 from midas_core.objective import MidasTerms, midas_objective, reduce_terms
 from midas_core.options import HEAD_INPUTS, Similarity
 from midas_core.pairing import draw_pairs, mix
 from midas_core.partners import VIEWS, draw
 from midas_core.similarity import similarity as similarity_of
-from midas_core.validation import check_choice, check_number
+from midas_core.validation import check_choice, check_number, check_same_kind
 from midas_core.weighting import MidasState
 
 
@@ -140,10 +140,13 @@ def midas_loss(
     ((), 1.05, (2,))
     """
     targets = as_targets(labels)
-    bk = backend or get_backend(targets.labels)
     check_choice("head_input", head_input, HEAD_INPUTS)
     modalities = Modalities(features, "features")
     values, heads = modalities.unpack(features, "features"), modalities.unpack(unimodal_heads, "unimodal_heads")
+    bk = backend or get_backend(leaves(values[0])[0])
+    if backend is None:
+        # Here, since the objective takes a backend that it is given at its word.
+        check_same_kind({"labels": targets.labels, "present": present, "permutation": permutation}, bk)
     if present is not None:
         values = zero_missing(values, present, backend=bk)
 

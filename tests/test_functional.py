@@ -212,3 +212,16 @@ def test_what_is_refused(message):
     }
     with pytest.raises((TypeError, ValueError), match=f"^{re.escape(message)}$"):
         mc.midas_loss(**(arguments | WRONG[message]))
+
+
+def test_labels_of_another_library_are_refused():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match="labels: expected an array of torch like the logits, got one of numpy"):
+        mc.midas_loss(
+            [torch.ones(2, 3), torch.ones(2, 3)],
+            LABELS[:2],
+            None,
+            mc.init_state(2),
+            head=abs,
+            unimodal_heads=[abs, abs],
+        )
