@@ -15,16 +15,15 @@ from midas_core.cli._common import Failure, failing, make_console
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
-    from midas_core.testing import PropertyResult
+    from midas_core.testing import Framework, PropertyResult
 
 BACKENDS = ("numpy", "array_api_strict", "torch", "jax", "tensorflow", "cupy")
 DEVICES = ("cpu", "gpu")
-COLUMNS = ("backend", "device", "property", "agrees", "largest error", "examples", "seconds")
-WIDTHS = {"backend": 16, "device": 10, "property": 18, "agrees": 9, "largest error": 7, "examples": 8, "seconds": 7}
-NARROW = 90
-"""Terminal width below which backend and device go into the title of the table."""
+TEXTS = {"property": 18, "agrees": 9}
+"""Columns of text and their widths: fixed, so that the tables of all backends stand in line."""
+NUMBERS = {"largest error": 7, "examples": 8, "seconds": 7}
+AGREES = {True: ("yes", "green"), False: ("NO", "bold red"), None: ("not tried", "dim")}
 PACKAGES = ("numpy", "array-api-compat", "array-api-strict", "torch", "jax", "tensorflow", "tensorflow-cpu", "cupy")
 QUICK, THOROUGH = 100, 200
 
@@ -81,7 +80,7 @@ def verify(
         require("rich", "Rich", "verify")
 
     from midas_core.files import check_writable
-    from midas_core.testing import PROPERTIES
+    from midas_core.testing import PROPERTIES, PropertyResult, verify_backend
 
     unknown = [name for name in properties if name not in PROPERTIES]
     if unknown:
@@ -91,69 +90,48 @@ def verify(
         "examples": examples or (THOROUGH if thorough else QUICK),
         "seed": seed,
     }
+    results: list[PropertyResult] = []
     with failing(ImportError, OSError):
         if json_file is not None:
             check_writable(json_file)
-        results: list[PropertyResult] = []
+        console = make_console()
         try:
-            _try_backends(
-                results,
-                backends or BACKENDS,
-                device,
-                properties or tuple(PROPERTIES),
-                options,
-                strict=bool(backends),
-                console=make_console(),
-            )
+            for name in backends or BACKENDS:
+                try:
+                    frameworks = _frameworks_of(name, device)
+                except ImportError as error:
+                    if backends:
+                        raise
+                    results.append(PropertyResult(name, "", "", None, None, 0, 0.0, str(error)))
+                    console.print(f"{name}: not tried, {error}\n", markup=False, highlight=False)
+                    continue
+                for framework in frameworks:
+                    with console.status(f"{framework.name} on {framework.device}"):
+                        rows = list(verify_backend(framework, properties=properties or PROPERTIES, **options))
+                    results += rows
+                    _print_results(rows, console)
         finally:
             # Also if the pipe of the output is closed.
             if json_file is not None and results:
                 _write_results(results, json_file, options)
+        for result in results:
+            if result.agrees is False:
+                _print_failure(result, console, options)
     if all(result.agrees is None for result in results):
         raise Failure("nothing could be tried")
     context.exit(1 if any(result.agrees is False for result in results) else 0)
 
 
-def _try_backends(
-    results: list[PropertyResult],
-    backends: Sequence[str],
-    device: str | None,
-    properties: Sequence[str],
-    options: dict[str, Any],
-    *,
-    strict: bool,
-    console: Console,
-) -> None:
-    """Try the properties on every device of every backend, append to ``results``, and print tables and failures.
-
-    ``strict`` makes a missing backend an error.
-    """
+def _frameworks_of(name: str, device: str | None) -> list[Framework]:
+    """Return a backend on each of its devices of one kind; raise ``ImportError`` where there is none."""
     from midas_core.backends import load_backend
-    from midas_core.testing import Framework, PropertyResult, verify_backend
+    from midas_core.testing import Framework
 
-    for backend in backends:
-        try:
-            loaded = load_backend(backend)
-            devices = [name for name in loaded.devices() if device in (None, _kind_of(name))]
-            if not devices:
-                raise ImportError(f"{backend} finds no {device} here")
-        except ImportError as error:
-            if strict:
-                raise
-            results.append(PropertyResult(backend, "", "", None, None, 0, 0.0, str(error)))
-            console.print(_table_of(results[-1:], console.width))
-            continue
-        for name in devices:
-            with console.status(f"{backend} on {name}"):
-                rows = list(verify_backend(Framework(loaded, name), properties=properties, **options))
-            results += rows
-            console.print(_table_of(rows, console.width))
-            console.print(f"{backend} on {name}: {sum(row.seconds for row in rows):.0f} s\n", highlight=False)
-    for failed in (result for result in results if result.agrees is False):
-        console.print(f"\n{failed.backend} on {failed.device}: {failed.property}", style="bold red")
-        # Brackets in a message are not markup.
-        console.print(failed.message, markup=False, highlight=False)
-        console.print(f"again: {_command_of(failed, options)}", markup=False, highlight=False)
+    backend = load_backend(name)
+    devices = [x for x in backend.devices() if device in (None, _kind_of(x))]
+    if not devices:
+        raise ImportError(f"{name} finds no {device} here")
+    return [Framework(backend, x) for x in devices]
 
 
 def _kind_of(device: str) -> str:
@@ -161,43 +139,37 @@ def _kind_of(device: str) -> str:
     return "gpu" if device.lower().startswith(("cuda", "gpu", "rocm", "metal", "mps")) else "cpu"
 
 
-def _command_of(result: PropertyResult, options: dict[str, Any]) -> str:
-    """Return the command that repeats a property."""
-    return (
+def _print_results(results: Sequence[PropertyResult], console: Console) -> None:
+    """Print a table of the results on one device, and why some properties were not tried."""
+    from rich.table import Table
+
+    place = f"{results[0].backend} on {results[0].device}"
+    table = Table(box=None, pad_edge=False, title=place, title_justify="left", title_style="bold")
+    for name, width in TEXTS.items():
+        table.add_column(name, min_width=width, no_wrap=True)
+    for name, width in NUMBERS.items():
+        table.add_column(name, min_width=width, justify="right")
+    for row in results:
+        agrees, style = AGREES[row.agrees]
+        numbers = [] if row.agrees is None else [_error_text(row.error), str(row.examples), f"{row.seconds:.1f}"]
+        table.add_row(row.property, agrees, *numbers, style=style)
+    console.print(table)
+    for row in results:
+        if row.agrees is None:
+            console.print(f"{row.property}: {row.message}", style="dim", markup=False, highlight=False)
+    console.print(f"{place}: {sum(row.seconds for row in results):.0f} s\n", highlight=False)
+
+
+def _print_failure(result: PropertyResult, console: Console, options: dict[str, Any]) -> None:
+    """Print the smallest case of a property that failed, and the command that repeats it."""
+    console.print(f"\n{result.backend} on {result.device}: {result.property}", style="bold red")
+    command = (
         f"midas verify --backend {result.backend} --device {_kind_of(result.device)} "
         f"--property '{result.property}' --examples {options['examples']} --seed {options['seed']}"
         f"{' --thorough' if options['thorough'] else ''}"
     )
-
-
-def _table_of(results: Sequence[PropertyResult], width: int) -> Table:
-    """Return a table of the results on one device, with backend and device in the title of a narrow one."""
-    from rich.table import Table
-    from rich.text import Text
-
-    where = ("backend", "device")
-    narrow = width < NARROW
-    title = " on ".join(filter(None, (results[0].backend, results[0].device)))
-    table = Table(box=None, pad_edge=False, title=title if narrow else None, title_justify="left", title_style="bold")
-    for column in COLUMNS[len(where) :] if narrow else COLUMNS:
-        # Fixed widths, so that the tables of all backends stand in line.
-        least = WIDTHS.get(column)
-        right = column in ("largest error", "examples", "seconds")
-        table.add_column(column, justify="right" if right else "left", min_width=least, no_wrap=not right)
-    if not narrow:
-        table.add_column("")
-    for row in results:
-        agrees = {True: "yes", False: "NO", None: "not tried"}[row.agrees]
-        numbers = [_number(row.error), str(row.examples), f"{row.seconds:.1f}", ""]
-        cells = ["", "", "", row.message] if row.agrees is None else numbers
-        cells = cells[:3] if narrow else cells
-        style = {True: "green", False: "bold red", None: "dim"}[row.agrees]
-        place = [] if narrow else [row.backend, row.device]
-        table.add_row(*place, row.property, agrees, *cells, style=style)
-    if narrow:
-        table.caption = Text("\n".join(f"{x.property or x.backend}: {x.message}" for x in results if x.agrees is None))
-        table.caption_justify = "left"
-    return table
+    # Brackets in a message are not markup.
+    console.print(f"{result.message}\nagain: {command}", markup=False, highlight=False)
 
 
 def _write_results(results: Sequence[PropertyResult], path: Path, options: dict[str, Any]) -> None:
@@ -215,7 +187,7 @@ def _write_results(results: Sequence[PropertyResult], path: Path, options: dict[
     write_json(path, content)
 
 
-def _number(error: float | None) -> str:
+def _error_text(error: float | None) -> str:
     if error is None:
         return ""
     return "exact" if error == 0 else f"{error:.3f}"

@@ -18,18 +18,7 @@ EXTREMES = ("large logits", "equal logits", "masked class", "no features", "smal
 
 @dataclass(frozen=True)
 class Pairing:
-    """Inputs of drawing pairs.
-
-    Attributes
-    ----------
-    labels : array, shape (B,), integer
-    modalities : int
-    features : list of M arrays, shapes (B, ...)
-    numbers : Draw
-    absent_share : float
-    recipe : str
-        Call that makes it.
-    """
+    """Inputs of drawing pairs: labels (B,), M features (B, ...) and random numbers."""
 
     labels: np.ndarray
     modalities: int
@@ -56,27 +45,7 @@ def make_pairing(
     ties: bool = False,
     absent_share: float = 0.0,
 ) -> Pairing:
-    """Make labels and random numbers from a seed.
-
-    Parameters
-    ----------
-    seed, batch, modalities, classes : int
-    dtype : str
-        Dtype of the labels.
-    ties : bool
-        Whether many random numbers are equal.
-    absent_share : float
-        Share of mixed samples without a partner.
-
-    Returns
-    -------
-    Pairing
-
-    Examples
-    --------
-    >>> make_pairing(0, 4, 2, 3).labels.shape
-    (4,)
-    """
+    """Make labels of a dtype, features and random numbers from a seed; with ``ties`` many numbers are equal."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, batch).astype(dtype)
     # Few bits: products with counts are exact, so that no rounding decides who is drawn.
@@ -120,27 +89,14 @@ def in_half_precision(p: Problem, dtype: str) -> Problem:
 
 
 def extreme(p: Problem, kind: str) -> Problem:
-    """Return a problem with extreme values.
-
-    Parameters
-    ----------
-    p : Problem
-        Of the paper's variant: the official ratios are undefined here.
-    kind : str
-        One of ``EXTREMES``. "large logits" are 6e4 or -6e4, near the largest number of float16; "masked class" sets the
-        logits of a class that does not occur to -inf.
-
-    Returns
-    -------
-    Problem
-    """
+    """Return a problem of the paper's variant with extreme values of one of the ``EXTREMES``."""
     recipe = f"extreme({p}, {kind!r})"
     last = p.fused.shape[-1] - 1
-    if kind == "large logits":
+    if kind == "large logits":  # near the largest number of float16
         return _with_logits(p, lambda z: np.where(z > 0, 6e4, -6e4).astype(p.dtype), recipe)
     if kind == "equal logits":
         return _with_logits(p, np.zeros_like, recipe)
-    if kind == "masked class":
+    if kind == "masked class":  # one that does not occur
         changed = _with_logits(p, lambda z: np.where(np.arange(last + 1) == last, -np.inf, z).astype(p.dtype), recipe)
         return replace(changed, labels=p.labels % last)
     size = {"no features": 0.0, "small features": 1e-15, "large features": 1e15}[kind]

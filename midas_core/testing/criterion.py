@@ -26,25 +26,14 @@ HIDDEN = 5
 
 @dataclass(frozen=True)
 class CriterionCase:
-    """A step of the criterion.
-
-    Attributes
-    ----------
-    problem : Problem
-        Features, labels, options and state; the logits come from the heads.
-    seed : int
-        Seed of the heads and of the pairs.
-    head : {"linear", "function", "mlp"}
-        Fused head. A linear layer, also the first one of an MLP, runs as partial products; a function runs as it is.
-    reduction : {"mean", "sum", "none"}
-    from_terms : bool
-        Whether the gradient is taken of the sum of the terms instead of the total.
-    """
+    """A step of the criterion; of the problem count features, labels, options and state."""
 
     problem: Problem
     seed: int
+    # One of HEADS. A linear layer, also the first one of an MLP, runs as partial products; a function runs as it is.
     head: str
     reduction: str
+    # Whether the gradient is taken of the sum of the terms instead of the total.
     from_terms: bool = False
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
@@ -65,13 +54,7 @@ def criterion_cases() -> st.SearchStrategy[CriterionCase]:
 
 
 def check_criterion(framework: Framework, case: CriterionCase) -> float:
-    """Compare terms, gradients of features and weights, and the next state to the oracle.
-
-    Returns
-    -------
-    float
-        Largest error, in units of the allowed error.
-    """
+    """Compare terms, gradients of features and weights, and the next state to the oracle; return the largest error."""
     import torch
 
     p = case.problem
@@ -111,23 +94,45 @@ def check_criterion(framework: Framework, case: CriterionCase) -> float:
     actual = {name: getattr(terms, name) for name in TERMS}
     actual |= {"next_alpha": criterion.alpha, "next_step": criterion.step}
     leaves = [*features, *(x for head in heads for x in head.parameters())]
-    actual |= {f"gradient {k} of features and weights": x.grad for k, x in enumerate(leaves)}
-
     exact_leaves = [*exact, *(x for head in exact_heads for x in head.parameters())]
-    size = len(labels) if case.reduction == "mean" else 1
+    options = {"tolerance": reference.tolerance, "rounding": reference.tolerance, "reduction": case.reduction}
+    return compare_step(reference, logits, exact_leaves, actual, [x.grad for x in leaves], **options)
 
-    def expected_of(step: oracle.Step) -> dict[str, Any]:
-        values = reduced_terms(step, case.reduction) | {"next_alpha": step.next_alpha, "next_step": step.next_step}
-        slopes = [framework.array(np.array(x)) for x in flat(oracle.closed_form_gradients(plain, step.soft_weights))]
+
+def compare_step(
+    reference: Problem,
+    logits: Sequence[Any],
+    exact_leaves: Sequence[Any],
+    actual: dict[str, Any],
+    gradients: Sequence[Any],
+    *,
+    tolerance: float,
+    rounding: float,
+    reduction: str,
+) -> float:
+    """Compare terms and gradients of a step to the oracle, within ``rounding`` of its decisions; see `match_any`."""
+    import torch
+
+    plain, numpy = reference.lists(), mc.backends.load_backend("torch").to_numpy
+    results = {name: numpy(x) for name, x in actual.items()}
+    size = len(reference.labels) if reduction == "mean" else 1
+
+    def check(step: oracle.Step) -> float:
+        expected = reduced_terms(step, reduction) | {"next_alpha": step.next_alpha, "next_step": step.next_step}
+        errors = [
+            compare(f"{name} loss" if name in LOSSES else name, x, expected[name], tolerance)
+            for name, x in results.items()
+        ]
+        closed = flat(oracle.closed_form_gradients(plain, step.soft_weights))
+        slopes = [torch.as_tensor(x, dtype=z.dtype, device=z.device) for x, z in zip(closed, logits, strict=True)]
         options = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
-        gradients = torch.autograd.grad(logits, exact_leaves, slopes, **options)
-        return values | {
-            f"gradient {k} of features and weights": framework.numpy(x) / size for k, x in enumerate(gradients)
-        }
+        exact = torch.autograd.grad(logits, exact_leaves, slopes, **options)
+        for k, (x, slope) in enumerate(zip(gradients, exact, strict=True)):
+            name = f"gradient {k} of features and weights"
+            errors.append(compare(name, numpy(x), numpy(slope) / size, tolerance))
+        return max(errors)
 
-    plain = reference.lists()
-    results = {name: framework.numpy(x) for name, x in actual.items()}
-    return match_any(plain, reference.tolerance, lambda step: _errors(results, expected_of(step), reference.tolerance))
+    return match_any(plain, rounding, check)
 
 
 def reference_step(
@@ -144,22 +149,7 @@ def reference_step(
 ) -> tuple[Problem, list[Any]]:
     """Return a step of the PyTorch criterion as a problem for the oracle, and its logits with their graph.
 
-    Call it before the step itself: it reads the criterion's state. Every head runs version by version.
-
-    Parameters
-    ----------
-    criterion : MidasLoss
-    features : list of M tensors, shapes (B, D_m)
-    labels : tensor, shape (B,) or (B, C)
-    head : callable
-        Fused head, as a function of the list of features.
-    rng : torch.Generator
-        Equal to the generator of the step.
-    sample_weight, present : tensor, optional
-    unimodal_heads : sequence of callable, optional
-        The criterion's by default.
-    dtype : dtype
-        Dtype of the problem's logits.
+    Call it before the step itself, with an equal generator: it reads the state. Every head runs version by version.
     """
     import torch
 
@@ -222,10 +212,6 @@ def reduced_terms(step: oracle.Step, reduction: str) -> dict[str, np.ndarray]:
     reduce: dict[str, Any] = {"mean": np.mean, "sum": np.sum, "none": lambda x, axis: x}
     values = {name: np.array(getattr(step, name)) for name in TERMS}
     return values | {name: reduce[reduction](values[name], axis=-1) for name in LOSSES}
-
-
-def _errors(results: dict[str, np.ndarray], expected: dict[str, Any], tolerance: float) -> float:
-    return max(compare(name, results[name], x, tolerance) for name, x in expected.items())
 
 
 def _rows(p: Problem) -> list[np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
@@ -57,20 +58,8 @@ LOSSES = ("total", "aligned", "unimodal", "misaligned")
 ALPHA = ("alpha", "next_alpha", "next_step")
 
 
-def _problems(framework: Framework) -> st.SearchStrategy[Problem]:
-    return problems(framework.shapes, among=framework.structures)
-
-
-def _in_double(framework: Framework) -> st.SearchStrategy[Problem]:
-    return problems(framework.shapes, dtypes=("float64",), among=framework.structures)
-
-
-def _moderate(framework: Framework) -> st.SearchStrategy[Problem]:
-    return problems(framework.shapes, scales=(0.0, 0.3, 3.0), among=framework.structures)
-
-
-def _pairings(framework: Framework) -> st.SearchStrategy[Pairing]:
-    return pairings(framework.shapes)
+def _problems(framework: Framework, **options: Any) -> st.SearchStrategy[Problem]:
+    return problems(framework.shapes, among=framework.structures, **options)
 
 
 def _check_pairs(framework: Framework, case: Pairing) -> float:
@@ -199,7 +188,9 @@ def _check_extremes(framework: Framework, p: Problem) -> float:
 
 def _spoiled(framework: Framework) -> st.SearchStrategy[Problem]:
     values = st.sampled_from((float("nan"), float("inf"), -float("inf")))
-    return st.builds(spoiled, _moderate(framework), st.integers(0, 99), st.integers(0, 99), values)
+    return st.builds(
+        spoiled, _problems(framework, scales=(0.0, 0.3, 3.0)), st.integers(0, 99), st.integers(0, 99), values
+    )
 
 
 def _check_spoiled(framework: Framework, p: Problem) -> float:
@@ -217,31 +208,21 @@ def _check_spoiled(framework: Framework, p: Problem) -> float:
 PROPERTIES = {
     prop.name: prop
     for prop in (
-        Property("pairs", "different-class pairs, source matrix, gather, mask", _pairings, _check_pairs),
+        Property(
+            "pairs",
+            "different-class pairs, source matrix, gather, mask",
+            lambda framework: pairings(framework.shapes),
+            _check_pairs,
+        ),
         Property("draws", "random numbers in [0, 1), the same for the same seed", _seeds, _check_draws),
-        Property(
-            "soft labels",
-            "soft labels, soft weights, mean confidences",
-            _problems,
-            _against_oracle(*LABELS),
-        ),
-        Property(
-            "losses",
-            "every term of the loss of every sample",
-            _problems,
-            _against_oracle(*LOSSES),
-        ),
-        Property(
-            "alpha",
-            "the weights of a step and of the next one",
-            _problems,
-            _against_oracle(*ALPHA),
-        ),
+        Property("soft labels", "soft labels, soft weights, mean confidences", _problems, _against_oracle(*LABELS)),
+        Property("losses", "every term of the loss of every sample", _problems, _against_oracle(*LOSSES)),
+        Property("alpha", "the weights of a step and of the next one", _problems, _against_oracle(*ALPHA)),
         Property("gradients", "the closed-form gradient", _problems, _against_oracle("gradient")),
         Property(
             "finite differences",
             "the closed-form gradient against the slope of the loss, in float64",
-            _in_double,
+            partial(_problems, dtypes=("float64",)),
             check_finite_differences,
         ),
         Property(
@@ -250,12 +231,7 @@ PROPERTIES = {
             _if_autograd,
             check_autograd,
         ),
-        Property(
-            "criterion",
-            "a training step of MidasLoss: terms, gradients, next alpha",
-            _criteria,
-            check_criterion,
-        ),
+        Property("criterion", "a step of MidasLoss: terms, gradients, next alpha", _criteria, check_criterion),
         Property("half precision", "float16 and bfloat16 computed in float32", _half, _check_half),
         Property("extremes", "finite at logits of 6e4, zero features, one class", _extremes, _check_extremes),
         Property("not finite", "a NaN stays with its sample, and out of alpha", _spoiled, _check_spoiled),
