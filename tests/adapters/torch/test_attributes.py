@@ -5,13 +5,11 @@ from __future__ import annotations
 import pickle
 
 import pytest
+import torch
+from torch import nn
 
-torch = pytest.importorskip("torch")
-
-from torch import nn  # noqa: E402
-
-from midas_core.adapters.torch import MidasLoss  # noqa: E402
-from tests.adapters.torch.test_loss import CLASSES, batch, heads, make  # noqa: E402
+from midas_core.adapters.torch import MidasLoss
+from tests.adapters.torch.test_loss import CLASSES, batch, heads, make
 
 WEIGHTS = [0.5, 1.0, 2.0, 4.0]
 FEATURES, LABELS = batch()

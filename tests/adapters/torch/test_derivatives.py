@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import nn
+from torch.func import functional_call, grad_and_value, stack_module_state, vmap
+from torch.testing import assert_close
 
-torch = pytest.importorskip("torch")
-
-from torch import nn  # noqa: E402
-from torch.func import functional_call, grad, stack_module_state, vmap  # noqa: E402
-from torch.testing import assert_close  # noqa: E402
-
-from midas_core.adapters.torch import MidasLoss  # noqa: E402
+from midas_core.adapters.torch import MidasLoss
 
 HEADS = {
     "linear": lambda: nn.Linear(7, 3),
@@ -23,9 +21,9 @@ PERMUTATION = torch.tensor([1, 2, 3, 4, 5, 0])
 class Model(nn.Module):
     """A criterion and its head, as they are trained."""
 
-    def __init__(self, kind="linear", **options):
+    def __init__(self, kind="linear", seed=0, **options):
         super().__init__()
-        self.criterion = MidasLoss(num_classes=3, feature_dims=[3, 4], seed=0, **options)
+        self.criterion = MidasLoss(num_classes=3, feature_dims=[3, 4], seed=seed, **options)
         self.head = HEADS[kind]()
         self.double()
 
@@ -60,35 +58,38 @@ def test_one_gradient_of_each_term_as_multi_task_optimisers_take_it(kind):
 
 
 @pytest.mark.parametrize("kind", sorted(HEADS))
-def test_a_second_derivative_is_that_of_finite_differences(kind):
+def test_first_and_second_derivatives_are_those_of_finite_differences(kind):
     torch.manual_seed(0)
     model, (features, labels) = Model(kind).eval(), batch()
 
-    def slope(x):
+    def loss(*features):
         # Soft weights are constants of the differentiation: the pairs are left out.
-        terms = model.terms([x, features[1]], labels, permutation=PERMUTATION)
-        return torch.autograd.grad(sum(terms[:-1]), x, create_graph=True)[0]
+        return sum(model.terms(list(features), labels, permutation=PERMUTATION)[:-1])
 
-    assert torch.autograd.gradcheck(slope, features[0].requires_grad_())
+    leaves = [x.requires_grad_() for x in features]
+    assert torch.autograd.gradcheck(loss, leaves)
+    assert torch.autograd.gradgradcheck(loss, leaves)
 
 
+@pytest.mark.parametrize("options", [{}, {"warmup_epochs": 1, "aligned_from": 2}], ids=str)
 @pytest.mark.parametrize("kind", ["linear", "MLP"])
-def test_models_in_a_stack_step_as_they_do_alone(kind):
+def test_models_in_a_stack_train_as_they_do_alone(kind, options):
+    # Parameters, buffers and streams of three models, each in an epoch of its own.
     torch.manual_seed(0)
-    models, (features, labels) = [Model(kind) for _ in range(3)], batch()
+    models, (features, labels) = [Model(kind, seed=k, **options) for k in range(3)], batch()
+    for epoch, model in enumerate(models):
+        model.criterion.set_epoch(epoch)
     parameters, buffers = stack_module_state(models)
 
-    def loss(parameters, buffers):
-        arguments = {"permutation": PERMUTATION}
-        state = dict(buffers)
-        total = functional_call(models[0], (parameters, state), (features, labels), arguments)
-        return total, state
+    def loss(*state):
+        return functional_call(models[0], state, (features, labels))
 
-    slopes, states = vmap(grad(loss, has_aux=True))(parameters, buffers)
-    for k, model in enumerate(models):
-        model.zero_grad()
-        model(features, labels, permutation=PERMUTATION).backward()
-        for name, x in model.named_parameters():
-            assert_close(slopes[name][k], x.grad)
-        assert_close(states["criterion.alpha"][k], model.criterion.alpha)
-        assert states["criterion.step"][k] == 1
+    for _ in range(2):
+        slopes, losses = vmap(grad_and_value(loss))(parameters, buffers)
+        for k, model in enumerate(models):
+            expected = model(features, labels)
+            assert_close(losses[k], expected)
+            names, leaves = zip(*model.named_parameters(), strict=True)
+            assert_close([slopes[name][k] for name in names], list(torch.autograd.grad(expected, leaves)))
+    for name, x in buffers.items():
+        assert_close(x, torch.stack([model.get_buffer(name) for model in models]))

@@ -5,16 +5,12 @@ from __future__ import annotations
 from copy import deepcopy
 
 import pytest
+import torch
+from torch import nn
 
-torch = pytest.importorskip("torch")
-
-pytest.importorskip("sklearn")
-
-from torch import nn  # noqa: E402
-
-from midas_core.adapters.torch import MidasLoss, MidasTerms, follower  # noqa: E402
-from midas_core.adapters.torch.follower import Follower, TermMeans, find_criterion  # noqa: E402
-from midas_core.diagnostics import Diagnostics  # noqa: E402
+from midas_core.adapters.torch import MidasLoss, MidasTerms, follower
+from midas_core.adapters.torch.follower import Follower, TermMeans, find_criterion
+from midas_core.diagnostics import Diagnostics
 
 NAMES = ("audio", "video")
 

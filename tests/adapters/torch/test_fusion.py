@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import nn
 
-torch = pytest.importorskip("torch")
-
-from torch import nn  # noqa: E402
-
-from midas_core.adapters.torch import MidasLoss, fuse  # noqa: E402
+from midas_core.adapters.torch import MidasLoss, fuse
 
 NAMES, HEAD = ["audio", "video"], nn.Linear(8, 3)
 AUDIO, VIDEO = torch.randn(6, 4), torch.randn(6, 4)

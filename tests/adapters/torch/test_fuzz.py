@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import hypothesis.strategies as st
 import numpy as np
-import pytest
+import torch
 from hypothesis import given, settings
+from torch import nn
 
+from midas_core.adapters.torch import MidasLoss, Misalign
 from tests.errors import must_be_clear
-
-torch = pytest.importorskip("torch")
-
-from torch import nn  # noqa: E402
-
-from midas_core.adapters.torch import MidasLoss, Misalign  # noqa: E402
 
 B, DIMS, CLASSES = 4, {"audio": 3, "video": 5}, 3
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.bool, torch.complex64)

@@ -7,12 +7,11 @@ import pickle
 import warnings
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from midas_core.adapters.torch import MidasLoss  # noqa: E402
-from midas_core.adapters.torch.head_check import LEARNT_BY  # noqa: E402
-from tests.adapters.torch.test_loss import batch, heads, make  # noqa: E402
+from midas_core.adapters.torch import MidasLoss
+from midas_core.adapters.torch.head_check import LEARNT_BY
+from tests.adapters.torch.test_loss import batch, heads, make
 
 
 def train(

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 import pytest
+import torch
+from torch import nn
 
-torch = pytest.importorskip("torch")
-
-from torch import nn  # noqa: E402
-
-from midas_core.adapters.torch import MidasLoss, Misalign  # noqa: E402
+from midas_core.adapters.torch import MidasLoss, Misalign
+from tests.test_options import WRONG_OPTIONS
 
 DIMS = {"audio": 3, "video": 5}
 F0, F1, LABELS = torch.zeros(4, 3), torch.zeros(4, 5), torch.tensor([0, 1, 2, 0])
+HERE = torch.ones(4, dtype=torch.bool)
 HEAD = nn.Linear(8, 3)
 HEAD_OF_DOUBLES = nn.Linear(8, 3).double()
 
@@ -22,47 +23,32 @@ class Output(SimpleNamespace):
     """As the models of transformers return it."""
 
 
-OPTIONS = [
+PARTS = [
     ({"num_classes": 1}, ValueError, "num_classes: expected a whole number >= 2, got 1"),
     ({"num_classes": 2.5}, TypeError, r"num_classes: expected a whole number >= 2, got 2\.5"),
     ({"num_classes": True}, TypeError, "num_classes: expected a whole number >= 2, got True"),
-    ({"weight": -1}, ValueError, "weight: expected a finite number >= 0, got -1"),
-    ({"weight": "big"}, TypeError, "weight: expected a finite number >= 0, got 'big'"),
-    ({"weight": float("nan")}, ValueError, "weight: expected a finite number >= 0, got nan"),
-    ({"eta": -0.1}, ValueError, r"eta: expected a finite number >= 0, got -0\.1"),
-    ({"eta": float("inf")}, ValueError, "eta: expected a finite number >= 0, got inf"),
-    ({"warmup_epochs": -1}, ValueError, "warmup_epochs: expected a whole number >= 0, got -1"),
-    ({"warmup_epochs": 1.5}, TypeError, r"warmup_epochs: expected a whole number >= 0, got 1\.5"),
-    ({"initial_alpha": 0.5}, ValueError, r"initial_alpha: expected a finite number >= 1, got 0\.5"),
-    ({"max_alpha": 0}, ValueError, "max_alpha: expected a finite number >= 1, got 0"),
-    ({"variant": "papre"}, ValueError, r"variant: expected one of \['paper', 'official'\], got 'papre'"),
-    ({"reduction": "avg"}, ValueError, r"reduction: expected one of \['mean', 'sum', 'none'\], got 'avg'"),
-    ({"similarity": "dot"}, ValueError, r"similarity: expected one of \['cosine', 'l2', None\], got 'dot'"),
-    ({"alpha_update": "raw"}, ValueError, r"alpha_update: expected one of \['sign', 'difference'\], got 'raw'"),
-    ({"head_input": "list"}, ValueError, r"head_input: expected one of \['concatenated', 'separate'\], got 'list'"),
-    ({"seed": 0.5}, TypeError, r"seed: expected a whole number >= 0, got 0\.5"),
+    ({"check": "yes"}, TypeError, "check: expected True or False, got 'yes'"),
     ({"feature_dims": None}, ValueError, "feature_dims, unimodal_heads: expected exactly one of them, got neither"),
     ({"unimodal_heads": [HEAD, HEAD]}, ValueError, "feature_dims, unimodal_heads: .*got both"),
     ({"feature_dims": [3]}, ValueError, "feature_dims: expected two or more modalities, got 1"),
     ({"feature_dims": 3}, TypeError, "feature_dims: expected a list, a tuple or a dict by modality name, got int"),
     ({"feature_dims": {"audio": 3, "video": 0}}, ValueError, "feature_dims of modality 'video': .*>= 1, got 0"),
-    (
-        {"feature_dims": [3, 5, 4], "variant": "official"},
-        ValueError,
-        "variant: 'official' is .*2 modalities only, got 3",
-    ),
-    (
-        {"feature_dims": None, "unimodal_heads": [HEAD, "head"]},
-        TypeError,
-        r"unimodal_heads of modality 1: expected an nn\.Module, got str",
-    ),
+    ({"feature_dims": [3, 5, 4], "variant": "official"}, ValueError, "'official' is .*2 modalities only, got 3"),
+    ({"feature_dims": None, "unimodal_heads": [HEAD, "head"]}, TypeError, "expected an nn.Module, got str"),
+    ({"class_weights": [1.0, 2.0]}, ValueError, "class_weights: expected 3 numbers, one for each class, got 2"),
 ]
 
 
-@pytest.mark.parametrize(("change", "kind", "message"), OPTIONS, ids=[str(e[0]) for e in OPTIONS])
-def test_options(change, kind, message):
+@pytest.mark.parametrize(("change", "kind", "message"), PARTS, ids=[str(e[0]) for e in PARTS])
+def test_parts(change, kind, message):
     with pytest.raises(kind, match=message):
         MidasLoss(**({"num_classes": 3, "feature_dims": DIMS} | change))
+
+
+@pytest.mark.parametrize(("kind", "message"), WRONG_OPTIONS)
+def test_options(kind, message):
+    with pytest.raises(kind, match=f"^{re.escape(message)}$"):
+        MidasLoss(num_classes=2, feature_dims=DIMS, **WRONG_OPTIONS[kind, message])
 
 
 def test_options_are_keyword_only():
@@ -188,6 +174,17 @@ CALLS = [
         r"output of the head: expected shape \(B, C\) = \(12, 3\)",
     ),
     ({"head": nn.Linear(9, 3)}, ValueError, r"weight of the head: expected shape \(C, D\) = \(3, 8\), got \(3, 9\)"),
+    ({"sample_weight": [1.0] * 4}, TypeError, "sample_weight: expected a tensor, got list"),
+    ({"sample_weight": torch.ones(3)}, ValueError, r"sample_weight: expected shape \(B,\) = \(4,\), got \(3,\)"),
+    ({"present": HERE}, ValueError, r"present: expected shape \(B, M\) = \(4, 2\), got \(4,\)"),
+    ({"present": torch.ones(4, 2)}, TypeError, "present: expected dtype bool, got torch.float32"),
+    ({"present": {"audio": HERE}}, ValueError, r"present: .*'video'\], got \['audio'\]"),
+    ({"present": {"audio": HERE, "video": HERE[:3]}}, ValueError, "present of modality 'video': expected shape"),
+    ({"present": {"audio": HERE, "video": True}}, TypeError, "present of modality 'video': .* tensor, got bool"),
+]
+OF_OPTIONS = [
+    ({"multi_label": True}, {}, r"labels: expected shape \(B, C\) = \(\?, 3\), got \(4,\)"),
+    ({"variant": "official"}, {"present": torch.stack([HERE, HERE], 1)}, "present: expected None with variant"),
 ]
 
 
@@ -205,6 +202,12 @@ def test_a_label_below_zero_is_no_class_counted_from_the_end(permutation):
     criterion, head = MidasLoss(num_classes=3, feature_dims=[3, 5, 3]), nn.Linear(11, 3)
     with pytest.raises(ValueError, match="labels: expected whole numbers"):
         criterion([F0, F1, F0], LABELS - 1, head=head, permutation=permutation)
+
+
+@pytest.mark.parametrize(("options", "given", "message"), OF_OPTIONS, ids=["several labels", "official"])
+def test_calls_that_an_option_refuses(options, given, message):
+    with pytest.raises(ValueError, match=message):
+        MidasLoss(num_classes=3, feature_dims=DIMS, **options)([F0, F1], LABELS, head=HEAD, **given)
 
 
 def test_names_where_none_were_given():

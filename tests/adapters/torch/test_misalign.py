@@ -6,12 +6,11 @@ from collections import namedtuple
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-import midas_core as mc  # noqa: E402
-from midas_core.adapters.torch import Misalign, Misaligned  # noqa: E402
-from midas_core.testing import oracle  # noqa: E402
+import midas_core as mc
+from midas_core.adapters.torch import Misalign, Misaligned
+from midas_core.testing import oracle
 
 CLASSES = 3
 Pair = namedtuple("Pair", ["audio", "video"])

@@ -9,12 +9,10 @@ from __future__ import annotations
 import copy
 
 import pytest
+import torch
+from torch import nn
 
-torch = pytest.importorskip("torch")
-
-from torch import nn  # noqa: E402
-
-from midas_core.adapters.torch import MidasLoss  # noqa: E402
+from midas_core.adapters.torch import MidasLoss
 
 BOUNDS = {torch.bfloat16: 0.003, torch.float16: 0.0005}
 DIMS, CLASSES, BATCH = (12, 7), 5, 24

@@ -6,18 +6,16 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from torch import nn
+from torch.utils.data import DataLoader, default_collate
 
-torch = pytest.importorskip("torch")
-
-from hypothesis import given  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
-from scipy import stats  # noqa: E402
-from torch import nn  # noqa: E402
-from torch.utils.data import DataLoader, default_collate  # noqa: E402
-
-import midas_core as mc  # noqa: E402
-from midas_core.adapters.torch import MidasLoss, Misalign, random  # noqa: E402
-from midas_core.adapters.torch.random import draw_pairs, uniform  # noqa: E402
+import midas_core as mc
+from midas_core.adapters.torch import MidasLoss, Misalign, random
+from midas_core.adapters.torch.random import draw_pairs, uniform
 
 LABELS = torch.arange(12) % 3
 CPU = torch.device("cpu")
@@ -232,29 +230,6 @@ def test_a_replica_of_data_parallel_moves_the_stream_of_the_module():
         step(replica)
     assert torch.equal(module.stream, other.stream)
     assert torch.equal(module.alpha, other.alpha)
-
-
-@pytest.mark.parametrize("options", [{}, {"warmup_epochs": 1, "aligned_from": 2}], ids=str)
-def test_criteria_that_are_stacked_train_as_each_does(options):
-    # torch.func: parameters and buffers of three criteria, each in an epoch of its own.
-    features = [torch.randn(12, 4), torch.randn(12, 5)]
-    criteria = [MidasLoss(num_classes=3, feature_dims=(4, 5), seed=k, **options) for k in range(3)]
-    for epoch, module in enumerate(criteria):
-        module.set_epoch(epoch)
-    parameters, buffers = torch.func.stack_module_state(criteria)
-
-    def loss(*state):
-        return torch.func.functional_call(criteria[0], state, (features, LABELS), {"head": HEAD})
-
-    for _ in range(2):
-        slopes, losses = torch.func.vmap(torch.func.grad_and_value(loss))(parameters, buffers)
-        for k, module in enumerate(criteria):
-            expected = module(features, LABELS, head=HEAD)
-            torch.testing.assert_close(losses[k], expected)
-            found = [slopes[name][k] for name, _ in module.named_parameters()]
-            torch.testing.assert_close(found, list(torch.autograd.grad(expected, list(module.parameters()))))
-    for name, x in buffers.items():
-        torch.testing.assert_close(x, torch.stack([module.get_buffer(name) for module in criteria]))
 
 
 def test_ranks_draw_other_numbers(monkeypatch):

@@ -7,60 +7,13 @@ import itertools
 import math
 
 import pytest
+import torch
+from torch import nn
 
-torch = pytest.importorskip("torch")
-
-from torch import nn  # noqa: E402
-
-import midas_core as mc  # noqa: E402
-from midas_core.adapters.torch import MidasLoss, Misalign  # noqa: E402
-from midas_core.testing import oracle  # noqa: E402
-from tests.adapters.torch.reference import assert_terms, expected_step  # noqa: E402
-from tests.adapters.torch.test_loss import CLASSES, WIDTHS, batch, describe, heads, make  # noqa: E402
-
-CLASS_WEIGHTS = (0.5, 1.0, 2.0, 4.0)
-OPTIONS = [
-    {},
-    {"label_smoothing": 0.2, "reduction": "sum"},
-    {"class_weights": CLASS_WEIGHTS, "reduction": "none"},
-    {"multi_label": True, "class_weights": torch.tensor(CLASS_WEIGHTS), "label_smoothing": 0.1},
-    {"multi_label": True, "warmup_epochs": 2},
-    {"absent_share": 0.5, "class_weights": CLASS_WEIGHTS, "initial_alpha": 1.6},
-]
-PER_CALL = [(), ("sample_weight",), ("present",), ("sample_weight", "present")]
-
-
-def real_batch(modalities, options, per_call, seed=0):
-    """Return features (NaN where they are missing), labels, and what is given with them."""
-    features, labels = batch(modalities, seed=seed)
-    generator = torch.Generator().manual_seed(seed)
-    if options.get("multi_label"):
-        labels = torch.randint(2, (len(labels), CLASSES), generator=generator)
-    more = {}
-    if "sample_weight" in per_call:
-        more["sample_weight"] = 2 * torch.rand(len(labels), generator=generator)
-    if "present" in per_call:
-        more["present"] = torch.rand((len(labels), modalities), generator=generator) < 0.7
-        for m, f in enumerate(features):
-            f[~more["present"][:, m]] = math.nan
-    return features, labels, more
-
-
-@pytest.mark.parametrize("kind", ["linear", "two layers"])
-@pytest.mark.parametrize("modalities", [2, 3])
-@pytest.mark.parametrize("per_call", PER_CALL, ids=lambda x: "+".join(x) or "nothing")
-@pytest.mark.parametrize("options", OPTIONS, ids=describe)
-def test_every_option_follows_the_oracle_over_several_steps(options, per_call, modalities, kind):
-    criterion = make(modalities, **options)
-    criterion.set_epoch(0)
-    head = heads(sum(WIDTHS[:modalities]))[kind]
-    for seed in range(3):
-        features, labels, more = real_batch(modalities, options, per_call, seed)
-        expected = expected_step(criterion, features, labels, lambda x: head(torch.cat(x, dim=1)), seed, **more)
-        terms = criterion.terms(features, labels, head=head, generator=torch.Generator().manual_seed(seed), **more)
-        assert_terms(terms, expected, criterion.reduction)
-        assert criterion.alpha.tolist() == pytest.approx(expected.next_alpha, abs=1e-12)
-        assert criterion.step == expected.next_step
+import midas_core as mc
+from midas_core.adapters.torch import MidasLoss, Misalign
+from midas_core.testing import oracle
+from tests.adapters.torch.test_loss import CLASS_WEIGHTS, CLASSES, REAL_OPTIONS, WIDTHS, batch, heads, make, real_batch
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -99,13 +52,6 @@ def test_all_there_and_all_alike_is_the_plain_loss():
     torch.testing.assert_close(criterion.alpha, plain.alpha)
 
 
-def test_one_hot_rows_stay_one_label():
-    features, labels = batch()
-    rows, head = nn.functional.one_hot(labels, CLASSES), heads(8)["linear"]
-    weighted = {"class_weights": CLASS_WEIGHTS}
-    assert make(**weighted)(features, rows, head=head) == make(**weighted)(features, labels, head=head)
-
-
 def test_the_checkpoint_does_not_hold_the_options():
     plain, criterion = make(), make(class_weights=CLASS_WEIGHTS, label_smoothing=0.1)
     assert plain.state_dict().keys() == criterion.state_dict().keys()
@@ -115,7 +61,7 @@ def test_the_checkpoint_does_not_hold_the_options():
     assert make(class_weights=[0.1] * CLASSES).half().class_weights.tolist() == [0.1] * CLASSES
 
 
-@pytest.mark.parametrize(("options", "modalities"), [(OPTIONS[3], 3), ({"class_weights": CLASS_WEIGHTS}, 2)])
+@pytest.mark.parametrize(("options", "modalities"), [(REAL_OPTIONS[3], 3), ({"class_weights": CLASS_WEIGHTS}, 2)])
 def test_torch_compile(compiler, options, modalities):
     eager, head = make(modalities, **options), heads(sum(WIDTHS[:modalities]))["linear"]
     same = copy.deepcopy(eager)
@@ -131,61 +77,6 @@ def test_torch_compile(compiler, options, modalities):
             results.append([loss.detach(), *(f.grad for f in given)])
         torch.testing.assert_close(results[1], results[0])
         torch.testing.assert_close(same.alpha, eager.alpha)
-
-
-DIMS = {"audio": 3, "video": 5}
-F0, F1, LABELS = torch.zeros(4, 3), torch.zeros(4, 5), torch.tensor([0, 1, 2, 0])
-HERE = torch.ones(4, dtype=torch.bool)
-BAD_OPTIONS = [
-    ({"label_smoothing": -0.1}, ValueError, r"label_smoothing: expected a number in \[0, 1\], got -0\.1"),
-    ({"label_smoothing": None}, TypeError, r"label_smoothing: expected a number in \[0, 1\], got None"),
-    ({"class_weights": [1.0, 2.0]}, ValueError, "class_weights: expected 3 numbers, one for each class, got 2"),
-    ({"class_weights": [1.0, -2.0, 1.0]}, ValueError, r"class_weights\[1\]: expected a finite number >= 0, got -2\.0"),
-    ({"class_weights": {0: 1.0}}, TypeError, "class_weights: expected a sequence of numbers, .* got dict"),
-    ({"multi_label": "yes"}, TypeError, "multi_label: expected True or False, got 'yes'"),
-]
-BAD_CALLS = [
-    ({"sample_weight": [1.0] * 4}, TypeError, "sample_weight: expected a tensor, got list"),
-    ({"sample_weight": torch.ones(3)}, ValueError, r"sample_weight: expected shape \(B,\) = \(4,\), got \(3,\)"),
-    ({"present": HERE}, ValueError, r"present: expected shape \(B, M\) = \(4, 2\), got \(4,\)"),
-    ({"present": torch.ones(4, 2)}, TypeError, "present: expected dtype bool, got torch.float32"),
-    (
-        {"present": {"audio": HERE}},
-        ValueError,
-        r"present: .*'video'\], got \['audio'\]",
-    ),
-    ({"present": {"audio": HERE, "video": HERE[:3]}}, ValueError, "present of modality 'video': expected shape"),
-    (
-        {"present": {"audio": HERE, "video": True}},
-        TypeError,
-        "present of modality 'video': .* tensor, got bool",
-    ),
-]
-
-
-@pytest.mark.parametrize(("change", "kind", "message"), BAD_OPTIONS, ids=[str(e[0]) for e in BAD_OPTIONS])
-def test_bad_options(change, kind, message):
-    with pytest.raises(kind, match=message):
-        MidasLoss(**({"num_classes": 3, "feature_dims": DIMS} | change))
-
-
-@pytest.mark.parametrize(("more", "kind", "message"), BAD_CALLS, ids=[e[2][:50] for e in BAD_CALLS])
-def test_bad_calls(more, kind, message):
-    criterion = MidasLoss(num_classes=3, feature_dims=DIMS)
-    with pytest.raises(kind, match=message):
-        criterion({"audio": F0, "video": F1}, LABELS, head=nn.Linear(8, 3), **more)
-
-
-def test_several_labels_come_in_rows():
-    criterion = MidasLoss(num_classes=3, feature_dims=DIMS, multi_label=True)
-    with pytest.raises(ValueError, match=r"labels: expected shape \(B, C\) = \(\?, 3\), got \(4,\)"):
-        criterion({"audio": F0, "video": F1}, LABELS, head=nn.Linear(8, 3))
-
-
-def test_the_authors_code_knows_no_missing_modality():
-    criterion = MidasLoss(num_classes=3, feature_dims=DIMS, variant="official")
-    with pytest.raises(ValueError, match="present: expected None with variant 'official'"):
-        criterion({"audio": F0, "video": F1}, LABELS, head=nn.Linear(8, 3), present=torch.stack([HERE, HERE], 1))
 
 
 def test_raw_inputs_of_any_dtype_for_a_model_that_fuses_early():

@@ -6,9 +6,7 @@ import os
 import subprocess
 import sys
 
-import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 
 def run_job(folder, ending):

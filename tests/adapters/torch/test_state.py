@@ -7,16 +7,14 @@ import io
 import pickle
 
 import pytest
+import torch
+from torch import nn
 
-torch = pytest.importorskip("torch")
-
-from torch import nn  # noqa: E402
-
-from midas_core import similarity  # noqa: E402
-from midas_core.adapters.torch import MidasLoss, Misalign  # noqa: E402
-from midas_core.backends.torch import BACKEND  # noqa: E402
-from midas_core.pairing import label_ids  # noqa: E402
-from tests.adapters.torch.test_loss import CLASSES, WIDTHS, batch, heads, make  # noqa: E402
+from midas_core import similarity
+from midas_core.adapters.torch import MidasLoss, Misalign
+from midas_core.backends.torch import BACKEND
+from midas_core.pairing import label_ids
+from tests.adapters.torch.test_loss import CLASSES, WIDTHS, batch, heads, make
 
 
 def saved_and_loaded(state):
@@ -35,40 +33,11 @@ def run(criterion, head, steps, start=0):
     return losses
 
 
-def test_buffers():
-    criterion = make(initial_alpha=1.5, warmup_epochs=3)
-    buffers = dict(criterion.named_buffers())
-    assert set(buffers) == {"alpha", "step", "epoch", "stream"}
-    assert criterion.alpha.tolist() == [1.5, 1.5]
-    assert criterion.alpha.dtype == torch.float64
-    criterion.set_epoch(2)
-    assert criterion.epoch == 2
-    assert {"alpha", "step", "epoch"} <= set(criterion.state_dict())
-
-
 def test_initial_alpha_goes_to_the_weak_modality_of_the_first_step():
     features, labels = batch()
     terms = make(initial_alpha=2.5).terms(features, labels, head=heads(8)["linear"])
     assert sorted(terms.alpha.tolist()) == [1.0, 2.5]
     assert terms.alpha.argmax() == terms.confidence.argmin()
-
-
-def test_evaluation_moves_neither_state_nor_stream():
-    head = heads(8)["linear"]
-    criterion, other = make(), make()
-    run(criterion, head, 2)
-    run(other, head, 2)
-    before = copy.deepcopy(criterion.state_dict())
-    criterion.eval()
-    evaluated = [run(criterion, head, 1, start=7) for _ in range(3)]
-    assert evaluated[1:] == evaluated[:1] * 2
-    after = criterion.state_dict()
-    for name, value in before.items():
-        if isinstance(value, torch.Tensor):
-            assert torch.equal(value, after[name])
-    criterion.train()
-    # As if there had been no evaluation in between.
-    assert run(criterion, head, 3, start=2) == run(other, head, 3, start=2)
 
 
 @pytest.mark.parametrize("modalities", [2, 3])
@@ -111,54 +80,10 @@ def test_a_checkpoint_before_the_first_step_continues_too():
     head = heads(8)["linear"]
     criterion, other = make(), make()
     other.seed = 99
+    # safetensors, and with it the Trainer of Hugging Face, stores nothing but tensors.
+    assert all(isinstance(x, torch.Tensor) for x in criterion.state_dict().values())
     other.load_state_dict(saved_and_loaded(criterion.state_dict()))
     assert run(other, head, 3) == run(criterion, head, 3)
-
-
-def test_warm_up_is_the_unimodal_loss_alone():
-    features, labels = batch()
-    head = heads(8)["two layers"]
-    criterion = make(warmup_epochs=2, initial_alpha=1.5)
-    for epoch in (0, 1):
-        criterion.set_epoch(epoch)
-        features = [f.requires_grad_() for f in features]
-        terms = criterion.terms(features, labels, head=head)
-        torch.testing.assert_close(terms.total, terms.unimodal.sum())
-        assert terms.misaligned == 0
-        assert torch.isnan(terms.fused_confidence).all()
-        assert criterion.step == 0
-        assert criterion.alpha.tolist() == [1.5, 1.5]
-        terms.total.backward()
-        # A distributed wrapper waits for the gradient of every parameter.
-        for parameter in head.parameters():
-            assert (parameter.grad == 0).all()
-        for parameter in criterion.parameters():
-            assert parameter.grad.any()
-    criterion.set_epoch(2)
-    terms = criterion.terms(features, labels, head=head)
-    assert terms.total > terms.unimodal.sum()
-    assert criterion.step == 1
-
-
-def test_the_fused_head_may_overflow_during_warm_up():
-    features, labels = batch()
-    criterion = make(warmup_epochs=1)
-    criterion.set_epoch(0)
-    terms = criterion.terms(features, labels, head=lambda x: x[:, :CLASSES] * float("inf"))
-    assert torch.isfinite(terms.total)
-
-
-def test_a_forgotten_set_epoch_is_warned_of_once():
-    features, labels = batch()
-    head = heads(8)["linear"]
-    criterion = make(warmup_epochs=2)
-    with pytest.warns(UserWarning, match="warmup_epochs=2, but set_epoch was never called") as caught:
-        criterion(features, labels, head=head)
-    # The warning points at the user's own line.
-    assert caught[0].filename == __file__
-    # Warnings are errors here: there is no second one, and none without warm-up.
-    criterion(features, labels, head=head)
-    make(warmup_epochs=0)(features, labels, head=head)
 
 
 @pytest.mark.parametrize("way", ["deepcopy", "pickle"])
@@ -221,11 +146,6 @@ def test_reset_parameters_gives_the_state_before_the_first_step():
     criterion.reset_parameters()
     assert {name: x.tolist() for name, x in criterion.named_buffers()} == INITIAL
     assert all(torch.equal(x, before[name]) for name, x in criterion.unimodal_heads.state_dict().items())
-
-
-def test_processes_share_all_of_the_state():
-    criterion = make().share_memory()
-    assert all(x.is_shared() for x in criterion.buffers())
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -291,36 +211,6 @@ def test_repr_names_what_differs():
     text = repr(MidasLoss(num_classes=4, feature_dims=[2, 3], weight=5, variant="official", warmup_epochs=2))
     for part in ("num_classes=4", "weight=5", "warmup_epochs=2", "variant='official'"):
         assert part in text
-
-
-def test_distributed_wrapper_of_one_process(tmp_path):
-    import torch.distributed as dist
-
-    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
-    try:
-        torch.manual_seed(0)
-        head = nn.parallel.DistributedDataParallel(nn.Linear(8, CLASSES).double())
-        criterion = make(warmup_epochs=1)
-        for epoch in range(3):
-            criterion.set_epoch(epoch)
-            features, labels = batch(seed=epoch)
-            criterion(features, labels, head=head).backward()
-            assert all(p.grad is not None for p in head.parameters())
-    finally:
-        dist.destroy_process_group()
-
-
-def test_the_state_is_tensors_alone(tmp_path):
-    # safetensors, and with it the Trainer of Hugging Face, stores nothing else.
-    criterion = MidasLoss(num_classes=CLASSES, feature_dims=(4, 5), seed=7)
-    for _ in range(2):
-        saved = criterion.state_dict()
-        assert all(isinstance(x, torch.Tensor) for x in saved.values())
-        other = MidasLoss(num_classes=CLASSES, feature_dims=(4, 5), seed=8)
-        other.load_state_dict(saved)
-        labels = torch.arange(12) % CLASSES
-        features, head = [torch.randn(12, 4), torch.randn(12, 5)], torch.nn.Linear(9, CLASSES)
-        assert other(features, labels, head=head) == criterion(features, labels, head=head)
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # of Dynamo, where a graph ends

@@ -5,12 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-
-pytest.importorskip("torch")
-
-import torch
 from torch import nn
 from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
@@ -151,6 +148,9 @@ def problems(draw):
         given["sample_weight"] = torch.rand(batch, dtype=draw(st.sampled_from((torch.float32, torch.float64))))
     if not official and draw(st.booleans()):
         given["present"] = torch.rand(batch, modalities) < 0.7
+    if draw(st.booleans()):
+        # With fixed points and partners of the same class; some lend to several.
+        given["permutation"] = torch.randint(batch, (batch,))
     return p, given
 
 
@@ -158,7 +158,8 @@ def problems(draw):
 @given(problems(), st.sampled_from(sorted(HEADS)))
 def test_equals_the_heads_one_by_one(problem, kind):
     p, given = problem
-    assume(len(p.labels) > 1 or "normalisation" not in kind)
+    # Without a variance, normalisation multiplies every rounding by hundreds.
+    assume("normalisation" not in kind or (len(p.labels) > 1 and p.features[0].any()))
     check_equal(p, kind, **given)
 
 
@@ -191,19 +192,6 @@ def test_one_product_of_a_feature_with_two_weights_serves_both_heads(widths, bat
     slopes = [torch.randn_like(x) for x in expected]
     gradients = torch.autograd.grad(found, leaves, slopes)
     assert_close(gradients, torch.autograd.grad(expected, leaves, slopes))
-
-
-@pytest.mark.parametrize("variant", ["paper", "official"])
-def test_a_permutation_with_fixed_points_and_pairs_of_one_class(variant):
-    p = make_problem(batch=4, variant=variant)
-    p.labels = torch.tensor([0, 0, 1, 2])
-    check_equal(p, permutation=torch.tensor([1, 0, 3, 2]))
-    check_equal(p, permutation=torch.tensor([0, 1, 3, 2]))
-
-
-@pytest.mark.parametrize("widths", [(3, 4), (2, 3, 4)])
-def test_a_choice_of_partners_that_is_no_permutation(widths):
-    check_equal(make_problem(widths=widths), permutation=torch.tensor([1, 1, 0, 0, 0, 4]))
 
 
 def test_inputs_stay_as_they_are():
@@ -289,18 +277,6 @@ def test_a_second_derivative(kind, options):
 
     head = HEADS[kind](p.linear)
     assert_close(penalty(head), penalty(lambda x: head(x)))
-
-
-def test_gradients_by_finite_differences():
-    p = make_problem(batch=5, classes=3)
-    criterion = p.criteria[0].eval()
-
-    def loss(*features):
-        terms = criterion.terms(list(features), p.labels, head=p.linear)
-        # Without the pairs nothing in the loss is held constant.
-        return terms.aligned + terms.unimodal.sum()
-
-    assert torch.autograd.gradcheck(loss, [x.requires_grad_() for x in p.features])
 
 
 @pytest.mark.parametrize("widths", [(3, 4), (2, 3, 4)])
