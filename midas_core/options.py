@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Self
 
 from midas_core.validation import check_choice, check_flag, check_fraction, check_number
 
@@ -32,33 +32,31 @@ class MidasOptions:
     eta : float
         Step size of the weak-modality weight (eq. 7).
     warmup_epochs : int
-        Epochs in which the loss is the unimodal one alone.
+        Epochs of the unimodal loss alone.
     aligned_from : int, optional
-        Epoch from which on the loss is the aligned one alone, at least ``warmup_epochs``.
+        First epoch of the aligned loss alone, at least ``warmup_epochs``.
     variant : {"paper", "official"}
         "official" follows the authors' code; two modalities only.
     reduction : {"mean", "sum", "none"}
         Over the batch.
     similarity : {"cosine", "l2", None}, or callable
-        Similarity measure of the hard-sample weight (eq. 8). None disables it.
+        Similarity of the hard-sample weight (eq. 8). None disables it.
     alpha_update : {"sign", "difference"}
         Whether the sign of the gap moves alpha (eq. 6) or the gap itself.
     max_alpha : float, optional
         A cap for alpha.
     initial_alpha : float
-        The weight of whichever modality is weak in the first step.
+        Weight of the weak modality in the first step.
     label_smoothing : float
         eps: every cross-entropy takes (1 - eps) * label + eps / C; no confidence does.
     class_weights : tuple of C floats, optional
-        Every cross-entropy at the label of a sample is multiplied by the weight of its class; with ``multi_label``
-        the binary cross-entropy of each class.
+        Factors of every cross-entropy, by class of the label; with ``multi_label`` of the binary one of each class.
     multi_label : bool
-        Whether the labels are rows of 0 and 1, (B, C), any number of them 1, with the mean of C binary cross-entropies.
+        Whether labels are rows of 0 and 1, (B, C); the loss is then the mean of C binary cross-entropies.
     head_input : {"concatenated", "separate"}
-        Whether ``head`` takes the features concatenated along axis 1, or in the structure in which they were given.
+        Whether ``head`` takes the features concatenated along axis 1, or in their structure.
     absent_share : float
-        Share of the mixed samples that have no partner: some modalities of one sample, zeros for the others, under its
-        own label.
+        Share of mixed samples without a partner: some modalities of one sample, zeros for the others, its own label.
     seed : int, optional
         Of the random stream.
 
@@ -113,6 +111,11 @@ class MidasOptions:
         for name, value in read.items():
             object.__setattr__(self, name, value)
 
+    @classmethod
+    def among(cls, arguments: Mapping[str, Any]) -> Self:
+        """Return the options that are among the arguments of a constructor."""
+        return cls(**{option.name: arguments[option.name] for option in fields(cls) if option.name in arguments})
+
     def check_fits(self, num_modalities: int, num_classes: int) -> None:
         """Raise ``ValueError`` unless the options fit M modalities and C classes."""
         if self.variant == "official" and num_modalities != 2:
@@ -141,6 +144,16 @@ class MidasOptions:
     def counts_epochs(self) -> bool:
         """Whether the loss goes by the epoch."""
         return self.warmup_epochs > 0 or self.aligned_from is not None
+
+    def epoch_warning(self, owner: str) -> str:
+        """Return the warning of a training that goes by the epoch, in which ``set_epoch`` was never called."""
+        name, result = "warmup_epochs", "the loss stays the unimodal one"
+        if self.warmup_epochs == 0:
+            name, result = "aligned_from", "the loss never becomes the aligned one"
+        return (
+            f"{name}={getattr(self, name)}, but set_epoch was never called: {result}. "
+            f"Call {owner}.set_epoch(epoch) at the start of every epoch."
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the options by name."""

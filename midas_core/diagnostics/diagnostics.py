@@ -118,7 +118,7 @@ class Diagnostics:
         self.num_classes = num_classes
         self.class_names = [str(c) for c in (range(num_classes) if class_names is None else class_names)]
         options = getattr(criterion, "options", None)
-        self._midas = None if criterion is None else isinstance(options, MidasOptions)
+        self._midas = None if criterion is None else type(options) is MidasOptions
         if getattr(options, "multi_label", False):
             raise ValueError("criterion: expected one class for each sample; multi-label training is not diagnosed")
         if unimodal_heads is None:

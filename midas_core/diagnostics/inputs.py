@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,11 +17,7 @@ MOST = 8
 
 
 class Inputs:
-    """Checks features and labels, and brings them to the host: all batches have the structure of the first.
-
-    On the host a modality is an array, or a dict or tuple of arrays with equal first axes: the ``"mask"`` of a dict is
-    True for the tokens that are there. A Keras tensor with a mask on it becomes a dict of both.
-    """
+    """Checks features and labels, and brings them to the host: all batches have the structure of the first."""
 
     def __init__(self, structure: Modalities | None, num_classes: int, *, concatenated: bool) -> None:
         self.structure, self.concatenated = structure, concatenated
@@ -100,6 +97,10 @@ class Inputs:
 def with_keras_mask(modality: Any) -> Any:
     """Return a Keras tensor that has a mask on it as a dict of both, anything else as it is."""
     mask = getattr(modality, "_keras_mask", None)
+    if mask is None and "keras" in sys.modules and hasattr(modality, "shape") and get_backend(modality).name == "jax":
+        from midas_core.backends import keras_masks  # arrays of JAX take no attributes
+
+        mask = keras_masks.mask_of(modality)
     return modality if mask is None else {"features": modality, MASK: mask}
 
 

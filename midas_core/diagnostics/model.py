@@ -20,10 +20,7 @@ Floats = NDArray[np.float64]
 
 
 class Model:
-    """A fused head, or a whole model, and the unimodal heads; returns log-probabilities on the host.
-
-    ``like`` holds the structure, frameworks, dtypes and devices that the model expects.
-    """
+    """The heads, or a whole model, called as the features ``like`` are given; log-probabilities on the host."""
 
     def __init__(
         self,
@@ -81,6 +78,10 @@ class Model:
         if not self._in_keras[m]:
             return arrays
         features, mask = leaves(arrays)
+        if self._likes[m][0][0].name == "jax":
+            from midas_core.backends import keras_masks
+
+            return keras_masks.with_mask(features, mask)
         features._keras_mask = mask  # as Keras itself attaches it; a layer may take it off again
         return features
 

@@ -95,7 +95,11 @@ def check_criterion(framework: Framework, case: CriterionCase) -> float:
     actual |= {"next_alpha": criterion.alpha, "next_step": criterion.step}
     leaves = [*features, *(x for head in heads for x in head.parameters())]
     exact_leaves = [*exact, *(x for head in exact_heads for x in head.parameters())]
-    options = {"tolerance": reference.tolerance, "rounding": reference.tolerance, "reduction": case.reduction}
+    options: dict[str, Any] = {
+        "tolerance": reference.tolerance,
+        "rounding": reference.tolerance,
+        "reduction": case.reduction,
+    }
     return compare_step(reference, logits, exact_leaves, actual, [x.grad for x in leaves], **options)
 
 

@@ -78,7 +78,7 @@ def check_head(
         terms = criterion.terms(named(features), labels, head=head, generator=torch.Generator().manual_seed(number))
         slopes = torch.autograd.grad(terms.total, leaves, allow_unused=True, materialize_grads=True)
         losses = {name: getattr(terms, name) for name in LOSSES}
-        options = {"tolerance": TOLERANCE, "rounding": ROUNDING, "reduction": "mean"}
+        options: dict[str, Any] = {"tolerance": TOLERANCE, "rounding": ROUNDING, "reduction": "mean"}
         return compare_step(problem, exact_logits, leaves, losses, slopes, **options)
 
     try_examples(check, st.tuples(st.integers(0, 2**31 - 1), st.integers(1, 9)), examples, seed)

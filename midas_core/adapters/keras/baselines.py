@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from midas_core.adapters.keras.backend import BACKEND, keras
@@ -17,6 +18,19 @@ from midas_core.validation import check_fraction, check_number
 ops = keras.ops
 
 
+@dataclass(frozen=True, kw_only=True)
+class JointOptions(MidasOptions):
+    """The options of `JointLoss`, checked."""
+
+    unimodal_weight: float = 0.0
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "unimodal_weight", check_number("unimodal_weight", self.unimodal_weight, minimum=0))
+        object.__setattr__(self, "dropout", check_fraction("dropout", self.dropout))
+
+
 @keras.saving.register_keras_serializable(package="midas_core")
 class JointLoss:
     """Joint training, the baseline of MIDAS, for `MidasModel.compile`: the cross-entropy of the fused logits.
@@ -29,15 +43,11 @@ class JointLoss:
     dropout : float
         Modality dropout: the share of samples that lose one of their modalities in training, any with the same chance.
     reduction : {"mean", "sum"}
-        Over the batch.
     label_smoothing : float
-        As in `MidasLoss`.
     class_weights : sequence of C floats, optional
-        As in `MidasLoss`.
     multi_label : bool
-        As in `MidasLoss`.
     seed : int, optional
-        Of the model's random stream.
+        These five as in `MidasLoss`.
 
     Raises
     ------
@@ -55,8 +65,8 @@ class JointLoss:
     ['accuracy', 'loss']
     """
 
-    reduction, label_smoothing, class_weights = Option(), Option(), Option()
-    multi_label, seed = Option(), Option()
+    unimodal_weight, dropout, reduction, label_smoothing = Option(), Option(), Option(), Option()
+    class_weights, multi_label, seed = Option(), Option(), Option()
 
     def __init__(
         self,
@@ -69,33 +79,7 @@ class JointLoss:
         multi_label: bool = False,
         seed: int | None = None,
     ) -> None:
-        self.unimodal_weight = unimodal_weight
-        self.dropout = dropout
-        self.options = MidasOptions(
-            reduction=reduction,
-            label_smoothing=label_smoothing,
-            class_weights=class_weights,
-            multi_label=multi_label,
-            seed=seed,
-        )
-
-    @property
-    def unimodal_weight(self) -> float:
-        """Weight of the sum of the unimodal losses."""
-        return self._unimodal_weight
-
-    @unimodal_weight.setter
-    def unimodal_weight(self, weight: float) -> None:
-        self._unimodal_weight: float = check_number("unimodal_weight", weight, minimum=0)
-
-    @property
-    def dropout(self) -> float:
-        """Share of samples that lose a modality."""
-        return self._dropout
-
-    @dropout.setter
-    def dropout(self, share: float) -> None:
-        self._dropout: float = check_fraction("dropout", share)
+        self.options = JointOptions.among(locals())
 
     @property
     def method(self) -> str:
@@ -110,20 +94,13 @@ class JointLoss:
         # The gradient of the unimodal heads, without their value.
         return terms.aligned + (unimodal - ops.stop_gradient(unimodal))
 
-    @property
-    def settings(self) -> tuple[Any, ...]:
-        """All that a compiled step has taken for a constant."""
-        return (self.options, self.unimodal_weight, self.dropout)
-
     def check_fits(self, model: Any, vote: float) -> None:
         """Raise ``ValueError`` unless a `MidasModel`, with a vote of that weight, can be compiled with the loss."""
         check_compiled(self.options, model, vote)
 
     def get_config(self) -> dict[str, Any]:
         """Return what `from_config` needs."""
-        names = ("reduction", "label_smoothing", "class_weights", "multi_label", "seed")
-        options = {name: getattr(self.options, name) for name in names}
-        return {"unimodal_weight": self.unimodal_weight, "dropout": self.dropout, **options}
+        return {name: option for name, option in self.options.as_dict().items() if hasattr(type(self), name)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> JointLoss:

@@ -28,23 +28,23 @@ class MidasCallback(RunsFirst):
     """Writes a run folder with the logs of ``fit`` and the diagnosis of a `MidasModel`, or of a plain Keras model.
 
     The numbers of a diagnosis also go into the logs, as ``val_misaligned_accuracy`` and so on: a ``ModelCheckpoint``
-    may monitor it. ``MidasModel.fit`` runs this callback before the others; with a plain model put it first.
+    may monitor it. ``MidasModel.fit`` runs this callback before the others; with a plain model put it first. Epochs are
+    those of the model, all calls of ``fit`` together. Multi-label models are not diagnosed.
 
     Parameters
     ----------
     folder : path
         The run folder.
     validation_data : tuple of inputs and labels, or iterable of such batches, optional
-        Data of the diagnosis: arrays, a ``tf.data.Dataset``, a ``PyDataset``, a ``DataLoader``. Keras shows a
-        callback nothing of what ``fit`` validates on. Without it only the logs are written.
+        Data of the diagnosis: arrays, a ``tf.data.Dataset``, a ``PyDataset``, a ``DataLoader``; Keras shows a callback
+        nothing of what ``fit`` validates on. Without it only the logs are written.
     batch_size : int
         For arrays.
     features : list, or dict by modality name, optional
-        For a plain functional model, which is to be compared with MIDAS: its features, as
-        `MidasModel.from_functional` takes them. Without them a plain model is not diagnosed.
+        Features of a plain functional model that is to be compared with MIDAS, as `MidasModel.from_functional` takes
+        them. Without them a plain model is not diagnosed.
     aligned_share : float, optional
-        Share of the planned epochs, the last ones, in which the loss is the aligned one alone (0.25, say): sets
-        ``aligned_from`` of the loss.
+        Share of the planned epochs, the last ones (0.25, say), of the aligned loss alone: sets ``aligned_from``.
     **run
         ``every``: diagnose after every so many epochs, quickly, without probes; in full in the end. ``prefix``: in
         front of the names in Keras's logs, after ``val_``, where a model has several of these callbacks. ``name``,
@@ -58,11 +58,6 @@ class MidasCallback(RunsFirst):
         If an option does not fit, or, as training begins, there is a run in the folder already.
     RuntimeError
         If an epoch of a `MidasModel` ends and its loss was not called.
-
-    Notes
-    -----
-    Epochs are those of the model, all calls of ``fit`` together. Multi-label models are not
-    diagnosed.
     """
 
     def __init__(
@@ -172,13 +167,9 @@ class MidasCallback(RunsFirst):
         ----------
         data : tuple of inputs and labels, or iterable of such batches
         split : str
-            Name of the split.
+            Name of the data in the run folder.
         quick : bool
             Without probes and with one partner for each sample.
-
-        Returns
-        -------
-        Diagnosis
         """
         parts = self._parts
         if parts is None:
@@ -187,8 +178,7 @@ class MidasCallback(RunsFirst):
             parts.head,
             num_classes=self._num_classes,
             modalities=parts.names,
-            # A diagnosis tells by its criterion whether a model was trained with MIDAS.
-            criterion=self.model.loss if self._config["method"] == "MIDAS" else self._config["method"],
+            criterion=self.model.loss if isinstance(self.model, MidasModel) else "joint",
             unimodal_heads=parts.unimodal_heads
             and [lambda x, head=head: head(join_masks([x])[0], training=False) for head in parts.unimodal_heads],
             head_input="separate",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from midas_core.adapters.keras.backend import keras
 from midas_core.adapters.keras.heads import try_heads
+from midas_core.adapters.warn import warn_user
 
 JUMPS = ("loss", "misaligned_loss")
 """Logs of the training that are smaller during the warm-up. In evaluation the loss is the full one in every epoch."""
@@ -18,11 +18,9 @@ class RunsFirst(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class LabelWatch(RunsFirst):
-    """Says that labels inside tensors are wrong: after the first batch, and after the last one.
+    """Says that labels inside tensors are wrong, after the first batch and after the last one."""
 
-    A step cannot raise for a value, so it counts. To read that waits for the device.
-    """
-
+    # A step cannot raise for a value, so it counts. To read the count waits for the device.
     _first = True
 
     def on_test_begin(self, logs: Any = None) -> None:
@@ -58,11 +56,7 @@ class LabelWatch(RunsFirst):
 
 
 class EpochCounter(LabelWatch):
-    """Counts the epochs that a model has been trained for, for its warm-up.
-
-    The count is a weight of the model, so that it goes on over several calls of ``fit`` and after loading. An
-    ``initial_epoch`` beyond it moves it forward.
-    """
+    """Counts the epochs of a model, over several calls of ``fit`` and after loading; ``initial_epoch`` moves it on."""
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Try the heads where they have weights."""
@@ -95,13 +89,12 @@ class EpochCounter(LabelWatch):
 
 def renew_step(model: Any) -> None:
     """Make the step of a compiled model anew where an option of its loss has been set since it was made."""
-    loss, before = model.loss, model.settings
-    if not model.compiled or before == loss.settings:
+    before = model.compiled_options
+    if not model.compiled or before == model.loss.options:
         return
-    loss.check_fits(model, model.ensemble_weight)
-    seed = loss.options.seed
-    model.midas_state.start(loss.options.initial_alpha, seed if seed != before[0].seed else None)
-    model.settings = loss.settings
+    model.loss.check_fits(model, model.ensemble_weight)
+    model.compiled_options = options = model.loss.options
+    model.midas_state.start(options.initial_alpha, options.seed if options.seed != before.seed else None)
     if model.test_function is not None:
         model.make_test_function(force=True)
     if model.train_function is not None:
@@ -142,8 +135,7 @@ def warn_about_warmup(callbacks: Sequence[Any], epochs: int) -> None:
 
 
 def _warn(what: str, epochs: int, way_out: str) -> None:
-    warnings.warn(
+    warn_user(
         f"{what} the {epochs} epochs of warm-up, in which the training loss lacks terms and the fused head learns "
-        f"nothing: pass {way_out}",
-        stacklevel=4,
+        f"nothing: pass {way_out}"
     )

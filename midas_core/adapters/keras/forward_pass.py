@@ -79,11 +79,7 @@ def run_encoders(model: Any, inputs: Any, training: bool) -> tuple[list[Any], Ar
 
 
 def run_model(model: Any, inputs: Any, training: bool, for_loss: bool = False) -> Pass:
-    """Run the encoders and heads of a `MidasModel`, and keep the pass for the loss of the step, if there is one.
-
-    The unimodal heads run where the loss needs them or they have a vote. Not in the loss itself: on JAX, Keras collects
-    the losses of layers in the forward pass alone.
-    """
+    """Run the encoders and heads of a `MidasModel`, and keep the pass for the loss of the step, if there is one."""
     passes = _passes.get()
     for_loss = for_loss or passes is not None
     features, present = run_encoders(model, inputs, training)
@@ -93,6 +89,7 @@ def run_model(model: Any, inputs: Any, training: bool, for_loss: bool = False) -
         fused = drop_modalities(features, joint.dropout, model.midas_state.seed_generator)
     run = head.run(fused)
     logits, unimodal_logits = run.logits, None
+    # Not in the loss itself: on JAX, Keras collects the losses of layers in the forward pass alone.
     if for_loss or model.ensemble_weight > 0:
         watched = features
         if joint is not None and not joint.unimodal_weight:  # The heads only watch the features.

@@ -59,11 +59,8 @@ class FusedHead:
         return HeadRun(self._logits(features) if products is None else sum(products[1:], products[0]), products)
 
     def mixed(self, features: Sequence[Any], products: list[Array] | None, pairs: Pairs) -> Array:
-        """Return the logits of the mixed samples, shape (V, B, C).
-
-        With partial products that is z~_i = b + sum_m f^m[S[m, i]] W_m, which takes no further matrix product.
-        """
-        if products is not None:
+        """Return the logits of the mixed samples, shape (V, B, C)."""
+        if products is not None:  # z~_i = b + sum_m f^m[S[m, i]] W_m takes no further matrix product
             mixed = mix(products, pairs.sources, backend=BACKEND)
             # The first product holds the bias, which stays.
             absent = pairs.absent

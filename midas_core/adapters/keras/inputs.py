@@ -50,19 +50,7 @@ def read_labels(labels: Any, num_classes: int, multi_label: bool = False) -> Lab
 
 
 def check_label_values(labels: Any, num_classes: int, multi_label: bool = False) -> Any:
-    """Look at labels that are on the host: a step never does, and each framework makes something else of them.
-
-    Class indices that are whole numbers in a floating dtype, as a CSV file gives them, come back as integers, and a
-    list as an array.
-
-    Raises
-    ------
-    TypeError
-        If the labels are text.
-    ValueError
-        If a class index is outside 0 ... C - 1 or no whole number, or a row is neither one-hot nor, with
-        ``multi_label``, made of 0 and 1.
-    """
+    """Check labels that are on the host, which a step never does; floating class indices come back as integers."""
     values = _on_host(labels)
     if values is None or not values.size:
         return labels
@@ -124,13 +112,11 @@ def signature_of(inputs: Any) -> Any:
 
 
 def zero_missing_inputs(inputs: Sequence[Any], present: Array) -> list[Any]:
-    """Put zeros in the place of missing inputs with a floating dtype: a NaN would come back in the gradient.
-
-    Whole numbers, such as token ids, stay: no NaN is among them, and not every encoder takes a row of zeros.
-    """
+    """Put zeros in the place of missing inputs with a floating dtype: a NaN would come back in the gradient."""
 
     def zero(x: Any, m: int) -> Any:
         x = ops.convert_to_tensor(x)
+        # Whole numbers, such as token ids, stay: no NaN is among them, and not every encoder takes a row of zeros.
         if not keras.backend.is_float_dtype(x.dtype):
             return x
         here = ops.reshape(present[:, m], (-1, *[1 for _ in x.shape[1:]]))

@@ -33,52 +33,50 @@ Layer = keras.layers.Layer
 class MidasLoss(Layer):  # type: ignore[misc, valid-type]
     """The MIDAS objective: L = L_align + L_uni + weight * L_mis (eq. 11).
 
-    Give it to ``MidasModel.compile(loss=MidasLoss(...))``: the model then holds the state and the unimodal heads, and
-    ``num_classes``, ``feature_dims`` and ``unimodal_heads`` stay away. Or call it in a training loop of your own, with
-    ``num_classes`` and either ``feature_dims`` or ``unimodal_heads``: it is a layer whose weights are the unimodal
-    heads, alpha, step and epoch.
+    For ``MidasModel.compile(loss=MidasLoss(...))``: the model then holds the state and the unimodal heads, and
+    ``num_classes``, ``feature_dims`` and ``unimodal_heads`` stay away. Or for a training loop of your own, with
+    ``num_classes`` and either ``feature_dims`` or ``unimodal_heads``: a layer whose weights are the unimodal heads,
+    alpha, step and epoch.
 
     Parameters
     ----------
     num_classes : int, optional
-        Number of classes, C.
+        C.
     feature_dims : sequence of int, or dict of int by modality name, optional
-        Feature widths D_m, for linear unimodal heads that the loss owns.
+        Feature widths D_m, for linear unimodal heads that the loss makes.
     unimodal_heads : sequence of layers, or dict of layers by modality name, optional
-        The user's own heads instead, each from a feature to (B, C) logits.
+        Your heads instead, each from a feature to (B, C) logits.
     weight : float
         lambda of eq. 11. The paper finds its best value between 1 and 10, by data set.
     eta : float
         Step size of the weak-modality weight (eq. 7).
     warmup_epochs : int
-        Epochs in which the loss is the unimodal one alone. ``fit`` counts them, in a loop `set_epoch` does.
+        Epochs of the unimodal loss alone. ``fit`` counts them, in a loop `set_epoch` does.
     aligned_from : int, optional
-        Epoch from which on the loss is the aligned one alone, at least ``warmup_epochs``. Ours, not the paper's.
+        First epoch of the aligned loss alone, at least ``warmup_epochs``. Ours, not the paper's.
     variant : {"paper", "official"}
         "official" follows the authors' code; two modalities only.
     reduction : {"mean", "sum", "none"}
         Over the batch.
     similarity : {"cosine", "l2", None}, or callable
-        Similarity measure of the hard-sample weight (eq. 8). None disables it. A callable takes a modality (a tensor,
-        or a dict of ``"feature"`` and ``"mask"``) to vectors (B, D); to be saved it is registered with Keras.
+        Similarity of the hard-sample weight (eq. 8). None disables it. A callable takes a modality (a tensor, or a dict
+        of ``"feature"`` and ``"mask"``) to vectors (B, D); to be saved it is registered with Keras.
     alpha_update : {"sign", "difference"}
         Whether the sign of the gap moves alpha (eq. 6) or the gap itself.
     max_alpha : float, optional
         A cap for alpha.
     initial_alpha : float
-        The weight of whichever modality is weak in the first step.
+        Weight of the weak modality in the first step.
     label_smoothing : float
         eps: every cross-entropy takes (1 - eps) * label + eps / C; no confidence does.
     class_weights : sequence of C floats, optional
-        Every cross-entropy at the label of a sample is multiplied by the weight of its class; with ``multi_label``
-        the binary cross-entropy of each class.
+        Factors of every cross-entropy, by class of the label; with ``multi_label`` of the binary one of each class.
     multi_label : bool
-        Whether the labels are rows of 0 and 1, (B, C), any number of them 1, with the mean of C binary cross-entropies.
+        Whether labels are rows of 0 and 1, (B, C); the loss is then the mean of C binary cross-entropies.
     head_input : {"concatenated", "separate"}
-        Whether ``head`` takes the features concatenated along axis 1, or in the structure in which they were given.
+        Whether ``head`` takes the features concatenated along axis 1, or in their structure.
     absent_share : float
-        Share of the mixed samples that have no partner: some modalities of one sample, zeros for the others, under its
-        own label.
+        Share of mixed samples without a partner: some modalities of one sample, zeros for the others, its own label.
     seed : int, optional
         Of the random stream; without one, ``keras.utils.set_random_seed`` decides.
     **kwargs
@@ -99,10 +97,10 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
 
     Notes
     -----
-    Soft weights, similarities and alpha are detached. Half-precision logits are taken to float32. A label out of range
-    inside a tensor makes the loss NaN. On JAX take gradients through ``stateless_call(trainable_variables,
-    non_trainable_variables, features, labels, head=lambda z: head.stateless_call(...)[0])``: a layer as ``head`` would
-    be a constant there, and is refused.
+    Soft weights, similarities and alpha are constants of the gradient. Half-precision logits become float32. A label
+    out of range inside a tensor makes the loss NaN. On JAX take gradients through ``stateless_call(
+    trainable_variables, non_trainable_variables, features, labels, head=lambda z: head.stateless_call(...)[0])``: a
+    layer as ``head`` would be a constant there, and is refused.
 
     Examples
     --------
@@ -152,24 +150,7 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         self.modalities: Modalities | None = None
         self.unimodal_heads: list[Any] = []
         self.state: StateLayer | None = None
-        self.options = MidasOptions(
-            weight=weight,
-            eta=eta,
-            warmup_epochs=warmup_epochs,
-            aligned_from=aligned_from,
-            variant=variant,
-            reduction=reduction,
-            similarity=similarity,
-            alpha_update=alpha_update,
-            max_alpha=max_alpha,
-            initial_alpha=initial_alpha,
-            label_smoothing=label_smoothing,
-            class_weights=class_weights,
-            multi_label=multi_label,
-            head_input=head_input,
-            absent_share=absent_share,
-            seed=seed,
-        )
+        self.options = MidasOptions.among(locals())
         self._feature_dims: Any = None
         self._phases_seen: set[bool] = set()
         if feature_dims is not None or unimodal_heads is not None:
@@ -203,11 +184,6 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         """As given to `set_epoch`."""
         return self._own_state().epoch
 
-    @property
-    def settings(self) -> tuple[MidasOptions]:
-        """All that a compiled step has taken for a constant."""
-        return (self.options,)
-
     def check_fits(self, model: Any, vote: float) -> None:
         """Raise ``ValueError`` unless a `MidasModel`, with a vote of that weight, can be compiled with the loss."""
         if self.state is not None:
@@ -221,13 +197,7 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         check_compiled(self.options, model, vote)
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch begins, from 0; the loss is the unimodal one while ``epoch < warmup_epochs``.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If ``epoch`` is not a whole number >= 0.
-        """
+        """Say which epoch begins, a whole number from 0; the loss is unimodal while ``epoch < warmup_epochs``."""
         self._own_state().set_epoch(epoch)
 
     def __call__(self, features: Any, labels: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -265,9 +235,7 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         Parameters
         ----------
         features : list, tuple, or dict by modality name, of M tensors, shapes (B, D_m)
-            From the encoders.
-        labels : tensor, shape (B,) or (B, 1), integer; or (B, C), one row for each sample, one-hot or with
-            ``multi_label``
+        labels : tensor, shape (B,) or (B, 1), integer; or (B, C), rows: one-hot, with ``multi_label`` of 0 and 1
         sample_weight : tensor, shape (B,), optional
             Multiplies every cross-entropy at the label of a sample, also where it is a part of a mixed one.
         head : callable
@@ -282,9 +250,8 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         Returns
         -------
         MidasTerms
-            Reduced over the batch as ``reduction`` says: total, aligned and misaligned are scalars, unimodal has
-            shape (M,). alpha (M,) is what this step used, confidence (M,) the mean of c~, fused_confidence (M,) the
-            mean of q.
+            Reduced over the batch by ``reduction``: total, aligned and misaligned are scalars, unimodal has shape (M,).
+            alpha (M,) is what this step used, confidence and fused_confidence (M,) the means of c~ and q.
 
         Raises
         ------

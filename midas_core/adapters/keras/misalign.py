@@ -38,24 +38,19 @@ class Misalign(RandomLayer):
     - ``"sample_weight"``, (B,), if you give it; out comes (N,): what you gave, times the hard-sample weight, 0 where no
       partner of another class was found or a source lacks the modality that it supplies. Without it such a sample
       stays, with the label of its one class;
-    - ``"present"``, (B, M), bool, if you give it, or a dict of (B,): whether a sample has a modality; what is missing
+    - ``"present"``, (B, M), bool, or a dict of (B,), if you give it: whether a sample has a modality; what is missing
       comes out as zeros. Out comes (N, M), also for absent partners.
 
     Parameters
     ----------
     num_classes : int
-        Number of classes, C.
+        C.
     variant : {"paper", "official"}
         Partners of another class, or a plain permutation.
     similarity : {"cosine", "l2", None}
         Of the hard-sample weight (eq. 8), for features. For raw inputs take None.
-    multi_label : bool
-        Whether the labels are rows of 0 and 1, (B, C), any number of them 1.
-    absent_share : float
-        Share of the mixed samples that have no partner: some modalities of one sample, zeros for the others, under its
-        own label.
-    seed : int, optional
-        Of the layer's random stream; without one, ``keras.utils.set_random_seed`` decides.
+    multi_label, absent_share, seed : bool, float, and int, optional
+        As for `MidasLoss`.
     **kwargs
         ``name`` and ``dtype``, as for any layer.
 
@@ -115,26 +110,16 @@ class Misalign(RandomLayer):
         return super().__call__(inputs, *args, **kwargs)
 
     def call(self, inputs: Any, unimodal_logits: Any = None, training: bool = True) -> Any:
-        """Mix a batch.
+        """Mix a batch; raise ``TypeError`` or ``ValueError`` if structure, names, shapes or dtypes do not fit.
 
         Parameters
         ----------
         inputs : dict
             See the class.
         unimodal_logits : like the modalities, of tensors, shape (B, C), optional
-            How sure each unimodal classifier is decides the soft labels (eq. 2). Without them each modality has the
-            share 1 / M.
+            The confidence of each unimodal classifier decides the soft labels (eq. 2), instead of the share 1 / M each.
         training : bool
             Without it nothing is mixed.
-
-        Returns
-        -------
-        dict
-
-        Raises
-        ------
-        TypeError, ValueError
-            If structure, names, shapes or dtypes do not fit.
         """
         structure = _features(inputs)
         modalities = Modalities(structure, FEATURES)

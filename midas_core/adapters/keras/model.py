@@ -33,9 +33,7 @@ class MidasModel(keras.Model):  # type: ignore[misc]
     """A multimodal classifier: encoders, a fused head, and a unimodal head for each modality.
 
     ``compile`` takes a `MidasLoss`, or a `JointLoss` to compare with; everything else is as on any Keras model.
-    Predictions are the fused logits, unless ``probabilities`` or ``ensemble_weight`` say otherwise. With
-    ``compile(..., log_terms=True)`` the logs also show each loss term, alpha, and the confidences of each modality
-    (``alpha_audio``, ``confidence_audio`` ...).
+    Predictions are the fused logits, unless ``probabilities`` or ``ensemble_weight`` say otherwise.
 
     Parameters
     ----------
@@ -43,7 +41,7 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         Each from its input to a feature (B, D_m). Or one functional model, from all inputs to a list or dict of
         features.
     num_classes : int
-        Number of classes, C.
+        C.
     head : layer, optional
         The fused head, from the features to (B, C) logits. Without one: concatenation and one Dense layer.
     head_input : {"concatenated", "separate"}
@@ -53,9 +51,9 @@ class MidasModel(keras.Model):  # type: ignore[misc]
     probabilities : bool or {"softmax", "sigmoid"}
         Whether the predictions are probabilities instead of logits; True is softmax, for multi-label take "sigmoid".
     ensemble_weight : float
-        Share of the unimodal heads in the predictions, in [0, 1]: above 0 these are a soft vote of all heads, see
-        `midas_core.ensemble_logits`, and so are what metrics see. The loss is the same. Multi-label models
-        take ``probabilities="sigmoid"`` with it. May be set at any time; choose it on validation data.
+        Share of the unimodal heads in predictions and metrics, in [0, 1]: above 0 a soft vote of all heads, see
+        `midas_core.ensemble_logits`. The loss is the same. Multi-label models take ``probabilities="sigmoid"`` with it.
+        May be set at any time; choose it on validation data.
     **kwargs
         ``name``, ``dtype`` and ``trainable``, as for any model.
 
@@ -78,9 +76,9 @@ class MidasModel(keras.Model):  # type: ignore[misc]
     ``compile`` keeps alpha, step and epoch, as it keeps all weights; ``initial_alpha`` holds until the first step.
     ``sample_weight`` and ``class_weight`` multiply every cross-entropy at the label of a sample, also of mixed samples.
     Where the modalities have names, the inputs may hold ``"present"``, (B, M) or a dict of (B,), bool or numbers that
-    are 0 or not: whether a sample has a modality. Features that are missing count as zeros, and missing inputs may be
-    NaN. Other keys are left alone. Labels that the host holds are looked at once, before the first step; a label out of
-    range inside a data set makes the loss NaN, and `fit` and `evaluate` say so after the first batch.
+    are 0 or not: whether a sample has a modality. Missing features count as zeros, and missing inputs may be NaN. Other
+    keys are left alone. Labels on the host are checked once, before the first step; a label out of range inside a data
+    set makes the loss NaN, and `fit` and `evaluate` say so after the first batch.
 
     Examples
     --------
@@ -97,7 +95,7 @@ class MidasModel(keras.Model):  # type: ignore[misc]
 
     _signature: Any = None
     feature_symbols: Any = ()
-    settings: Any = None
+    compiled_options: Any = None
 
     def __init__(
         self,
@@ -137,7 +135,9 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         num_classes: int | None = None,
         **kwargs: Any,
     ) -> MidasModel:
-        """Turn a functional multimodal model, trained or not, into a `MidasModel` with the same layers.
+        """Turn a functional multimodal model, trained or not, into a built `MidasModel` that shares all its layers.
+
+        Training the one trains the other, so that ``model`` is the plain classifier when training has ended.
 
         Parameters
         ----------
@@ -146,18 +146,12 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         features : list, or dict by modality name, of str or KerasTensor
             The layers whose outputs are the features, or tensors of the model: where a layer is called more than once.
         head : str or KerasTensor, optional
-            The layer whose output are the fused logits; without it, the model's output. A softmax or sigmoid
-            at the end is split off, and the predictions stay probabilities.
+            The layer whose output are the fused logits; without it, the model's output. A softmax or sigmoid at the end
+            is split off, and the predictions stay probabilities.
         num_classes : int, optional
             C; without it, the width of the head.
         **kwargs
             As for `MidasModel`.
-
-        Returns
-        -------
-        MidasModel
-            Built. Shares all layers with ``model``: training the one trains the other, so that ``model`` is the plain
-            classifier when training has ended.
 
         Raises
         ------
@@ -235,21 +229,18 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         return run_model(self, inputs, training).predictions
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, *, log_terms: bool = False, **kwargs: Any) -> None:
-        """Configure the model for training; the arguments are those of ``keras.Model.compile``.
+        """Configure the model for training, with the arguments of ``keras.Model.compile``.
 
         Parameters
         ----------
         optimizer : str or keras.optimizers.Optimizer
         loss : MidasLoss or JointLoss
+            Raises ``TypeError`` or ``ValueError`` where it is another one or does not fit the model.
         log_terms : bool
-            Whether the logs show each loss term, alpha and the confidences too, not ``loss`` and the metrics alone.
+            Whether the logs show, beside ``loss`` and the metrics, each loss term, alpha and the confidences of each
+            modality (``alpha_audio``, ``confidence_audio`` ...).
         **kwargs
             ``metrics``, ``weighted_metrics``, ``jit_compile`` and so on.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If the loss is another one or does not fit the model.
         """
         if not isinstance(loss, (MidasLoss, JointLoss)):
             got = repr(loss) if loss is None or isinstance(loss, str) else type(loss).__name__
@@ -261,7 +252,7 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         # Past the tracking of layers: the loss holds options, and a model that is built takes no more layers.
         object.__setattr__(self, "loss", loss)
         self.terms.shown = check_flag("log_terms", log_terms)
-        self.settings = loss.settings
+        self.compiled_options = loss.options
         self.midas_state.start(loss.options.initial_alpha, loss.options.seed)
 
     def get_compile_config(self) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 
 from midas_core.adapters.keras.backend import BACKEND, keras
+from midas_core.adapters.warn import warn_user
 from midas_core.backends import Array
 from midas_core.options import MidasOptions, check_seed
 from midas_core.partners import Draw, draw
@@ -103,14 +103,7 @@ class StateLayer(RandomLayer):
         """Warn, once, of a training that goes by the epoch and in which nobody counts the epochs."""
         if options.counts_epochs and not self.epoch_known:
             self.epoch_known = True
-            name, so = "warmup_epochs", "the loss stays the unimodal one"
-            if not options.warmup_epochs:
-                name, so = "aligned_from", "the loss never becomes the aligned one"
-            warnings.warn(
-                f"{name}={getattr(options, name)}, but set_epoch was never called: {so}. Call {owner}.set_epoch(epoch) "
-                "at the start of every epoch.",
-                stacklevel=4,
-            )
+            warn_user(options.epoch_warning(owner))
 
     def load_own_variables(self, store: Any) -> None:
         """Go on in the epoch that was saved."""

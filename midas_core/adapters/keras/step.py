@@ -45,10 +45,7 @@ def step_terms(
     sample_weight: Array | None = None,
     mixed: bool = True,
 ) -> MidasTerms:
-    """Return the terms for each sample, after a forward pass; in training, move the state.
-
-    Without ``mixed`` the terms are those of a step that has no mixed samples, and the state stays.
-    """
+    """Return the terms of each sample after a forward pass; where samples are ``mixed`` in training, move the state."""
     features, run = forward.features, forward.head_run
     count = len(features)
     targets = make_targets(options, labels.values, sample_weight, run.logits)

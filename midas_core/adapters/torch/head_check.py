@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from midas_core.adapters.torch.distributed import differ_between_ranks, is_sharded, norms
-from midas_core.adapters.torch.warn import warn_user
+from midas_core.adapters.warn import warn_user
 
 RANKS_AT = (1, 5, 50)
 """The steps in which the ranks are compared, counting those in which they synchronise anyway."""

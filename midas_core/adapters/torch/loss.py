@@ -18,9 +18,9 @@ from midas_core.adapters.torch.heads import unimodal_logits
 from midas_core.adapters.torch.inputs import check_attribute, check_callable, check_widths, make_heads
 from midas_core.adapters.torch.random import is_recorded
 from midas_core.adapters.torch.state import LastRead, StatefulModule, check_digest, digest_of
-from midas_core.adapters.torch.step import Heads, Phase, Step, forgotten_epoch, phase_of, read_inputs, run_step
+from midas_core.adapters.torch.step import Heads, Phase, Step, phase_of, read_inputs, run_step
 from midas_core.adapters.torch.values import check_not_probabilities, check_terms, may_look
-from midas_core.adapters.torch.warn import warn_user
+from midas_core.adapters.warn import warn_user
 from midas_core.backends.torch import BACKEND
 from midas_core.ensemble import ensemble_logits
 from midas_core.objective import reduce_terms
@@ -50,33 +50,31 @@ class MidasLoss(StatefulModule):
     eta : float
         Step size of the weak-modality weight (eq. 7).
     warmup_epochs : int
-        Epochs in which the loss is the unimodal one alone; `set_epoch` counts them.
+        Epochs of the unimodal loss alone; `set_epoch` counts them.
     aligned_from : int, optional
-        Epoch from which on the loss is the aligned one alone, at least ``warmup_epochs``. Ours, not the paper's.
+        First epoch of the aligned loss alone, at least ``warmup_epochs``. Ours, not the paper's.
     variant : {"paper", "official"}
         "official" follows the authors' code; two modalities only.
     reduction : {"mean", "sum", "none"}
         Over the batch.
     similarity : {"cosine", "l2", None}, or callable
-        Similarity measure of the hard-sample weight (eq. 8). None disables it.
+        Similarity of the hard-sample weight (eq. 8). None disables it.
     alpha_update : {"sign", "difference"}
         Whether the sign of the gap moves alpha (eq. 6) or the gap itself.
     max_alpha : float, optional
         A cap for alpha.
     initial_alpha : float
-        The weight of whichever modality is weak in the first step.
+        Weight of the weak modality in the first step.
     label_smoothing : float
         eps: every cross-entropy takes (1 - eps) * label + eps / C; no confidence does.
     class_weights : sequence of C floats, or Tensor, shape (C,), optional
-        Every cross-entropy at the label of a sample is multiplied by the weight of its class; with ``multi_label``
-        the binary cross-entropy of each class.
+        Factors of every cross-entropy, by class of the label; with ``multi_label`` of the binary one of each class.
     multi_label : bool
-        Whether the labels are rows of 0 and 1, (B, C), any number of them 1, with the mean of C binary cross-entropies.
+        Whether labels are rows of 0 and 1, (B, C); the loss is then the mean of C binary cross-entropies.
     head_input : {"concatenated", "separate"}
-        Whether ``head`` takes the features concatenated along axis 1, or in the structure in which they were given.
+        Whether ``head`` takes the features concatenated along axis 1, or in their structure.
     absent_share : float
-        Share of the mixed samples that have no partner: some modalities of one sample, zeros for the others, under its
-        own label.
+        Share of mixed samples without a partner: some modalities of one sample, zeros for the others, its own label.
     check : bool
         Whether each step looks at the values too, and names the sample and the modality where one is not finite, or no
         label. Every step then waits for the device; under ``torch.compile`` nothing is looked at.
@@ -161,24 +159,7 @@ class MidasLoss(StatefulModule):
         check: bool = False,
         seed: int | None = None,
     ) -> None:
-        options = MidasOptions(
-            weight=weight,
-            eta=eta,
-            warmup_epochs=warmup_epochs,
-            aligned_from=aligned_from,
-            variant=variant,
-            reduction=reduction,
-            similarity=similarity,
-            alpha_update=alpha_update,
-            max_alpha=max_alpha,
-            initial_alpha=initial_alpha,
-            label_smoothing=label_smoothing,
-            class_weights=class_weights,
-            multi_label=multi_label,
-            head_input=head_input,
-            absent_share=absent_share,
-            seed=seed,
-        )
+        options = MidasOptions.among(locals())
         super().__init__(options.seed)
         self.options = options
         self.num_classes = check_number("num_classes", num_classes, minimum=2, whole=True)
@@ -401,7 +382,7 @@ class MidasLoss(StatefulModule):
         if not self._epoch_known and self.training and torch.is_grad_enabled() and self.options.counts_epochs:
             self._epoch_known = True
             if is_functorch_wrapped_tensor(self.epoch) or int(self.epoch) == 0:
-                warn_user(forgotten_epoch(self.options))
+                warn_user(self.options.epoch_warning("criterion"))
         return True
 
     def get_extra_state(self) -> Tensor:

@@ -113,17 +113,6 @@ def phase_of(epoch: int | Tensor, options: MidasOptions) -> Phase:
     return Phase(True, warmup, False if options.aligned_from is None else epoch >= options.aligned_from)
 
 
-def forgotten_epoch(options: MidasOptions) -> str:
-    """Return what to say where `set_epoch` was never called."""
-    name, so = "warmup_epochs", "the loss stays the unimodal one"
-    if options.warmup_epochs == 0:
-        name, so = "aligned_from", "the loss never becomes the aligned one"
-    return (
-        f"{name}={getattr(options, name)}, but set_epoch was never called: {so}. "
-        "Call criterion.set_epoch(epoch) at the start of every epoch."
-    )
-
-
 class Heads(NamedTuple):
     """The heads of a step, and what they take."""
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from midas_core.adapters.keras import MidasCallback, MidasLoss, MidasModel, Misalign
-from midas_core.adapters.keras.masks import mask_of, with_mask
+from midas_core.backends.keras_masks import mask_of, with_mask
+from midas_core.diagnostics import diagnose
 from tests.adapters.keras.loops import BACKEND, CLASSES, array, compiled, value
 
 RNG = np.random.default_rng(0)
@@ -94,6 +95,26 @@ def test_a_diagnosis_reads_the_masks(tmp_path):
     accuracy = model.evaluate(*data, verbose=0, return_dict=True)["accuracy"]
     assert accuracy > 0.7
     assert callback.diagnose(data, quick=True).accuracy == pytest.approx(accuracy)
+
+
+def test_a_diagnosis_of_bare_tensors_reads_the_masks():
+    """On JAX too, where a mask is no attribute: padding, and garbage in it, changes nothing."""
+    results = []
+    for columns, garbage in ((0, 0.0), (6, 9.0)):
+        keras.utils.set_random_seed(1)
+        model = make_model("attention")
+        model(padded(columns))
+        table = array(model.encoders[0].embeddings).copy()
+        table[0] = garbage
+        model.encoders[0].embeddings.assign(table)
+        features = dict(zip(("text", "audio"), model.encode(padded(columns)), strict=True))
+
+        def head(features, model=model):
+            return model.fused_head()(list(features.values()))
+
+        diagnosis = diagnose(head, features, LABELS, num_classes=CLASSES, head_input="separate", probe=False)
+        results.append(diagnosis.metrics())
+    assert results[1] == pytest.approx(results[0], rel=1e-4)
 
 
 @keras.saving.register_keras_serializable()
