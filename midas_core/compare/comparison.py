@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +11,8 @@ from midas_core import __version__
 from midas_core.compare.methods import BEST, DEFAULT, METHODS
 from midas_core.compare.reading import FeatureSet, make_features
 from midas_core.compare.result import BASELINE, MethodComparison
-from midas_core.compare.search import MADE_BY, Plan, Progress, follower, run_plan
-from midas_core.compare.splitting import SMALL, check_splits, count_splits, make_task
+from midas_core.compare.search import MADE_BY, Plan, Progress, Source, run_plans
+from midas_core.compare.splitting import check_splits, count_splits, make_task
 from midas_core.compare.store import Store
 from midas_core.compare.training import Recipe
 from midas_core.data import DataError, Task
@@ -26,30 +25,6 @@ STEPS = 1000
 """Steps of the optimizer that the epochs are chosen for."""
 EPOCHS = (12, 150)
 """The fewest and the most."""
-
-
-@dataclass(frozen=True, eq=False)
-class FeatureSource:
-    """Makes tasks of a `FeatureSet`; see `midas_core.compare.search.Source`."""
-
-    features: FeatureSet
-
-    @property
-    def splits(self) -> int:
-        """How many parts of the data are tested."""
-        return count_splits(self.features)
-
-    def make(self, seed: int) -> Task:
-        """Return the task of a seed."""
-        if len(self.features) >= SMALL and self.features.groups is None:
-            return _make_once(self, seed % self.splits)
-        return make_task(self.features, seed)
-
-
-@lru_cache(maxsize=1)
-def _make_once(source: FeatureSource, split: int) -> Task:
-    """All seeds share one copy of large data: which part validates hardly matters there."""
-    return make_task(source.features, split)
 
 
 def compare_methods(
@@ -132,7 +107,7 @@ def compare_methods(
     store = open_store(features, folder)
 
     content = {
-        **run_plan(plan, store, jobs=jobs, finished=follower(progress, [plan])),
+        **run_plans([plan], store, jobs=jobs, progress=progress)[plan.task],
         "notes": [*features.notes, *_constant(plan.first)],
         "versions": {"midas_core": __version__, **package_versions("torch", "numpy", "scikit-learn")},
     }
@@ -158,7 +133,7 @@ def make_plan(
     _check_options(seeds, epochs, settings or {})
     titles = known_methods(methods, features.modalities)
     check_splits(features)
-    source = FeatureSource(features)
+    source = Source(partial(make_task, features), count_splits(features))
     runs = seeds or max(8, 2 * source.splits)
     steps = -(-len(source.make(0).training) // Recipe(1).batch_size)
     recipe = Recipe(epochs or min(max(round(STEPS / steps), EPOCHS[0]), EPOCHS[1]))

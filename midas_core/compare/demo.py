@@ -10,7 +10,7 @@ from pathlib import Path
 
 from midas_core.compare.comparison import known_methods
 from midas_core.compare.result import MethodComparison
-from midas_core.compare.search import MADE_BY, Plan, Progress, follower, run_plan
+from midas_core.compare.search import MADE_BY, Plan, Progress, run_plans
 from midas_core.compare.store import Store
 from midas_core.compare.suite import TASKS
 from midas_core.files import parse_json, read_text, write_json
@@ -25,10 +25,9 @@ LARGEST = 2**16
 def demo_plan(name: str, seeds: int, *, fixed: bool = True) -> Plan:
     """Return the plan of a task, with the settings of the file or with none."""
     task = TASKS[name]
-    source = task.make(Path())
+    source = task.open(Path())
     settings = parse_json(read_text(SETTINGS, LARGEST))[name] if fixed else {}
-    pairs = {title: (float(rate), float(strength)) for title, (rate, strength) in settings.items()}
-    return Plan(name, source, known_methods("default", source.make(0).modalities), task.recipe, seeds, pairs)
+    return Plan(name, source, known_methods("default", source.make(0).modalities), task.recipe, seeds, settings)
 
 
 def run_demo(
@@ -36,18 +35,15 @@ def run_demo(
 ) -> dict[str, MethodComparison]:
     """Train what the folder lacks, write its ``results.json``, and return the results by task."""
     plans = [demo_plan(name, seeds) for name in NAMES]
-    store, follow = Store(output, MADE_BY), follower(progress, plans)
-    results = {plan.task: MethodComparison(run_plan(plan, store, jobs=jobs, finished=follow)) for plan in plans}
-    write_json(output / "results.json", {name: result.content for name, result in results.items()})
-    return results
+    contents = run_plans(plans, Store(output, MADE_BY), jobs=jobs, progress=progress)
+    write_json(output / "results.json", contents)
+    return {name: MethodComparison(content) for name, content in contents.items()}
 
 
 def search(jobs: int = 2) -> None:
     """Choose the settings on validation data, and write them to the file."""
-    results = {
-        name: MethodComparison(run_plan(demo_plan(name, 1, fixed=False), Store(None, MADE_BY), jobs=jobs))
-        for name in NAMES
-    }
+    contents = run_plans([demo_plan(name, 1, fixed=False) for name in NAMES], Store(None, MADE_BY), jobs=jobs)
+    results = {name: MethodComparison(content) for name, content in contents.items()}
     lines = [
         f' "{name}": {{\n'
         + ",\n".join(f"  {json.dumps(title)}: {list(result.setting(title))}" for title in result.content["methods"])

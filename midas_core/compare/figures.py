@@ -72,15 +72,15 @@ def rank_figure(ranks: Ranks, values: Mapping[str, Sequence[float]]) -> Figure:
 def write_figures(results: SuiteResults, folder: Path) -> None:
     """Write the figures of the docs: differences to joint training, and average ranks, natural tasks first."""
     for natural, kind in ((True, "natural"), (False, "constructed")):
-        tasks = results.tasks(natural)
+        tasks = results.tasks(natural).values()
         if not tasks:
             continue
         differences = {
-            title: [results.difference(task, title).mean for task in tasks]
+            title: [task.differences[title].mean for task in tasks]
             for title in results.methods(natural)
             if title != "joint"
         }
-        values = {title: [results.mean(task, title) for task in tasks] for title in results.methods(natural)}
+        values = {title: [task.accuracies[title].mean for task in tasks] for title in results.methods(natural)}
         label = f"Δ accuracy vs. joint training, in points; dots: {kind} tasks, diamond: mean"
         difference_figure(differences, label).savefig(folder / f"comparison-{kind}.png")
         if len(tasks) > 1:

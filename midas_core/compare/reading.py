@@ -30,7 +30,7 @@ SHARE = 0.8
 Missing = Literal["refuse", "zero", "drop"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FeatureSet:
     """Features of two modalities or more, with labels.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import ChainMap, Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -44,14 +44,18 @@ class MethodComparison:
         return tuple(self.content["modalities"])
 
     def values(self, method: str, *path: str) -> list[float]:
-        """Return a measure of every run of a method in percent, the test accuracy by default."""
+        """Return a measure of every run of a method in percent, of its test or of its training: the test accuracy."""
         values = []
         for run in self.content["methods"][method]:
-            value: Any = run
-            for name in path or ("test", "accuracy"):
+            value: Any = ChainMap(run["test"], run)
+            for name in path or ("accuracy",):
                 value = value[name]
             values.append(100 * float(value))
         return values
+
+    def mean(self, method: str, *path: str) -> float:
+        """Return the mean of a measure over the runs, in percent."""
+        return fmean(self.values(method, *path))
 
     @cached_property
     def accuracies(self) -> dict[str, Estimate]:
@@ -93,29 +97,26 @@ class MethodComparison:
 
     def sentences(self) -> list[str]:
         """Return the answer in words, then what else is worth knowing of these data."""
-        notes = self.content.get("notes", ())
-        if self._finds_nothing:
-            return [self._nothing(), *notes]
+        notes = list(self.content.get("notes", ()))
+        if len(self.values(BASELINE)) < 2:
+            notes.insert(0, "One run of each method does not tell a difference from noise: take more with --seeds.")
+        if not any(accuracy.lower > self._chance for accuracy in self.accuracies.values()):
+            return [self._no_signal(), *notes]
         return [self._answer(), *self._modalities(), *self._validation(), *notes]
 
     def rows(self) -> list[list[str]]:
         """Return the table: a heading, then a row for each method, the most accurate first."""
         rows = [["method", "accuracy", "Δ vs. joint", "macro-F1", "calibration error", "misaligned", "seconds"]]
         for title in sorted(self.accuracies, key=lambda title: -self.accuracies[title].mean):
+            difference = "" if title == BASELINE else self.differences[title].signed
             first = self.content["methods"][title][0]["test"]
-            rows.append(
-                [
-                    title,
-                    str(self.accuracies[title]),
-                    "" if title == BASELINE else self.differences[title].signed + (" *" if title in self.ahead else ""),
-                    f"{fmean(self.values(title, 'test', 'macro-F1')):.1f}",
-                    f"{fmean(self.values(title, 'test', 'calibration error')):.1f}",
-                    f"{fmean(self.values(title, 'test', 'misaligned accuracy')):.1f}"
-                    if first.get("misaligned accuracy") is not None
-                    else "",
-                    f"{fmean(self.values(title, 'seconds')) / 100:.2f}",
-                ]
-            )
+            measures = [
+                "" if first.get(measure) is None else f"{self.mean(title, measure):.1f}"
+                for measure in ("macro-F1", "calibration error", "misaligned accuracy")
+            ]
+            difference += " *" if title in self.ahead else ""
+            seconds = f"{self.mean(title, 'seconds') / 100:.2f}"
+            rows.append([title, str(self.accuracies[title]), difference, *measures, seconds])
         return rows
 
     def table(self) -> Table:
@@ -177,78 +178,67 @@ class MethodComparison:
         """Return how to get a method, as the end of a sentence."""
         if title == BEST:
             return "Train both, and take the one with the better validation accuracy."
-        method = find_method(title, self.modalities)
-        if not method.call:
-            return f"Take {title}."
-        return f"Take {method.call.format(strength=self.setting(title)[1])}."
+        call = find_method(title, self.modalities).call.format(strength=self.setting(title)[1])
+        return f"Take {call or title}."
 
     @property
     def _chance(self) -> float:
         """Share of the largest class in the test samples, in percent."""
         return 100 * float(self.content["chance"])
 
-    @property
-    def _finds_nothing(self) -> bool:
-        return not any(e.mean - e.half_width > self._chance for e in self.accuracies.values())
-
-    def _nothing(self) -> str:
-        scores = {title: fmean(self.values(title, "test", "macro-F1")) for title in self.accuracies}
+    def _no_signal(self) -> str:
+        scores = {title: self.mean(title, "macro-F1") for title in self.accuracies}
         best = max(scores, key=lambda title: scores[title])
         share = self.content["chance"]
         always = 100 * 2 * share / (1 + share) / self.content["classes"]
         return (
             f"No method is above {self._chance:.1f}, the share of the largest class: in accuracy these models find "
-            f"nothing that tells the classes. The best macro-F1 is {scores[best]:.1f} ({best}), that of the largest "
-            f"class for every sample {always:.1f}."
+            f"nothing that tells the classes apart. The best macro-F1 is {scores[best]:.1f} ({best}); always saying "
+            f"the largest class reaches {always:.1f}."
         )
 
     def _answer(self) -> str:
         joint, best = self.accuracies[BASELINE], self.best
-        if best.endswith(" alone"):
-            rest = ", ".join(name for name in self.modalities if name != best.removesuffix(" alone"))
-            return (
-                f"{best} {self.accuracies[best]}, joint {joint}: {self.differences[best].signed}, beyond noise, and no "
-                f"method is ahead of it. Leave {rest} out."
-            )
-        if not self.ahead:
-            if len(self.accuracies) - len(self.modalities) < 2:
-                return f"Joint training: {joint}."
+        if best == BASELINE:
             rivals = [title for title in self.differences if not title.endswith(" alone")]
+            if not rivals:
+                return f"Joint training: {joint}."
             nearest = max(rivals, key=lambda title: self.differences[title].mean)
             return (
                 f"No method is ahead of joint training ({joint}) beyond noise: keep it. "
                 f"The best of the others, {nearest}: {self.differences[nearest].signed}."
             )
-        furthest = self.ahead[0]
-        answer = (
-            f"{best} {self.accuracies[best]}, joint {joint}: {self.differences[best].signed}, beyond noise. "
-            + self._call(best)
-        )
-        if best != furthest:
+        answer = f"{best} {self.accuracies[best]}, joint {joint}: {self.differences[best].signed}, beyond noise"
+        if best.endswith(" alone"):
+            rest = ", ".join(name for name in self.modalities if f"{name} alone" != best)
+            return f"{answer}, and no method is ahead of it. Leave {rest} out."
+        answer += f". {self._call(best)}"
+        if best != (furthest := self.ahead[0]):
             answer += f" {furthest} ({self.differences[furthest].signed}) is no better beyond noise, and less simple."
         return answer
 
     def _modalities(self) -> list[str]:
         """Return which modality joint training ignores, or uses in part."""
         sentences = [sentence for name in self.modalities if (sentence := self._modality(name))]
-        alone = [f"{name} alone" for name in self.modalities]
-        best = max(alone, key=lambda title: self.accuracies[title].mean)
-        if best != self.best and self.accuracies[best].mean >= self.accuracies[BASELINE].mean:
-            sentences.append(f"A model of {best} reaches {self.accuracies[best]}, no less than joint training.")
+        alone = max((f"{name} alone" for name in self.modalities), key=lambda title: self.accuracies[title].mean)
+        if alone != self.best and self.accuracies[alone].mean >= self.accuracies[BASELINE].mean:
+            sentences.append(f"A model of {alone} reaches {self.accuracies[alone]}, no less than joint training.")
         return sentences
 
     def _modality(self, name: str) -> str:
-        alone, chance = self.accuracies[f"{name} alone"], self._chance
-        joint, without = self.values(BASELINE), self.values(BASELINE, "test", "without", name)
-        lost = fmean(a - b for a, b in zip(joint, without, strict=True))
-        inside = fmean(self.values(BASELINE, "test", "alone", name))
-        if not alone.mean - alone.half_width > chance + 1:
-            return f"{name} holds next to nothing: a model of it alone reaches {alone}, chance is {chance:.1f}."
+        alone = self.accuracies[f"{name} alone"]
+        if alone.lower <= self._chance + 1:
+            return (
+                f"{name} is not shown to tell the classes apart: a model of {name} alone reaches {alone}, the largest "
+                f"class makes up {self._chance:.1f}."
+            )
+        lost = self.accuracies[BASELINE].mean - self.mean(BASELINE, "without", name)
         if lost < IGNORED:
             falls = f"falls by {lost:.1f} points" if lost > 0 else "does not fall"
             return (
                 f"Joint training ignores {name}: without it, accuracy {falls}; a model of {name} alone reaches {alone}."
             )
+        inside = self.mean(BASELINE, "alone", name)
         if alone.mean - inside > UNDERUSED:
             return (
                 f"Joint training uses {name} in part: from it alone the joint model gets {inside:.1f} % right, a model "
@@ -259,13 +249,13 @@ class MethodComparison:
     def _validation(self) -> list[str]:
         """Return where validation and test data disagree."""
         titles = [title for title in self.accuracies if not title.endswith(" alone")]
-        validated = {title: fmean(self.values(title, "validation_accuracy")) for title in titles}
+        validated = {title: self.mean(title, "validation_accuracy") for title in titles}
         first = max(titles, key=lambda title: validated[title])
         sentences = []
         if self.best != first and self._behind(first, self.best):
             sentences.append(
                 f"Validation and test disagree: {first} is the best on validation data, and on test data "
-                f"{self.difference(first, self.best).signed} beside {self.best}."
+                f"{self.difference(first, self.best).signed} against {self.best}."
             )
         gap = validated[BASELINE] - self.accuracies[BASELINE].mean
         if gap > DISAGREEMENT:

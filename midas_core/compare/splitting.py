@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -24,13 +25,13 @@ def count_splits(features: FeatureSet) -> int:
     return 1 if features.fold is not None or _units(features) >= SMALL else _parts(features)
 
 
-def make_task(features: FeatureSet, seed: int, split: int | None = None) -> Task:
+def make_task(features: FeatureSet, seed: int) -> Task:
     """Split the samples: classes in equal shares, no group in two parts, 60 % to train, 20 % to validate, 20 % to test.
 
     Folds of the features are respected: 0 trains, 1 validates, 2 is the test; without a 1, a fifth of 0 validates.
-    ``seed`` chooses the samples that validate, where there are few; ``split`` (``seed`` modulo their number if omitted)
-    those of the test, which no other split tests. Columns are standardised by the training samples. The origin of a
-    sample is its index in ``features``. Raises ``DataError`` where classes or groups are too small.
+    ``seed`` chooses the samples that validate, where there are few, and by its remainder the part that is tested.
+    Columns are standardised by the training samples. The origin of a sample is its index in ``features``. Raises
+    ``DataError`` where classes or groups are too small.
 
     Examples
     --------
@@ -40,10 +41,15 @@ def make_task(features: FeatureSet, seed: int, split: int | None = None) -> Task
     >>> len(task.training), len(task.validation), len(task.test)
     (36, 12, 12)
     """
-    chosen = split_samples(features, seed, split)
+    # All seeds share one copy of large data: which part validates hardly matters there.
+    large = len(features) >= SMALL and features.groups is None
+    return _make_shared_task(features) if large else _make_task(features, seed)
+
+
+def _make_task(features: FeatureSet, seed: int) -> Task:
     splits = [
         Split(tuple(x[part] for x in features.inputs.values()), features.labels[part], {"sample": part})
-        for part in chosen
+        for part in split_samples(features, seed)
     ]
     standardized = standardize(*splits, axis=0)
     for part in standardized:
@@ -52,15 +58,20 @@ def make_task(features: FeatureSet, seed: int, split: int | None = None) -> Task
     return Task(features.modalities, len(features.class_names), *standardized)
 
 
+@lru_cache(maxsize=1)
+def _make_shared_task(features: FeatureSet) -> Task:
+    return _make_task(features, 0)
+
+
 def check_splits(features: FeatureSet) -> None:
     """Raise ``DataError`` where one of the splits cannot be made, before anything is trained."""
-    for split in range(count_splits(features)):
-        split_samples(features, 0, split)
+    for seed in range(count_splits(features)):
+        split_samples(features, seed)
 
 
-def split_samples(features: FeatureSet, seed: int, split: int | None = None) -> tuple[Indices, Indices, Indices]:
+def split_samples(features: FeatureSet, seed: int) -> tuple[Indices, Indices, Indices]:
     """Return the indices of the training, validation and test samples; see `make_task`."""
-    split = seed % count_splits(features) if split is None else split
+    split = seed % count_splits(features)
     if features.fold is not None:
         training, validation, test = (np.flatnonzero(features.fold == i) for i in range(3))
         if not len(validation):

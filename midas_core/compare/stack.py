@@ -19,19 +19,7 @@ from midas_core.data import Split
 
 
 class Random:
-    """Random numbers for K models, each from its own seed: models of one seed get the same numbers.
-
-    Parameters
-    ----------
-    seeds : sequence of K int
-    stream : int
-        Another one gives other numbers for the same seeds.
-
-    Examples
-    --------
-    >>> Random([0, 1, 0]).uniform(2).shape
-    torch.Size([3, 2])
-    """
+    """Random numbers for K models: equal for equal seeds, other ones in another stream."""
 
     def __init__(self, seeds: Sequence[int], *, stream: int = 0) -> None:
         self.seeds = list(seeds)
@@ -70,13 +58,7 @@ class Random:
 
 
 class StackedLinear(nn.Module):
-    """K linear layers side by side, initialised from the distribution of `torch.nn.Linear`.
-
-    Parameters
-    ----------
-    inputs, outputs : int
-    random : Random
-    """
+    """K linear layers side by side, initialised from the distribution of `torch.nn.Linear`."""
 
     def __init__(self, inputs: int, outputs: int, random: Random) -> None:
         super().__init__()
@@ -91,15 +73,7 @@ class StackedLinear(nn.Module):
 
 @dataclass(frozen=True)
 class Network:
-    """Widths of the network that every method trains.
-
-    Attributes
-    ----------
-    hidden, features : int
-        Of the encoders: two dense layers for each modality.
-    head : int
-        Of a hidden layer in the fused head; 0 for a linear head.
-    """
+    """Widths of the two layers of every encoder, and of a hidden layer of the fused head; 0 for a linear head."""
 
     hidden: int = 64
     features: int = 32
@@ -107,20 +81,10 @@ class Network:
 
 
 class Model(nn.Module):
-    """K models: an encoder for each modality, a head on the concatenated features, a linear head on each feature.
+    """K models: an encoder for each modality, a head on the concatenated features, a linear head on each feature."""
 
-    Parameters
-    ----------
-    widths : sequence of M int
-        Of the inputs.
-    num_classes : int
-    random : Random
-    network : Network
-    """
-
-    def __init__(self, widths: Sequence[int], num_classes: int, random: Random, network: Network | None = None) -> None:
+    def __init__(self, widths: Sequence[int], num_classes: int, random: Random, network: Network = Network()) -> None:
         super().__init__()
-        network = network or Network()
         self.count, self.num_classes = len(random.seeds), num_classes
         self.feature_dims = [network.features] * len(widths)
         self.encoders = nn.ModuleList(
@@ -172,34 +136,16 @@ def _two_layers(inputs: int, hidden: int, outputs: int, random: Random) -> nn.Se
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch of each model.
+    """A batch of each model; ``index`` names its samples in the training data, ``epoch`` begins at 0."""
 
-    Attributes
-    ----------
-    inputs : list of M tensors, shapes (K, B, D_m)
-    labels : tensor, shape (K, B), int64
-    index : tensor, shape (K, B), int64
-        Of the samples in the training data.
-    epoch : int
-        From 0.
-    """
-
-    inputs: list[Tensor]
-    labels: Tensor
-    index: Tensor
+    inputs: list[Tensor]  # M of (K, B, D_m)
+    labels: Tensor  # (K, B)
+    index: Tensor  # (K, B)
     epoch: int
 
 
 class StackedSplit:
-    """One split for K models: models of one seed share their samples in memory.
-
-    Parameters
-    ----------
-    splits : sequence of Split
-        One for each distinct seed. They may differ in size.
-    which : sequence of K int
-        Which of them each model has.
-    """
+    """One split for K models: ``splits`` for each distinct seed, of any size, and ``which`` of them each model has."""
 
     def __init__(self, splits: Sequence[Split], which: Sequence[int]) -> None:
         self.sizes = [len(split) for split in splits]
@@ -234,15 +180,7 @@ def _joined(arrays: Sequence[Any]) -> Tensor:
 
 
 class StackedOptimizer:
-    """An optimizer whose step is in proportion to its learning rate, with a learning rate for each model.
-
-    Parameters
-    ----------
-    parameters : sequence of Parameter, shapes (K, ...)
-    learning_rates : sequence of K float
-    name : {"adam", "sgd"}
-        SGD has a momentum of 0.9.
-    """
+    """Adam, or SGD with a momentum of 0.9, with a learning rate for each model: their steps are in proportion to it."""
 
     def __init__(self, parameters: Sequence[nn.Parameter], learning_rates: Sequence[float], name: str = "adam") -> None:
         self._parameters = list(parameters)
@@ -250,11 +188,11 @@ class StackedOptimizer:
         largest = max(learning_rates)
         self._shares = torch.tensor(list(learning_rates)) / largest
         self._equal = bool((self._shares == 1).all())
-        self._optimizer: torch.optim.Optimizer
-        if name == "adam":
-            self._optimizer = torch.optim.Adam(self._parameters, lr=largest, fused=True)
-        else:
-            self._optimizer = torch.optim.SGD(self._parameters, lr=largest, momentum=0.9, fused=True)
+        self._optimizer: torch.optim.Optimizer = (
+            torch.optim.Adam(self._parameters, lr=largest, fused=True)
+            if name == "adam"
+            else torch.optim.SGD(self._parameters, lr=largest, momentum=0.9, fused=True)
+        )
 
     @torch.no_grad()
     def step(self) -> None:

@@ -15,15 +15,7 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over runs with its 95 % interval.
-
-    Attributes
-    ----------
-    mean : float
-    half_width : float
-        Of the interval; NaN for one run.
-    p_value : float
-        Of the two-sided t-test that the mean is zero; NaN for one run.
+    """A mean over runs, half of its 95 % interval, and the p-value of a two-sided t-test against zero; NaN for one run.
 
     Examples
     --------
@@ -39,6 +31,11 @@ class Estimate:
         return f"{self.mean:.1f}" if math.isnan(self.half_width) else f"{self.mean:.1f} ± {self.half_width:.1f}"
 
     @property
+    def lower(self) -> float:
+        """The lower end of the interval; the mean itself for one run."""
+        return self.mean - (0 if math.isnan(self.half_width) else self.half_width)
+
+    @property
     def signed(self) -> str:
         """The mean with its sign, and the half width."""
         return f"{'+' if self.mean >= 0 else ''}{self}"
@@ -49,14 +46,8 @@ def estimate(values: Sequence[float], splits: int = 1) -> Estimate:
 
     Over several splits, runs share most of their training samples: their variance says too little. It is multiplied by
     (1 / n + N_test / N_rest) instead of 1 / n, the rest being what is not tested (Nadeau and Bengio, Machine Learning
-    2003; for repeated cross-validation Bouckaert and Frank, PAKDD 2004).
-
-    Parameters
-    ----------
-    values : sequence of n float
-    splits : int
-        Equal parts of the data of which one is tested: N_test / N_rest = 1 / (splits - 1). With 1 all runs have the
-        same test samples, which the interval then takes as they are.
+    2003; for repeated cross-validation Bouckaert and Frank, PAKDD 2004). With ``splits`` parts of which one is tested,
+    N_test / N_rest is 1 / (splits - 1). With 1 all runs have the same test samples, which the interval takes as given.
 
     Examples
     --------
@@ -94,16 +85,10 @@ def beyond_noise(estimates: Mapping[str, Estimate]) -> dict[str, bool]:
 
 @dataclass(frozen=True)
 class Ranks:
-    """Average ranks of methods over tasks (Demsar, JMLR 2006).
+    """Average ranks of methods over tasks, from the best, 1, to the worst (Demsar, JMLR 2006).
 
-    Attributes
-    ----------
-    mean : dict of float by method
-        1 is the best; from the best to the worst.
-    critical_difference : float
-        Ranks that are further apart differ at the 5 % level, by Nemenyi's test; NaN for fewer than two tasks.
-    p_value : float
-        Of Friedman's test that all methods are alike; NaN for fewer than three methods or two tasks.
+    Ranks further apart than the critical difference differ at the 5 % level by Nemenyi's test (NaN for fewer than two
+    tasks); the p-value is of Friedman's test that all methods are alike (NaN for fewer than three methods too).
     """
 
     mean: dict[str, float]
@@ -112,12 +97,7 @@ class Ranks:
 
 
 def rank(values: Mapping[str, Sequence[float]]) -> Ranks:
-    """Rank methods on each task, the highest value first, ties sharing their mean rank.
-
-    Parameters
-    ----------
-    values : dict of sequence by method
-        One value for each task.
+    """Rank methods by their values on each task, the highest first, ties sharing their mean rank.
 
     Examples
     --------

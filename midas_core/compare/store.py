@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from midas_core.files import parse_json, read_text, write_json
 
@@ -20,19 +20,8 @@ class StoreError(ValueError):
 class Store:
     """Keeps finished stacks, so that a comparison that was killed goes on where it was.
 
-    Parameters
-    ----------
-    path : Path or None
-        None keeps them in memory.
-    made_by : dict of numbers and text
-        Data and options that all stacks of the folder share.
-
-    Raises
-    ------
-    StoreError
-        If the folder holds something else.
-    OSError
-        If it cannot be written.
+    ``path`` None keeps them in memory; ``made_by`` are the data and options that all stacks of a folder share. Raises
+    `StoreError` where the folder holds something else, ``OSError`` where it cannot be written.
     """
 
     def __init__(self, path: Path | None, made_by: Mapping[str, Any]) -> None:
@@ -42,58 +31,54 @@ class Store:
             return
         about = path / "comparison.json"
         if about.exists():
-            before = _read(about)
-            for name, expected in self.made_by.items():
-                if before.get(name) != expected:
-                    self._refuse(f"{name} {expected}", f"{before.get(name)} in {about.name}")
+            _compare(self.made_by, _read(about), about.name)
         elif path.exists() and any(path.iterdir()):
-            self._refuse("an empty folder or one of a comparison", f"no {about.name} among its files")
+            _refuse("an empty folder or one of a comparison", f"no {about.name} among its files")
         else:
             write_json(about, self.made_by)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._kept or (self.path is not None and (self.path / "cells" / f"{name}.json").exists())
+        return name in self._kept or (self.path is not None and self._file(name).exists())
 
     def read(self, name: str, made_by: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return a finished stack, None where it is still to do.
 
-        Raises
-        ------
-        StoreError
-            If it is finished with other settings, or cannot be read.
+        Raises `StoreError` where it was finished with other settings, or cannot be read.
         """
-        if name in self._kept or self.path is None:
-            return self._kept.get(name)
-        file = self.path / "cells" / f"{name}.json"
-        if not file.exists():
-            return None
-        content = _read(file)
-        before = content.get("cell", {})
-        for key, expected in made_by.items():
-            if before.get(key) != expected:
-                self._refuse(f"{key} {expected}", f"{before.get(key)} in {file}")
-        self._kept[name] = content
-        return content
+        if name not in self._kept and name in self:
+            content = _read(self._file(name))
+            _compare(made_by, content.get("cell", {}), self._file(name))
+            self._kept[name] = content
+        return self._kept.get(name)
 
     def write(self, name: str, made_by: Mapping[str, Any], content: Mapping[str, Any]) -> None:
         """Keep a finished stack, as a whole or not at all."""
         self._kept[name] = {"cell": dict(made_by), **content}
         if self.path is not None:
-            write_json(self.path / "cells" / f"{name}.json", self._kept[name])
+            write_json(self._file(name), self._kept[name])
 
-    def _refuse(self, expected: str, got: str) -> None:
-        raise StoreError(f"output: expected {expected}, got {got}; its runs are kept, choose another folder")
+    def _file(self, name: str) -> Path:
+        assert self.path is not None
+        return self.path / "cells" / f"{name}.json"
+
+
+def _compare(made_by: Mapping[str, Any], before: Mapping[str, Any], place: Any) -> None:
+    for name, expected in made_by.items():
+        if before.get(name) != expected:
+            _refuse(f"{name} {expected}", f"{before.get(name)} in {place}")
+
+
+def _refuse(expected: str, got: str) -> NoReturn:
+    raise StoreError(f"output: expected {expected}, got {got}; its runs are kept, choose another folder")
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
         content = parse_json(read_text(file, LARGEST))
+        if not isinstance(content, dict):
+            raise ValueError(type(content).__name__)
     except (OSError, ValueError) as error:
         raise StoreError(
             f"output: expected a finished run in {file}, got {error}; delete it to train it again"
         ) from error
-    if not isinstance(content, dict):
-        raise StoreError(
-            f"output: expected a finished run in {file}, got {type(content).__name__}; delete it to train it again"
-        )
     return content

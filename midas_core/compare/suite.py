@@ -12,7 +12,7 @@ import numpy as np
 
 from midas_core.compare.comparison import known_methods
 from midas_core.compare.reading import FeatureSet, read_features
-from midas_core.compare.search import MADE_BY, Plan, Progress, follower, run_plan
+from midas_core.compare.search import MADE_BY, Plan, Progress, Source, run_plans
 from midas_core.compare.splitting import count_splits, make_task, split_samples
 from midas_core.compare.store import Store
 from midas_core.compare.training import Recipe
@@ -23,67 +23,65 @@ from midas_core.data.digits import halves, two_sensors, wide_left
 
 SEEDS = 16
 """Reporting seeds of the tables."""
+VALIDATION = 1000
+"""Samples that validate, where a task draws its training samples."""
 
 
 @dataclass(frozen=True)
-class Features:
-    """Task made of a file of features; see `midas_core.compare.search.Source`.
+class SuiteTask:
+    """A task of the tables; ``open`` makes its source of the path of its file, where it needs one.
 
-    Attributes
-    ----------
-    path : Path
-    modalities : dict of tuples of names
-        By modality, the arrays that are put side by side to make it.
-    training, validation : int, optional
-        How many samples to draw, where there are more.
+    A natural task is one in which nothing was made imbalanced by hand.
     """
 
-    path: Path
-    modalities: Mapping[str, tuple[str, ...]]
-    training: int | None = None
-    validation: int | None = None
-
-    @property
-    def splits(self) -> int:
-        """How many parts of the data are tested."""
-        return count_splits(self._read())
-
-    def make(self, seed: int) -> Task:
-        """Return the task of a seed."""
-        features = self._read()
-        if self.training is None and self.validation is None:
-            return make_task(features, seed)
-        parts = list(split_samples(features, seed))
-        rng = np.random.default_rng([seed, 3])
-        for number, size in enumerate((self.training, self.validation)):
-            parts[number] = rng.permutation(parts[number])[:size]
-        fold = np.repeat(np.arange(3), [len(part) for part in parts])
-        return make_task(replace(features.select(np.concatenate(parts)), fold=fold, groups=None), seed)
-
-    def _read(self) -> FeatureSet:
-        features = _features(self.path)
-        joined = {
-            name: np.concatenate([features.inputs[array] for array in arrays], axis=1)
-            for name, arrays in self.modalities.items()
-        }
-        return replace(features, inputs=joined)
+    title: str
+    natural: bool
+    recipe: Recipe
+    open: Callable[[Path], Source]
+    file: str = ""  # below the root
 
 
-@dataclass(frozen=True)
-class Constructed:
-    """Task that a function makes of a seed, always with the same test samples."""
-
-    function: Callable[[int], Task]
-    splits: int = 1
-
-    def make(self, seed: int) -> Task:
-        """Return the task of a seed."""
-        return self.function(seed)
+Arrays = tuple[tuple[str, tuple[str, ...]], ...]
+"""By modality, the arrays of a file that are put side by side to make it."""
 
 
 @lru_cache(maxsize=2)
-def _features(path: Path) -> FeatureSet:
+def _read(path: Path) -> FeatureSet:
     return read_features(path)
+
+
+@lru_cache(maxsize=2)
+def _join(path: Path, arrays: Arrays) -> FeatureSet:
+    features = _read(path)
+    inputs = {name: np.concatenate([features.inputs[part] for part in parts], axis=1) for name, parts in arrays}
+    return replace(features, inputs=inputs)
+
+
+def make_natural(path: Path, arrays: Arrays, training: int | None, seed: int) -> Task:
+    """Return the task of a file of features, of at most so many training samples and `VALIDATION` that validate."""
+    features = _join(path, arrays)
+    if training is None:
+        return make_task(features, seed)
+    rng = np.random.default_rng([seed, 3])
+    train, validate, test = split_samples(features, seed)
+    parts = [rng.permutation(train)[:training], rng.permutation(validate)[:VALIDATION], test]
+    fold = np.repeat(np.arange(3), [len(part) for part in parts])
+    return make_task(replace(features.select(np.concatenate(parts)), fold=fold, groups=None), seed)
+
+
+def _natural(file: str, title: str, epochs: int, *modalities: str, training: int | None = None) -> SuiteTask:
+    """Return a task of a file; a modality is an array, or ``name=array+array``."""
+    pairs = (modality.split("=") for modality in modalities)
+    arrays = tuple((pair[0], tuple(pair[-1].split("+"))) for pair in pairs)
+
+    def open_file(path: Path) -> Source:
+        return Source(partial(make_natural, path, arrays, training), count_splits(_join(path, arrays)))
+
+    return SuiteTask(title, True, Recipe(epochs), open_file, f"natural/{file}.npz")
+
+
+def _constructed(function: Callable[[int], Task], title: str) -> SuiteTask:
+    return SuiteTask(title, False, Recipe(120), lambda path: Source(function))
 
 
 @lru_cache(maxsize=1)
@@ -95,66 +93,19 @@ def _spoken_digits(root: Path, seed: int) -> Task:
     return av_digits(_recordings(root), seed)
 
 
-@dataclass(frozen=True)
-class SuiteTask:
-    """A task of the tables.
-
-    Attributes
-    ----------
-    title : str
-    natural : bool
-        Whether nothing was made imbalanced by hand.
-    recipe : Recipe
-    file : str
-        Below the root, where the task needs one.
-    make : callable
-        From the path of the file to a source.
-    """
-
-    title: str
-    natural: bool
-    recipe: Recipe
-    file: str
-    make: Callable[[Path], Features | Constructed]
-
-
-def _of(
-    file: str, title: str, epochs: int, modalities: Mapping[str, tuple[str, ...]], training: int | None = None
-) -> SuiteTask:
-    def make(path: Path) -> Features:
-        return Features(path, modalities, training, None if training is None else 1000)
-
-    return SuiteTask(title, True, Recipe(epochs), f"natural/{file}.npz", make)
-
-
-def _constructed(function: Callable[[int], Task], title: str, epochs: int = 120) -> SuiteTask:
-    return SuiteTask(title, False, Recipe(epochs), "", lambda path: Constructed(function))
-
-
-def _each(*arrays: str) -> dict[str, tuple[str, ...]]:
-    return {name: (name,) for name in arrays}
-
-
-_WATCH = {"phone": ("accel_phone", "gyro_phone"), "watch": ("accel_watch", "gyro_watch")}
-_SENSORS = _each(*_WATCH["phone"], *_WATCH["watch"])
+_UTD = "27 actions, unseen people: "
+_WISDM = "18 activities, unseen people: "
+_DEVICES = ("phone=accel_phone+gyro_phone", "watch=accel_watch+gyro_watch")
+_SENSORS = ("accel_phone", "gyro_phone", "accel_watch", "gyro_watch")
 
 TASKS: Mapping[str, SuiteTask] = {
-    "utd-inertial-depth": _of(
-        "utd_mhad", "27 actions, unseen people: inertial sensor, depth", 120, _each("inertial", "depth")
-    ),
-    "utd-skeleton-inertial": _of(
-        "utd_mhad", "27 actions, unseen people: skeleton, inertial sensor", 120, _each("skeleton", "inertial")
-    ),
-    "utd-three": _of(
-        "utd_mhad",
-        "27 actions, unseen people: skeleton, inertial sensor, depth",
-        120,
-        _each("skeleton", "inertial", "depth"),
-    ),
-    "wikipedia": _of("wikipedia", "10 categories of articles: image, topics of the text", 30, _each("image", "text")),
-    "wisdm-400": _of("wisdm", "18 activities, unseen people: phone, watch; 400 windows", 120, _WATCH, 400),
-    "wisdm-1500": _of("wisdm", "18 activities, unseen people: phone, watch; 1,500 windows", 40, _WATCH, 1500),
-    "wisdm-four": _of("wisdm", "18 activities, unseen people: four sensors; 3,000 windows", 25, _SENSORS, 3000),
+    "utd-inertial-depth": _natural("utd_mhad", f"{_UTD}inertial sensor, depth", 120, "inertial", "depth"),
+    "utd-skeleton-inertial": _natural("utd_mhad", f"{_UTD}skeleton, inertial sensor", 120, "skeleton", "inertial"),
+    "utd-three": _natural("utd_mhad", f"{_UTD}skeleton, inertial sensor, depth", 120, "skeleton", "inertial", "depth"),
+    "wikipedia": _natural("wikipedia", "10 categories of articles: image, topics of the text", 30, "image", "text"),
+    "wisdm-400": _natural("wisdm", f"{_WISDM}phone, watch; 400 windows", 120, *_DEVICES, training=400),
+    "wisdm-1500": _natural("wisdm", f"{_WISDM}phone, watch; 1,500 windows", 40, *_DEVICES, training=1500),
+    "wisdm-four": _natural("wisdm", f"{_WISDM}four sensors; 3,000 windows", 25, *_SENSORS, training=3000),
     "wide-left": _constructed(wide_left, "digits: left half wide and noisy, right half clean"),
     "two-sensors": _constructed(two_sensors, "digits: a coarse clean and a fine noisy sensor"),
     "halves": _constructed(halves, "digits: left half, right half"),
@@ -163,8 +114,8 @@ TASKS: Mapping[str, SuiteTask] = {
         "spoken and written digits, unseen speakers",
         False,
         Recipe(80),
+        lambda root: Source(partial(_spoken_digits, root)),
         "fsdd",
-        lambda root: Constructed(partial(_spoken_digits, root)),
     ),
 }
 """By name, in the order of the tables."""
@@ -174,47 +125,27 @@ def run_suite(
     output: Path,
     root: Path | None = None,
     *,
-    tasks: Sequence[str] | None = None,
     methods: str | Sequence[str] = "all",
     seeds: int | None = None,
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Compare the methods on the tasks of the tables, and return the results.
+    """Compare the methods on the tasks of the tables, and return the results by task.
 
-    Parameters
-    ----------
-    output : Path
-        Folder of what is finished.
-    root : Path, optional
-        Folder that holds ``natural/*.npz`` and ``fsdd/recordings``; without one, tasks that need it are left out.
-    tasks : sequence of str, optional
-        Names in `TASKS`.
-    methods, jobs, progress
-        See `midas_core.compare.comparison.compare_methods`.
-    seeds : int, optional
-        Reporting seeds, rounded down to as many for each split; 16 if omitted.
-
-    Returns
-    -------
-    dict
-        By task what `midas_core.compare.result.MethodComparison` takes. `midas_core.compare.tables.kept` shortens it.
+    ``root`` holds ``natural/*.npz`` and ``fsdd/recordings``; without one, tasks that need it are left out. ``seeds``,
+    16 if omitted, are rounded down to as many for each split. The rest as in
+    `midas_core.compare.comparison.compare_methods`; `midas_core.compare.tables.kept` shortens the results.
     """
-    store, plans = Store(output, MADE_BY), []
-    for name in tasks or TASKS:
-        task = TASKS[name]
+    plans = []
+    for name, task in TASKS.items():
         if task.file and root is None:
             continue
-        source = task.make((root or Path()) / task.file)
+        source = task.open((root or Path()) / task.file)
         titles = known_methods(methods, source.make(0).modalities)
         count = max((seeds or SEEDS) // source.splits, 1) * source.splits
         plans.append(Plan(name, source, titles, task.recipe, count, {}))
-    follow = follower(progress, plans)
+    results = run_plans(plans, Store(output, MADE_BY), jobs=jobs, progress=progress)
     return {
-        plan.task: {
-            "title": TASKS[plan.task].title,
-            "natural": TASKS[plan.task].natural,
-            **run_plan(plan, store, jobs=jobs, finished=follow),
-        }
-        for plan in plans
+        name: {"title": TASKS[name].title, "natural": TASKS[name].natural, **content}
+        for name, content in results.items()
     }

@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 import platform
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from collections import ChainMap, Counter
+from collections.abc import Mapping
+from functools import cached_property, reduce
 from statistics import fmean
 from typing import Any
 
 from midas_core import __version__
-from midas_core.compare.methods import METHODS
-from midas_core.compare.result import BASELINE
+from midas_core.compare.methods import BEST, METHODS
+from midas_core.compare.result import BASELINE, MethodComparison
 from midas_core.compare.statistics import Estimate, Ranks, beyond_noise, estimate, rank
 from midas_core.files import package_versions
 
 KINDS = {True: "natural", False: "constructed"}
 MEASURES = ("macro-F1", "calibration error", "misaligned accuracy", "vote")
+SMOOTHING, EVEN, EVEN_FINISH = "joint + label smoothing", "MIDAS (eta 0)", "MIDAS (eta 0) + finish"
 SHORT = (
-    BASELINE,
-    "joint + label smoothing",
-    "modality dropout",
-    "late fusion",
-    "MIDAS",
-    "MIDAS (eta 0)",
-    "MIDAS + finish",
-    "MIDAS (eta 0) + finish",
-    "best of joint and MIDAS",
+    *(BASELINE, SMOOTHING, "modality dropout", "late fusion"),
+    *("MIDAS", EVEN, "MIDAS + finish", EVEN_FINISH, BEST),
 )
 """Methods of the table in the README."""
 
@@ -37,16 +31,8 @@ Rows = list[list[str]]
 """The first row holds the headings."""
 
 
-def compact(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the results of the suite as they are kept: by task and method a list over the runs for each measure."""
-    return {
-        name: {**task, "methods": {t: _columns(r) for t, r in task["methods"].items()}}
-        for name, task in content.items()
-    }
-
-
 def kept(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the results of the suite as a file keeps them, with what they were made by."""
+    """Return the results of the suite as a file keeps them, with the versions and the machine that made them."""
     return {
         "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
         "versions": {"midas_core": __version__, **package_versions("torch", "numpy", "scikit-learn")},
@@ -54,122 +40,112 @@ def kept(results: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _columns(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    def over(read: Callable[[Any], Any]) -> list[float | None]:
-        values = [read(run) for run in runs]
+def compact(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the results of the suite by task and method: for each measure a list over the runs."""
+    return {
+        name: {**task, "methods": {title: _columns(MethodComparison(task), title) for title in task["methods"]}}
+        for name, task in content.items()
+    }
+
+
+def _columns(task: MethodComparison, title: str) -> dict[str, Any]:
+    runs = task.content["methods"][title]
+    measures = [name for name in MEASURES if all(run["test"].get(name) is not None for run in runs)]
+
+    def over(*path: str) -> list[float | None]:
+        values = (reduce(operator.getitem, path, ChainMap(run["test"], run)) for run in runs)
         return [None if x is None else round(float(x), 4) for x in values]
 
-    first = runs[0]["test"]
-    columns: dict[str, Any] = {
+    return {
         "learning_rate": [run["setting"][1] for run in runs],
         "strength": [run["setting"][2] for run in runs],
-        "accuracy": over(lambda run: run["test"]["accuracy"]),
-        "validation": over(lambda run: run["validation_accuracy"]),
-        "last": over(lambda run: run["last"]),
+        "accuracy": over("accuracy"),
+        "validation": over("validation_accuracy"),
+        "last": over("last"),
         "seconds": round(fmean(run["seconds"] for run in runs), 3),
+        **{measure: over(measure) for measure in measures},
+        **{
+            kind: {modality: over(kind, modality) for modality in runs[0]["test"][kind]}
+            for kind in ("alone", "without")
+            if kind in runs[0]["test"]
+        },
     }
-    for measure in MEASURES:
-        if all(run["test"].get(measure) is not None for run in runs):
-            columns[measure] = over(partial(_read, "test", measure))
-    for kind in ("alone", "without"):
-        if kind in first:
-            columns[kind] = {m: over(partial(_read, "test", kind, m)) for m in first[kind]}
-    return columns
 
 
-def _read(*path: Any) -> Any:
-    """Return what a path of names leads to, the run being the last argument."""
-    *names, value = path
-    for name in names:
-        value = value[name]
-    return value
+class TaskResults(MethodComparison):
+    """The comparison on one task, from `compact`."""
+
+    def values(self, method: str, *path: str) -> list[float]:
+        """Return a measure of every run in percent, the test accuracy by default."""
+        column = reduce(operator.getitem, path or ("accuracy",), self.content["methods"][method])
+        return [100 * x for x in column if x is not None]
 
 
-@dataclass(frozen=True, eq=False)
 class SuiteResults:
-    """Results of the suite; accuracies in percent.
+    """Results of the suite as `kept` returns them; accuracies in percent."""
 
-    Parameters
-    ----------
-    content : dict
-        "tasks", from `compact`; "machine" and "versions".
-    """
+    def __init__(self, content: Mapping[str, Any]) -> None:
+        self.content = content
+        self.all = {name: TaskResults(task) for name, task in content["tasks"].items()}
 
-    content: Mapping[str, Any]
-
-    def tasks(self, natural: bool | None = None) -> dict[str, Any]:
+    def tasks(self, natural: bool | None = None) -> dict[str, TaskResults]:
         """Return the tasks of one kind, or all, by name."""
-        return {n: t for n, t in self.content["tasks"].items() if natural is None or t["natural"] is natural}
+        return {name: task for name, task in self.all.items() if natural in (None, task.content["natural"])}
 
     def methods(self, natural: bool | None = None) -> list[str]:
         """Return the titles of the methods that ran on every task of one kind, or on all."""
-        tasks = list(self.tasks(natural).values())
-        everywhere = [t for t in tasks[0]["methods"] if all(t in task["methods"] for task in tasks)]
-        return [title for title in everywhere if not title.endswith(" alone")]
-
-    def values(self, task: str, method: str, *path: str) -> list[float]:
-        """Return a measure of every run in percent, the test accuracy by default."""
-        column: Any = self.content["tasks"][task]["methods"][method]
-        for name in path or ("accuracy",):
-            column = column[name]
-        return [100 * x for x in column if x is not None]
-
-    def mean(self, task: str, method: str, *path: str) -> float:
-        """Return the mean of a measure over the runs."""
-        return fmean(self.values(task, method, *path))
-
-    def accuracy(self, task: str, method: str) -> Estimate:
-        """Return the test accuracy of a method."""
-        return estimate(self.values(task, method), self.content["tasks"][task]["splits"])
-
-    def difference(self, task: str, method: str, other: str = BASELINE) -> Estimate:
-        """Return the difference of two methods in test accuracy, run by run."""
-        pairs = zip(self.values(task, method), self.values(task, other), strict=True)
-        return estimate([a - b for a, b in pairs], self.content["tasks"][task]["splits"])
-
-    def differences(self, method: str, other: str = BASELINE, natural: bool | None = None) -> dict[str, Estimate]:
-        """Return the differences by task."""
-        return {task: self.difference(task, method, other) for task in self.tasks(natural)}
+        first, *others = [list(task.content["methods"]) for task in self.tasks(natural).values()]
+        return [title for title in first if not title.endswith(" alone") and all(title in titles for titles in others)]
 
     def over_tasks(self, method: str, other: str = BASELINE, natural: bool | None = None) -> Estimate:
         """Return the mean difference over tasks of one kind, its interval over the tasks."""
-        return estimate([d.mean for d in self.differences(method, other, natural).values()])
+        return estimate([task.difference(method, other).mean for task in self.tasks(natural).values()])
+
+    def mean(self, method: str, measure: str, natural: bool) -> float:
+        """Return a measure in percent, its mean over the runs and the tasks of one kind that have it."""
+        tasks = [task for task in self.tasks(natural).values() if measure in task.content["methods"][method]]
+        return fmean(task.mean(method, measure) for task in tasks)
 
     def record(self, other: str, natural: bool | None = None) -> dict[str, tuple[int, int]]:
         """Return on how many tasks every method is ahead of another and behind it, beyond noise (Holm in each task)."""
         counts = {title: [0, 0] for title in self.methods(natural) if title != other}
-        for task in self.tasks(natural):
-            differences = {title: self.difference(task, title, other) for title in counts}
+        for task in self.tasks(natural).values():
+            differences = {title: task.difference(title, other) for title in counts}
             for title, significant in beyond_noise(differences).items():
                 counts[title][differences[title].mean < 0] += significant
         return {title: (won, lost) for title, (won, lost) in counts.items()}
 
     def ranks(self, natural: bool | None = None) -> Ranks:
         """Return the average ranks of the methods over tasks of one kind."""
-        return rank({t: [self.mean(task, t) for task in self.tasks(natural)] for t in self.methods(natural)})
+        tasks = self.tasks(natural).values()
+        return rank({title: [task.accuracies[title].mean for task in tasks] for title in self.methods(natural)})
 
     # The tables.
 
     def accuracy_rows(self, natural: bool) -> Rows:
         """Return the accuracy on each task, the mean over the tasks and the average rank; each modality alone first."""
         tasks, ranks = self.tasks(natural), self.ranks(natural)
-        rows = [["method", *tasks, "mean", "average rank"]]
-        best = [max(task["modalities"], key=lambda m: self.mean(name, f"{m} alone")) for name, task in tasks.items()]
-        alone = [f"{self.accuracy(n, f'{m} alone')} ({m})" for n, m in zip(tasks, best, strict=True)]
-        mean = fmean(self.mean(n, f"{m} alone") for n, m in zip(tasks, best, strict=True))
-        rows.append(["best modality alone", *alone, f"{mean:.1f}", ""])
+        alone = [
+            max(((task.accuracies[f"{m} alone"], m) for m in task.modalities), key=lambda pair: pair[0].mean)
+            for task in tasks.values()
+        ]
+        best = [f"{accuracy} ({m})" for accuracy, m in alone]
+        rows = [
+            ["method", *tasks, "mean", "average rank"],
+            ["best modality alone", *best, f"{fmean(accuracy.mean for accuracy, _ in alone):.1f}", ""],
+        ]
         for title in self.methods(natural):
-            cells = [str(self.accuracy(task, title)) for task in tasks]
-            mean = fmean(self.mean(task, title) for task in tasks)
-            rows.append([title, *cells, f"{mean:.1f}", f"{ranks.mean[title]:.1f}"])
+            cells = [task.accuracies[title] for task in tasks.values()]
+            mean = fmean(accuracy.mean for accuracy in cells)
+            rows.append([title, *map(str, cells), f"{mean:.1f}", f"{ranks.mean[title]:.1f}"])
         return rows
 
     def difference_rows(self, other: str, natural: bool) -> Rows:
         """Return every method less another, and on how many tasks it is ahead or behind beyond noise."""
-        tasks, record = self.tasks(natural), self.record(other, natural)
+        tasks = self.tasks(natural)
         rows = [[f"Δ vs. {other}", *tasks, "mean over tasks", "ahead : behind"]]
-        for title, (won, lost) in record.items():
-            cells = [d.signed for d in self.differences(title, other, natural).values()]
+        for title, (won, lost) in self.record(other, natural).items():
+            cells = [task.difference(title, other).signed for task in tasks.values()]
             rows.append([title, *cells, self.over_tasks(title, other, natural).signed, f"{won} : {lost}"])
         return rows
 
@@ -177,44 +153,41 @@ class SuiteResults:
         """Return every measure, its mean over the runs and the tasks."""
         head = ["accuracy", "at the last epoch", "macro-F1", "misaligned", "calibration error", "seconds"]
         rows = [["method", *head]]
-        paths = ("accuracy", "last", "macro-F1", "misaligned accuracy", "calibration error")
+        measures = ("accuracy", "last", "macro-F1", "misaligned accuracy", "calibration error")
         for title in self.methods(natural):
             # Of two classes no two predictions can be wrong: there is no misaligned accuracy.
-            found = ([n for n, t in self.tasks(natural).items() if path in t["methods"][title]] for path in paths)
-            cells = [
-                f"{fmean(self.mean(task, title, path) for task in tasks):.1f}"
-                for path, tasks in zip(paths, found, strict=True)
-            ]
-            seconds = fmean(task["methods"][title]["seconds"] for task in self.tasks(natural).values())
+            cells = [f"{self.mean(title, measure, natural):.1f}" for measure in measures]
+            seconds = fmean(task.content["methods"][title]["seconds"] for task in self.tasks(natural).values())
             rows.append([title, *cells, f"{seconds:.2f}"])
         return rows
 
     def alone_rows(self, natural: bool) -> Rows:
         """Return the accuracy of each modality: trained by itself, and inside joint training, MIDAS and its finish."""
-        titles = (BASELINE, "joint + label smoothing", "MIDAS", "MIDAS (eta 0) + finish")
+        titles = (BASELINE, SMOOTHING, "MIDAS", EVEN_FINISH)
         rows = [["task", "modality", "trained alone", *titles]]
         for name, task in self.tasks(natural).items():
-            for m in task["modalities"]:
-                inside = [f"{self.mean(name, title, 'alone', m):.1f}" for title in titles]
-                rows.append([name, m, f"{self.mean(name, f'{m} alone'):.1f}", *inside])
+            for m in task.modalities:
+                inside = [f"{task.mean(title, 'alone', m):.1f}" for title in titles]
+                rows.append([name, m, f"{task.mean(f'{m} alone'):.1f}", *inside])
         return rows
 
     def vote_rows(self) -> Rows:
         """Return the gain of the vote of fused and unimodal heads, weight 0.5, over the fused head, on each kind."""
-        titles = [t for t in self.methods() if all("vote" in task["methods"][t] for task in self.tasks().values())]
+        tasks = self.tasks().values()
+        titles = [title for title in self.methods() if all("vote" in task.content["methods"][title] for task in tasks)]
         rows = [["method", *(f"{kind} tasks" for kind in KINDS.values())]]
         for title in titles:
-            gains = [
-                estimate([self.mean(n, title, "vote") - self.mean(n, title) for n in self.tasks(natural)]).signed
+            gains = (
+                estimate([task.mean(title, "vote") - task.mean(title) for task in self.tasks(natural).values()])
                 for natural in KINDS
-            ]
-            rows.append([title, *gains])
+            )
+            rows.append([title, *(gain.signed for gain in gains)])
         return rows
 
     @cached_property
     def worst(self) -> str:
         """The task on which MIDAS is furthest behind joint training."""
-        return min(self.tasks(), key=lambda task: self.difference(task, "MIDAS").mean)
+        return min(self.all, key=lambda task: self.all[task].differences["MIDAS"].mean)
 
     def short_rows(self) -> Rows:
         """Return the comparison in a few rows, the task on which MIDAS loses first."""
@@ -224,7 +197,7 @@ class SuiteResults:
         for kind in KINDS.values():
             rows[0] += [f"{kind} tasks, mean", "ahead : behind", "rank"]
         for title in (t for t in SHORT if t in self.methods() and t != BASELINE):
-            cells = [self.difference(self.worst, title).signed]
+            cells = [self.all[self.worst].differences[title].signed]
             for natural, record, rank_of in zip(KINDS, records, ranks, strict=True):
                 won, lost = record[title]
                 cells += [self.over_tasks(title, natural=natural).signed, f"{won} : {lost}", f"{rank_of[title]:.1f}"]
@@ -245,11 +218,11 @@ class SuiteResults:
 
     def claims(self) -> str:
         """Return what the results say about when to take which method, with their numbers."""
-        smooth, even, finish = "joint + label smoothing", "MIDAS (eta 0)", "MIDAS (eta 0) + finish"
-        memorised = [task for task in ("wide-left", "two-sensors") if task in self.tasks(False)]
+        smooth, even, finish = SMOOTHING, EVEN, EVEN_FINISH
+        memorised = [task for task in ("wide-left", "two-sensors") if task in self.all]
 
         def on(task: str, *titles: str) -> str:
-            return f"{task}: " + ", ".join(f"{title} {self.difference(task, title).signed}" for title in titles)
+            return f"{task}: " + ", ".join(f"{title} {self.all[task].differences[title].signed}" for title in titles)
 
         def over(title: str, other: str, natural: bool) -> str:
             won, lost = self.record(other, natural)[title]
@@ -257,8 +230,7 @@ class SuiteResults:
             return f"{mean} on average, ahead on {won} and behind on {lost} of {len(self.tasks(natural))}"
 
         def last(title: str) -> str:
-            means = [fmean(self.mean(task, title, m) for task in self.tasks(True)) for m in ("accuracy", "last")]
-            return f"{title} {means[0]:.1f} and {means[1]:.1f}"
+            return f"{title} {self.mean(title, 'accuracy', True):.1f} and {self.mean(title, 'last', True):.1f}"
 
         apart = {
             kind: f"{over(smooth, BASELINE, natural)}; MIDAS {over('MIDAS', BASELINE, natural)}"
@@ -289,37 +261,36 @@ class SuiteResults:
                 "- **Keep the best validation epoch.** Mean accuracy over the natural tasks with it, and at the last "
                 f"epoch: {last(BASELINE)}, {last(smooth)}, {last('MIDAS')}, {last(finish)}.",
                 "- **Not sure: train both.** Joint training or MIDAS, whichever is better on validation data, over the "
-                f"natural tasks, against joint training: {over('best of joint and MIDAS', BASELINE, True)}.",
+                f"natural tasks, against joint training: {over(BEST, BASELINE, True)}.",
             ]
         )
 
     def calibration(self, title: str) -> str:
         """Return a method's mean calibration error over the natural tasks, in percent."""
-        return f"{fmean(self.mean(task, title, 'calibration error') for task in self.tasks(True)):.1f}"
+        return f"{self.mean(title, 'calibration error', True):.1f}"
 
     def in_a_sentence(self) -> str:
         """Return what the short table says."""
-        smooth, task = "joint + label smoothing", "wide-left"
         drowned = ""
-        if task in self.tasks():
-            gains = (self.difference(task, title).signed for title in ("MIDAS", smooth))
-            drowned = f" ({task}: {' against '.join(gains)})"
+        if task := self.all.get("wide-left"):
+            gains = (task.differences[title].signed for title in ("MIDAS", SMOOTHING))
+            drowned = f" (wide-left: {' against '.join(gains)})"
         return (
             "On natural data label smoothing, one argument of the loss, does as well on average"
             + (" (so does MixUp of the features)" if "MixUp" in self.methods(True) else "")
             + ". MIDAS is ahead where "
             f"a modality is memorised or drowned{drowned}, and its probabilities are better calibrated: on the natural "
-            f"tasks an error of {self.calibration('MIDAS')} %, label smoothing {self.calibration(smooth)}, joint "
+            f"tasks an error of {self.calibration('MIDAS')} %, label smoothing {self.calibration(SMOOTHING)}, joint "
             f"training {self.calibration(BASELINE)}."
         )
 
     def setting_rows(self) -> Rows:
         """Return the learning rate and the strength that most runs were trained with."""
-        rows = [["method", *self.tasks()]]
+        rows = [["method", *self.all]]
         for title in self.methods():
             cells = []
-            for task in self.tasks().values():
-                column = task["methods"][title]
+            for task in self.all.values():
+                column = task.content["methods"][title]
                 pairs = Counter(zip(column["learning_rate"], column["strength"], strict=True))
                 (rate, strength), _ = pairs.most_common(1)[0]
                 tuned = title in METHODS and METHODS[title].strengths
@@ -330,7 +301,7 @@ class SuiteResults:
     def task_rows(self) -> Rows:
         """Return what the tasks are."""
         rows = [["task", "what it is", "classes", "training, validation, test", "runs", "test parts", "epochs"]]
-        for name, task in self.tasks().items():
+        for name, task in self.content["tasks"].items():
             sizes = ", ".join(f"{task['sizes'][part]:,}" for part in ("training", "validation", "test"))
             runs = len(task["methods"][BASELINE]["accuracy"])
             numbers = [str(x) for x in (runs, task["splits"], task["recipe"]["epochs"])]

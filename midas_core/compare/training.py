@@ -18,16 +18,7 @@ POINTS = 40
 
 
 class Setting(NamedTuple):
-    """Seed and hyperparameters of one model of a stack.
-
-    Attributes
-    ----------
-    seed : int
-        Of the split, the initial weights, the order of the batches and all that the method draws.
-    learning_rate : float
-    strength : float
-        Of the method's one hyperparameter.
-    """
+    """Seed (of the split, the initial weights, the batches and the method) and hyperparameters of one model."""
 
     seed: int
     learning_rate: float
@@ -36,50 +27,27 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How every method of a task is trained.
-
-    Attributes
-    ----------
-    epochs, batch_size : int
-    learning_rates : tuple of float
-        The lowest and the highest that the tuning tries.
-    optimizer : {"adam", "sgd"}
-    network : Network
-    """
+    """Training of every method of a task; the tuning tries learning rates from the first to the second."""
 
     epochs: int
     batch_size: int = 64
     learning_rates: tuple[float, float] = (5e-4, 2e-2)
-    optimizer: str = "adam"
+    optimizer: str = "adam"  # or "sgd"
     network: Network = field(default_factory=Network)
 
 
 @dataclass
 class Trained:
-    """A stack after training.
-
-    Attributes
-    ----------
-    method : Method
-    best, last : Model
-        The models at their best validation accuracy, the last of equal ones; as training left them.
-    best_epoch : list of K int
-    epochs : list of int
-        When the validation accuracy was measured.
-    validation_accuracy, training_loss : list of lists of K float
-        At these epochs; the mean since the last of them.
-    seconds : float
-        Processor time of the whole stack, measuring left out.
-    """
+    """A stack after training: at the last best validation accuracy of each model, and at the end."""
 
     method: Method
     best: Model
     last: Model
-    best_epoch: list[int]
-    epochs: list[int] = field(default_factory=list)
-    validation_accuracy: list[list[float]] = field(default_factory=list)
-    training_loss: list[list[float]] = field(default_factory=list)
-    seconds: float = 0.0
+    best_epoch: list[int]  # K
+    epochs: list[int] = field(default_factory=list)  # with a measurement
+    validation_accuracy: list[list[float]] = field(default_factory=list)  # (measurements, K)
+    training_loss: list[list[float]] = field(default_factory=list)  # (measurements, K), means since the last one
+    seconds: float = 0.0  # of the processor, for the whole stack without the measurements
 
 
 def train(tasks: Mapping[int, Task], make: type[Method], settings: Sequence[Setting], recipe: Recipe) -> Trained:

@@ -6,7 +6,7 @@ import pytest
 from midas_core.compare.result import MethodComparison
 
 
-def comparison(splits=1, chance=0.1, **accuracies):
+def comparison(splits=1, chance=0.1, seeds=8, **accuracies):
     """A result whose runs have these test accuracies (mean, spread), and what is asked for beside."""
     rng = np.random.default_rng(0)
     methods = {}
@@ -20,7 +20,7 @@ def comparison(splits=1, chance=0.1, **accuracies):
         beside = more[0] if more else {}
         noise = rng.normal(size=8)
         runs = []
-        for seed, z in enumerate((noise - noise.mean()) / noise.std()):
+        for seed, z in enumerate(((noise - noise.mean()) / noise.std())[:seeds]):
             accuracy = (mean + spread * z) / 100
             test = {
                 "accuracy": accuracy,
@@ -89,12 +89,21 @@ def test_without_a_method_ahead_joint_training_stays():
     assert comparison(**ALONE, joint=(64.9, 0.5), MIDAS=(60, 0.5)).best == "joint"
 
 
+def test_one_run_does_not_tell_a_difference_from_noise():
+    result = comparison(seeds=1, **{name: (mean, 0) for name, mean in (("audio", 50), ("text", 55), ("joint", 65))})
+    assert result.sentences() == [
+        "Joint training: 65.0.",
+        "One run of each method does not tell a difference from noise: take more with --seeds.",
+        "a note",
+    ]
+
+
 def test_data_without_signal():
     result = comparison(chance=0.33, audio=(33, 3), text=(32, 3), joint=(34, 3), MIDAS=(33.5, 3))
     # 2 * 0.33 / 1.33 for the largest of three classes, nothing for the others.
     assert result.sentences() == [
         "No method is above 33.0, the share of the largest class: in accuracy these models find nothing that tells the "
-        "classes. The best macro-F1 is 34.0 (joint), that of the largest class for every sample 16.5.",
+        "classes apart. The best macro-F1 is 34.0 (joint); always saying the largest class reaches 16.5.",
         "a note",
     ]
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from midas_core.compare import suite
-from midas_core.compare.suite import TASKS, Constructed, Features, run_suite
+from midas_core.compare.search import Source
+from midas_core.compare.suite import TASKS, run_suite
 from midas_core.compare.tables import SuiteResults, kept
 from midas_core.compare.training import Recipe
 from midas_core.data.digits import halves
@@ -25,8 +26,9 @@ def path(tmp_path):
     return tmp_path / "data.npz"
 
 
-def test_arrays_are_put_side_by_side_and_samples_drawn(path):
-    source = Features(path, {"both": ("a", "c"), "b": ("b",)}, training=90, validation=30)
+def test_arrays_are_put_side_by_side_and_samples_drawn(path, monkeypatch):
+    monkeypatch.setattr(suite, "VALIDATION", 30)
+    source = suite._natural("data", "", 1, "both=a+c", "b", training=90).open(path)
     assert source.splits == 5
     task = source.make(7)
     assert task.modalities == ("both", "b")
@@ -46,7 +48,7 @@ def test_the_table_begins_with_natural_tasks():
 
 
 def test_the_suite_goes_through_its_tasks_and_leaves_out_what_lacks_files(path, tmp_path, monkeypatch):
-    about = replace(TASKS["halves"], recipe=Recipe(1), make=lambda _: Constructed(halves))
+    about = replace(TASKS["halves"], recipe=Recipe(1), open=lambda _: Source(halves))
     missing = replace(TASKS["wikipedia"], file="natural/wikipedia.npz")
     monkeypatch.setattr(suite, "TASKS", {"wikipedia": missing, "halves": about})
     told = []

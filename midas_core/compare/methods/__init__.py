@@ -1,4 +1,4 @@
-"""The methods that are compared, each short, from its paper, for comparison only."""
+"""The methods that are compared, each short, from its paper, for comparison only; their choices: docs/neighbours.md."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from midas_core.compare.methods.base import Method, cross_entropy
+from midas_core.compare.methods.base import Method, add_unimodal, cross_entropy
 from midas_core.compare.methods.dominance import parted_logits
 from midas_core.compare.stack import Batch, Model
 
@@ -39,20 +39,10 @@ def mask_feature(feature: Tensor, masked: Tensor, ranks: Tensor, share: float) -
 class Amco(Method):
     """AMCo: part of the dependent modality's feature is masked, and each modality is trained by itself beside it.
 
-    Zhou et al., "Adaptive Mask Co-optimization for Modal Dependence in Multimodal Learning" (ICASSP 2023).
-    CE(z', y) + sum_m CE(z^m, y), z' from features of which a share p_t = sin(pi / 2 * min(eps, l_t) / eps) is masked in
-    the dependent modality: the one whose part in a softmax over the logits of all modalities reaches sigma.
-
-    The paper is not open. This is AMCo as the toolkit of the survey BalanceBenchmark (Xu et al., arXiv 2502.10816) has
-    it: eps = 0.3, l_t grows with the epochs, a mask is the same for a batch, what is left is scaled by 1 / (1 - p_t),
-    at most 10, and z^m = W^m f^m + b / M comes from the fused head itself.
-
-    Chosen here:
-
-    - l_t = epoch / 10: the mask is whole from the third epoch on;
-    - dependence is measured in the batch itself, before masking; z^m is of the whole feature;
-    - of M modalities one is masked, that of the largest share, where this reaches 2 sigma / M. With sigma = 0.5, the
-      toolkit's value, one is masked in every batch.
+    Zhou et al., "Adaptive Mask Co-optimization for Modal Dependence in Multimodal Learning" (ICASSP 2023), as the
+    toolkit of the survey BalanceBenchmark (Xu et al., arXiv 2502.10816) has it: CE(z', y) + sum_m CE(z^m, y), z' from
+    features of which a share p_t is masked in the dependent modality, the one whose part in a softmax over the logits
+    of all modalities reaches sigma; z^m = W^m f^m + b / M.
     """
 
     title = "AMCo"
@@ -60,7 +50,6 @@ class Amco(Method):
     strength_name = "sigma"
 
     def loss(self, model: Model, batch: Batch) -> Tensor:
-        """Return the loss of the masked features and that of each modality."""
         features = model.features(batch.inputs)
         parts = parted_logits(model, features)
         with torch.no_grad():
@@ -72,7 +61,4 @@ class Amco(Method):
             mask_feature(x, where, self.random.permutation(x.shape[-1]), share)
             for x, where in zip(features, masked, strict=True)
         ]
-        loss = cross_entropy(model.fuse(left), batch.labels)
-        for logits in parts:
-            loss = loss + cross_entropy(logits, batch.labels)
-        return loss
+        return add_unimodal(cross_entropy(model.fuse(left), batch.labels), parts, batch.labels)

@@ -13,24 +13,11 @@ from midas_core.compare.stack import Batch, Model, Random, StackedSplit
 
 @dataclass(frozen=True)
 class Setup:
-    """The task and the settings of K models that a method trains.
-
-    Attributes
-    ----------
-    num_classes : int
-        C.
-    feature_dims : list of M int
-    strength : tensor, shape (K,)
-        Of the method's one hyperparameter, for each model.
-    random : Random
-        Source of everything that a method draws.
-    epochs : int
-        Of the whole training.
-    """
+    """The task and the settings of K models that a method trains; it draws all its random numbers from ``random``."""
 
     num_classes: int
-    feature_dims: list[int]
-    strength: Tensor
+    feature_dims: list[int]  # M
+    strength: Tensor  # (K,), the method's one hyperparameter
     random: Random
     epochs: int
 
@@ -38,34 +25,21 @@ class Setup:
 class Method:
     """A way to train: the losses, and what it changes around them.
 
-    A subclass gives `loss` and, where its paper needs them, the other hooks. Its docstring has the paper, its equation,
-    and a line for each choice that the paper leaves.
-
-    Parameters
-    ----------
-    setup : Setup
-
-    Attributes
-    ----------
-    title : str
-        In tables; the name by which it is called.
-    strengths : tuple of float
-        Tried for its one hyperparameter; empty where it has none. 0, where it is among them, is joint training.
-    strength_name : str
-    call : str
-        How to get it from this library; empty where it has none of it.
-    simple : bool
-        Whether it changes next to nothing in joint training: of methods that are equally good it is preferred.
-    trains_unimodal_heads : bool
-        Whether `Model.unimodal_heads` mean anything after training: the vote at prediction needs them.
+    A subclass gives `loss` and, where its paper needs them, the other hooks. Its docstring has the paper and its
+    equation; the choices that the paper leaves stand in ``docs/neighbours.md``.
     """
 
     title: ClassVar[str]
+    """In tables, and on the command line."""
     strengths: ClassVar[tuple[float, ...]] = ()
+    """Tried for its one hyperparameter; empty where it has none. 0, where it is among them, is joint training."""
     strength_name: ClassVar[str] = ""
     call: ClassVar[str] = ""
+    """How to get it in PyTorch; empty where neither PyTorch nor this library has it."""
     simple: ClassVar[bool] = False
+    """Whether it changes next to nothing in joint training: of methods that are equally good it is preferred."""
     trains_unimodal_heads: ClassVar[bool] = False
+    """Whether the unimodal heads mean anything after training: the vote at prediction needs them."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup, self.strength, self.random = setup, setup.strength, setup.random
@@ -103,6 +77,13 @@ def cross_entropy(logits: Tensor, labels: Tensor, smoothing: Tensor | None = Non
     return -((1 - smoothing) * of_label + smoothing * logs.mean(dim=(1, 2)))
 
 
+def add_unimodal(loss: Tensor, logits: Sequence[Tensor], labels: Tensor, weight: Tensor | float = 1.0) -> Tensor:
+    """Return loss + weight * sum_m CE(z^m, y), shape (K,), for unimodal logits, M of (K, B, C)."""
+    for x in logits:
+        loss = loss + weight * cross_entropy(x, labels)
+    return loss
+
+
 def row(parameter: Tensor) -> Tensor:
     """Return a stacked parameter or its gradient with a row for each model, a view of shape (K, n)."""
     return parameter.view(len(parameter), -1)
@@ -117,12 +98,9 @@ def alone(m: int, modality: str) -> type[Method]:
         title = f"{modality} alone"
 
         def loss(self, model: Model, batch: Batch) -> Tensor:
-            """Return CE(z^m, y)."""
-            logits = model.unimodal_heads[m](model.encoders[m](batch.inputs[m]))
-            return cross_entropy(logits, batch.labels)
+            return cross_entropy(model.unimodal_heads[m](model.encoders[m](batch.inputs[m])), batch.labels)
 
         def logits(self, model: Model, features: Sequence[Tensor]) -> Tensor:
-            """Return z^m."""
             logits: Tensor = model.unimodal_heads[m](features[m])
             return logits
 

@@ -12,13 +12,7 @@ from midas_core.compare.methods.base import cross_entropy
 
 
 def unit_features(features: Sequence[Tensor]) -> list[Tensor]:
-    """Return the features at length 1.
-
-    Raises
-    ------
-    ValueError
-        If they differ in width: they are compared with each other.
-    """
+    """Return the features at length 1; raise ``ValueError`` where they differ in width and cannot be compared."""
     widths = {x.shape[-1] for x in features}
     if len(widths) > 1:
         raise ValueError(f"features: expected one width for all modalities, got {sorted(widths)}")
@@ -31,11 +25,11 @@ def matching_loss(features: Sequence[Tensor], temperature: float) -> Tensor:
     The other modality of the same sample is the positive, that of the rest of the batch the negatives.
     """
     units = unit_features(features)
-    own = torch.arange(units[0].shape[1]).expand(units[0].shape[:2])
+    positives = torch.arange(units[0].shape[1]).expand(units[0].shape[:2])
     losses = []
     for left, right in combinations(units, 2):
-        alike = left @ right.mT / temperature
-        losses += [cross_entropy(alike, own), cross_entropy(alike.mT.contiguous(), own)]
+        cosines = left @ right.mT / temperature
+        losses += [cross_entropy(cosines, positives), cross_entropy(cosines.mT.contiguous(), positives)]
     return torch.stack(losses).mean(dim=0)
 
 

@@ -30,7 +30,6 @@ class ModalityDropout(Method):
     strength_name = "probability"
 
     def loss(self, model: Model, batch: Batch) -> Tensor:
-        """Return CE(z, y) of what is left."""
         features = model.features(batch.inputs)
         kept = drop_one_modality(features, self.strength, self.random)
         return cross_entropy(model.fuse(kept), batch.labels)

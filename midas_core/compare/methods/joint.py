@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from midas_core.compare.methods.base import Method, cross_entropy, row
+from midas_core.compare.methods.base import Method, add_unimodal, cross_entropy, row
 from midas_core.compare.stack import Batch, Model
 
 
@@ -14,12 +14,11 @@ class Joint(Method):
     title = "joint"
 
     def loss(self, model: Model, batch: Batch) -> Tensor:
-        """Return CE(z, y)."""
         return cross_entropy(model.fuse(model.features(batch.inputs)), batch.labels)
 
 
 class LabelSmoothing(Method):
-    """The cross-entropy of the fused head, a share of each label given to all classes alike."""
+    """The cross-entropy with a share e of each label on all classes: (1 - e) * CE(z, y) + e / C * sum_c CE(z, c)."""
 
     title = "joint + label smoothing"
     strengths = (0.0, 0.1, 0.3)
@@ -28,7 +27,6 @@ class LabelSmoothing(Method):
     call = "torch.nn.CrossEntropyLoss(label_smoothing={strength:g})"
 
     def loss(self, model: Model, batch: Batch) -> Tensor:
-        """Return (1 - e) * CE(z, y) + e / C * sum_c CE(z, c)."""
         return cross_entropy(model.fuse(model.features(batch.inputs)), batch.labels, self.strength)
 
 
@@ -42,7 +40,6 @@ class WeightDecay(Joint):
     call = "torch.optim.Adam(..., weight_decay={strength:g})"
 
     def after_backward(self, model: Model) -> None:
-        """Add the gradient of the penalty."""
         for parameter in model.parameters():
             if parameter.grad is not None:
                 row(parameter.grad).add_(row(parameter.detach()) * self.strength[:, None])
@@ -58,7 +55,6 @@ class FeatureDropout(Method):
     call = "torch.nn.Dropout({strength:g}) on the features"
 
     def loss(self, model: Model, batch: Batch) -> Tensor:
-        """Return CE(z, y) of what is left."""
         kept = 1 - self.strength[:, None, None]
         features = [x * (self.random.uniform(*x.shape[1:]) < kept) / kept for x in model.features(batch.inputs)]
         return cross_entropy(model.fuse(features), batch.labels)
@@ -73,9 +69,6 @@ class JointUnimodal(Method):
     trains_unimodal_heads = True
 
     def loss(self, model: Model, batch: Batch) -> Tensor:
-        """Return CE(z, y) + weight * sum_m CE(z^m, y)."""
         features = model.features(batch.inputs)
         loss = cross_entropy(model.fuse(features), batch.labels)
-        for logits in model.unimodal(features):
-            loss = loss + self.strength * cross_entropy(logits, batch.labels)
-        return loss
+        return add_unimodal(loss, model.unimodal(features), batch.labels, self.strength)

@@ -20,11 +20,9 @@ class LateFusion(Method):
     title = "late fusion"
 
     def loss(self, model: Model, batch: Batch) -> Tensor:
-        """Return sum_m CE(z^m, y)."""
-        own = model.unimodal(model.features(batch.inputs))
-        return torch.stack([cross_entropy(logits, batch.labels) for logits in own]).sum(dim=0)
+        unimodal = model.unimodal(model.features(batch.inputs))
+        return torch.stack([cross_entropy(logits, batch.labels) for logits in unimodal]).sum(dim=0)
 
     def logits(self, model: Model, features: Sequence[Tensor]) -> Tensor:
-        """Return the logarithm of the mean of the probabilities."""
-        each = torch.stack([logits.log_softmax(dim=-1) for logits in model.unimodal(features)])
-        return each.logsumexp(dim=0) - torch.log(torch.tensor(float(len(features))))
+        logs = torch.stack([logits.log_softmax(dim=-1) for logits in model.unimodal(features)])
+        return logs.logsumexp(dim=0) - torch.log(torch.tensor(float(len(features))))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from midas_core.compare.methods.base import Method, Setup, cross_entropy
+from midas_core.compare.methods.base import Method, Setup, add_unimodal, cross_entropy
 from midas_core.compare.methods.contrastive import supervised_contrastive_loss
 from midas_core.compare.stack import Batch, Model, StackedLinear
 
@@ -25,10 +25,10 @@ def jensen_shannon(left: Tensor, right: Tensor) -> Tensor:
 
 
 def competition(contributions: Sequence[Tensor], bias: Tensor, partners: Tensor) -> Tensor:
-    """Return L_MIPD of the greedy game, shape (K,).
+    """Return L_MIPD of the greedy game, sum_m (-JS_m + sum_{l != m} JS_l), shape (K,).
 
-    sum_m (-JS_m + sum_{l != m} JS_l), JS the divergence that permuting modality m makes in the prediction, as player m
-    or l sees it: the contributions of everybody else are constants.
+    JS is the divergence that permuting modality m makes in the prediction, as player m or l sees it: the contributions
+    of all others are constants.
     """
     constants = [x.detach() for x in contributions]
     bias = bias.detach()
@@ -36,8 +36,8 @@ def competition(contributions: Sequence[Tensor], bias: Tensor, partners: Tensor)
     for player in range(len(contributions)):
         seen = [x if j == player else constants[j] for j, x in enumerate(contributions)]
         prediction = bias + torch.stack(seen).sum(dim=0)
-        for m, own in enumerate(seen):
-            logits = prediction - own + _permuted(own, partners)
+        for m, part in enumerate(seen):
+            logits = prediction - part + _permuted(part, partners)
             divergence = jensen_shannon(logits, prediction.expand_as(logits)).mean(dim=0)
             total = total + (-divergence if player == m else divergence)
     return total
@@ -53,19 +53,9 @@ class Mcr(Method):
 
     Kontras et al., "Balancing Multimodal Training Through Game-Theoretic Regularization" (NeurIPS 2025).
     CE(z, y) + sum_m CE(z^m, y) + lambda * L_MIPD + L_Con + L_CEB. L_MIPD: each modality, as the player of a game,
-    raises the Jensen-Shannon divergence that permuting it in the batch makes in the prediction, and lowers that of the
-    others. L_Con: supervised contrastive loss between the features. L_CEB: mean squared error of the features as a
-    small decoder gives them back from the prediction.
-
-    Chosen here:
-
-    - the greedy game (k = -1 in the paper), that of the authors' results; lambda is what is tuned, 0.01 and 0.1 there;
-    - a player is a modality's encoder and its part of the fused head; of more than two, one is permuted at a time;
-    - the prediction without permutation has its gradient too, as the paper's equation says; in the authors' code it
-      cancels;
-    - 4 permutations a step (32 there), all other weights 1, temperature 0.5, a decoder of one hidden layer as wide as
-      the features, no gradient through the prediction into it: the authors' code;
-    - the contrastive loss is that of Khosla et al.; the features need one width.
+    raises the Jensen-Shannon divergence that permuting it in the batch makes in the prediction, and lowers the
+    divergence of the others. L_Con: supervised contrastive loss between the features. L_CEB: mean squared error of the
+    features as a small decoder gives them back from the prediction.
     """
 
     title = "MCR"
@@ -83,12 +73,9 @@ class Mcr(Method):
         )
 
     def loss(self, model: Model, batch: Batch) -> Tensor:
-        """Return the sum of the terms."""
         features = model.features(batch.inputs)
         logits = model.fuse(features)
-        loss = cross_entropy(logits, batch.labels)
-        for own in model.unimodal(features):
-            loss = loss + cross_entropy(own, batch.labels)
+        loss = add_unimodal(cross_entropy(logits, batch.labels), model.unimodal(features), batch.labels)
         partners = torch.stack([self.random.permutation(batch.labels.shape[1]) for _ in range(PERMUTATIONS)])
         loss = loss + self.strength * competition(model.contributions(features), model.head.bias, partners)
         loss = loss + supervised_contrastive_loss(features, batch.labels, TEMPERATURE)
@@ -96,5 +83,4 @@ class Mcr(Method):
         return loss + (decoded - torch.cat(features, dim=-1)).square().mean(dim=(1, 2))
 
     def parameters(self) -> list[nn.Parameter]:
-        """Return those of the decoder."""
         return list(self.decoder.parameters())

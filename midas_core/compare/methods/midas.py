@@ -18,14 +18,7 @@ from midas_core.partners import random_count, split_draw
 class Midas(Method):
     """MIDAS (Hwang, Choi, Whang, NeurIPS 2025), eq. 11: CE(z, y) + sum_m CE(z^m, y) + weight * L_mis.
 
-    The core's own functions, `torch.func.vmap` over the K models; ``docs/method.md`` has their choices.
-
-    Attributes
-    ----------
-    options : dict
-        Of `midas_core.midas_objective`.
-    aligned_share : float
-        Share of the epochs, the last ones, in which the loss is CE(z, y) alone.
+    The functions of the core, `torch.func.vmap` over the K models; ``docs/method.md`` has their choices.
     """
 
     title = "MIDAS"
@@ -34,7 +27,9 @@ class Midas(Method):
     call = "MidasLoss(weight={strength:g})"
     trains_unimodal_heads = True
     options: ClassVar[dict[str, Any]] = {}
+    """Of `midas_core.midas_objective`."""
     aligned_share: ClassVar[float] = 0.0
+    """Share of the epochs, the last ones, in which the loss is CE(z, y) alone."""
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
@@ -48,9 +43,7 @@ class Midas(Method):
         return {**self.options, "aligned_from": self.aligned_from} if self.aligned_share else dict(self.options)
 
     def loss(self, model: Model, batch: Batch) -> Tensor:
-        """Return the total of eq. 11, and move alpha."""
-        features = model.features(batch.inputs)
-        return self.objective(model, features, batch)
+        return self.objective(model, model.features(batch.inputs), batch)
 
     def objective(self, model: Model, features: list[Tensor], batch: Batch) -> Tensor:
         """Return the total of eq. 11 of features, and move alpha; near the end the aligned term alone."""
@@ -64,18 +57,19 @@ class Midas(Method):
         versions, size = mixed[0].shape[1:3]
         # (K, V, B, C), all versions in one call of the head.
         logits = model.fuse([x.flatten(1, 2) for x in mixed]).unflatten(1, (versions, size))
-        inputs = (model.fuse(features), model.unimodal(features), logits, batch.labels)
+        of_heads = (model.fuse(features), model.unimodal(features), logits)
         present = tuple(x for x in pairs if x is not None)
-        loss, state = vmap(self._one)(*inputs, present, similarities, tuple(self.state), self.strength)
+        inputs = (of_heads, batch.labels, present, similarities, tuple(self.state), self.strength)
+        loss, state = vmap(self._objective_of_one)(*inputs)
         self.state = MidasState(*(x.detach() for x in state))
         return loss
 
-    def _one(self, fused: Tensor, own: Any, mixed: Tensor, labels: Tensor, *rest: Any) -> tuple[Tensor, Any]:
+    def _objective_of_one(
+        self, logits: Any, labels: Tensor, pairs: Any, similarities: Any, state: Any, weight: Tensor
+    ) -> tuple[Tensor, Any]:
         """Return the loss of one model, and its state for the next step."""
-        pairs, similarities, state, weight = rest
-        result = midas_objective(
-            fused, own, mixed, labels, Pairs(*pairs), similarities, MidasState(*state), weight=weight, **self.options
-        )
+        drawn, before = Pairs(*pairs), MidasState(*state)
+        result = midas_objective(*logits, labels, drawn, similarities, before, weight=weight, **self.options)
         return result.terms.total.mean(), tuple(result.state)
 
     def draw(self, labels: Tensor) -> Pairs:

@@ -22,7 +22,7 @@ def beta_quantile(strength: Tensor, numbers: Tensor) -> Tensor:
 
 def interpolate(x: Tensor, partners: Tensor, share: Tensor) -> Tensor:
     """Return lambda * x_i + (1 - lambda) * x_j, j the partner of i."""
-    of_partners = torch.stack([each[where] for each, where in zip(x, partners, strict=True)])
+    of_partners = torch.stack([samples[where] for samples, where in zip(x, partners, strict=True)])
     share = share.view(-1, *[1] * (x.ndim - 1))
     return share * x + (1 - share) * of_partners
 
@@ -44,11 +44,6 @@ class MixUp(Method):
     mixup (Zhang et al., ICLR 2018), eq. 1: lambda * x_i + (1 - lambda) * x_j, the labels likewise, lambda ~ Beta(a, a);
     at the features after Manifold Mixup (Verma et al., ICML 2019). For several modalities it is the Multimodal Mixup of
     Ma, Ding and Chen (arXiv 2510.10986).
-
-    Chosen here:
-
-    - one lambda and one permutation for a batch, as in the listing of Zhang et al.;
-    - every batch is mixed.
     """
 
     title = "MixUp"
@@ -56,7 +51,6 @@ class MixUp(Method):
     strength_name = "a of Beta(a, a)"
 
     def loss(self, model: Model, batch: Batch) -> Tensor:
-        """Return the cross-entropy of the mixed features."""
         return mixup_loss(model, model.features(batch.inputs), batch.labels, self.strength, self.random)
 
 
@@ -67,15 +61,12 @@ def mixup_loss(model: Model, features: Sequence[Tensor], labels: Tensor, strengt
     return mixed_cross_entropy(logits, labels, partners, share)
 
 
-class InputMixUp(Method):
+class InputMixUp(MixUp):
     """MixUp of the inputs, as Zhang et al. (ICLR 2018) have it; the rest as in `MixUp`."""
 
     title = "input MixUp"
-    strengths = MixUp.strengths
-    strength_name = MixUp.strength_name
 
     def loss(self, model: Model, batch: Batch) -> Tensor:
-        """Return the cross-entropy of the mixed inputs."""
         partners, share = draw_mixing(self.strength, self.random, batch.labels.shape[1])
         mixed = [interpolate(x, partners, share) for x in batch.inputs]
         logits = model.fuse(model.features(mixed))

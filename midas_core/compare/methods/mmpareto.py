@@ -31,16 +31,7 @@ class MmPareto(Method):
 
     Wei and Hu, "MMPareto: Boosting Multimodal Learning with Innocent Unimodal Assistance" (ICML 2024). Where they
     conflict, the weights of least norm give a direction that serves both (Pareto integration, MGDA for two tasks), and
-    its length is made up to that of the plain sum; gamma lengthens all of it.
-
-    Chosen here:
-
-    - norms and the angle are those of a whole encoder, as in the equations; the authors' code lengthens each parameter
-      by itself;
-    - gamma is what is tuned, 1.5 in the authors' code. Adam divides a gradient by its recent size, so that it matters
-      little there.
-
-    One more backward pass through the encoders than the unimodal losses alone.
+    its length is made up to the length of the plain sum; gamma lengthens all of it.
     """
 
     title = "MMPareto"
@@ -53,19 +44,18 @@ class MmPareto(Method):
         self.unimodal_gradients: list[list[Tensor | None]] = []
 
     def loss(self, model: Model, batch: Batch) -> Tensor:
-        """Return CE(z, y) + sum_m CE(z^m, y), and keep the unimodal gradients of the encoders."""
+        # Kept for `after_backward`: the unimodal gradients of the encoders.
         features = model.features(batch.inputs)
-        own = [cross_entropy(logits, batch.labels) for logits in model.unimodal(features)]
+        unimodal = [cross_entropy(logits, batch.labels) for logits in model.unimodal(features)]
         self.unimodal_gradients = [
             list(torch.autograd.grad(loss.sum(), _trained(encoder), retain_graph=True, allow_unused=True))
-            for loss, encoder in zip(own, model.encoders, strict=True)
+            for loss, encoder in zip(unimodal, model.encoders, strict=True)
         ]
-        return cross_entropy(model.fuse(features), batch.labels) + torch.stack(own).sum(dim=0)
+        return cross_entropy(model.fuse(features), batch.labels) + torch.stack(unimodal).sum(dim=0)
 
     def after_backward(self, model: Model) -> None:
-        """Replace the gradient of each encoder by the combined one."""
-        for encoder, own in zip(model.encoders, self.unimodal_gradients, strict=True):
-            pairs = [(p.grad, g) for p, g in zip(_trained(encoder), own, strict=True) if p.grad is not None]
+        for encoder, gradients in zip(model.encoders, self.unimodal_gradients, strict=True):
+            pairs = [(p.grad, g) for p, g in zip(_trained(encoder), gradients, strict=True) if p.grad is not None]
             rows = [row(total) for total, _ in pairs]
             unimodal = torch.cat([row(_or_zero(g, total)) for total, g in pairs], dim=1)
             combined = combine_gradients(torch.cat(rows, dim=1) - unimodal, unimodal, self.strength)

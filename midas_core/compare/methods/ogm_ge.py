@@ -20,16 +20,7 @@ class OgmGe(Method):
 
     Peng et al., "Balanced Multimodal Learning via On-the-fly Gradient Modulation" (CVPR 2022).
     theta^m <- theta^m - lr * (k^m * g^m + xi), xi ~ N(0, Sigma); k^m = 1 - tanh(alpha * rho^m) where rho^m > 1, else 1;
-    rho^m = sum_i s_i^m / sum_i s_i^l, s_i^m the probability of the own class by softmax(W^m f^m + b / 2).
-
-    Chosen here:
-
-    - of more than two modalities, rho^m compares with the mean of the others;
-    - Sigma is that of the authors' code: the variance of the elements of a parameter's gradient;
-    - all parameters of the encoders take part, from the first to the last epoch; the authors' code takes the
-      convolutions only, in the first part of training.
-
-    Adam divides a gradient by its recent size: there, a constant k^m changes nothing, and only its changes do.
+    rho^m = sum_i s_i^m / sum_i s_i^l, s_i^m the probability of the true class by softmax(W^m f^m + b / 2).
     """
 
     title = "OGM-GE"
@@ -41,7 +32,6 @@ class OgmGe(Method):
         self.coefficients: Tensor | None = None
 
     def loss(self, model: Model, batch: Batch) -> Tensor:
-        """Return CE(z, y), and note the coefficients of this batch."""
         features = model.features(batch.inputs)
         with torch.no_grad():
             ratio = lead(scores(parted_logits(model, features), batch.labels))
@@ -49,7 +39,6 @@ class OgmGe(Method):
         return cross_entropy(model.fuse(features), batch.labels)
 
     def after_backward(self, model: Model) -> None:
-        """Scale the gradients of each encoder and add the noise."""
         assert self.coefficients is not None, "loss() comes first"
         for encoder, coefficient in zip(model.encoders, self.coefficients, strict=True):
             for parameter in encoder.parameters():

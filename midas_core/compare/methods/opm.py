@@ -39,15 +39,8 @@ class Opm(Method):
 
     Wei et al., "On-the-fly Modulation for Balanced Multimodal Learning" (TPAMI 2024).
     q^m = q_base * (1 + lambda * tanh(rho^m - 1)) where rho^m > 1, else 0: the probability that a sample loses the
-    feature of modality m; rho^m as in OGM-GE. What is left is scaled by 1 / (1 - theta), theta the expected share of
-    what goes.
-
-    Chosen here:
-
-    - lambda = 0.5, no dropping in the first 5 epochs, and each batch is modulated with probability 0.7, as in the
-      authors' code; q_base is what is tuned, 0.5 there;
-    - of more than two modalities, rho^m compares with the mean of the others. The last one never leads, so no sample
-      loses everything.
+    feature of modality m; rho^m as in OGM-GE. What is left is scaled by 1 / (1 - theta), theta the share that is
+    expected to go.
     """
 
     title = "OPM"
@@ -55,7 +48,6 @@ class Opm(Method):
     strength_name = "q_base"
 
     def loss(self, model: Model, batch: Batch) -> Tensor:
-        """Return CE(z, y) of what is left."""
         features = model.features(batch.inputs)
         if batch.epoch < WARMUP_EPOCHS:
             return cross_entropy(model.fuse(features), batch.labels)

@@ -17,18 +17,10 @@ SMALLEST = 1e-5
 
 
 class Mixture(NamedTuple):
-    """Random numbers of N mixtures of B samples.
+    """Random factors of N mixtures of B samples, not normalised, and whether a sample takes part, in all modalities."""
 
-    Attributes
-    ----------
-    factors : tensor, shape (K, M, N, B)
-        Not negative; not normalised.
-    kept : tensor, shape (K, N, B), bool
-        Whether a sample takes part in a mixture, in all of its modalities.
-    """
-
-    factors: Tensor
-    kept: Tensor
+    factors: Tensor  # (K, M, N, B)
+    kept: Tensor  # (K, N, B)
 
 
 def draw_mixture(random: Random, modalities: int, batch: int) -> Mixture:
@@ -58,18 +50,9 @@ class PowMix(Method):
 
     Georgiou, Avrithis and Potamianos, "PowMix: A Versatile Regularizer for Multimodal Sentiment Analysis" (TASLP 2024).
     CE(z, y) + w * CE(z', y'): N mixtures f'^m_n = sum_i lambda^m_ni f^m_i, y'_n = 1/M sum_m sum_i lambda^m_ni y_i.
-    Its five parts: N may be any number; each modality has factors of its own (anisotropic); factors are weighted by
+    Its five parts: N may be any number; the factors differ between modalities (anisotropic); they are weighted by
     attention; each mixture takes some of the samples only (dynamic); labels are averaged over the modalities
     (cross-modal).
-
-    The text names these parts; the numbers are those of the first author's research code:
-
-    - factors from a Dirichlet distribution with concentrations from U(0.5, 1.5), one for each sample;
-    - a sample takes part with a probability from U(0.5, 1), the same in all modalities;
-    - attention is the mean of a feature, cut off at 0, normalised over the modalities of the sample.
-
-    Chosen here: N = B; a mixture of fewer than two samples takes them all; the loss of the unmixed samples stays, and
-    the weight w of the mixed ones is what is tuned.
     """
 
     title = "PowMix"
@@ -77,7 +60,6 @@ class PowMix(Method):
     strength_name = "weight"
 
     def loss(self, model: Model, batch: Batch) -> Tensor:
-        """Return the loss of the samples plus that of the mixtures."""
         features = model.features(batch.inputs)
         loss = cross_entropy(model.fuse(features), batch.labels)
         factors = mixing_factors(features, draw_mixture(self.random, len(features), batch.labels.shape[1]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from midas_core.compare.methods.base import Method, Setup, cross_entropy
+from midas_core.compare.methods.base import Method, Setup, add_unimodal, cross_entropy
 from midas_core.compare.stack import Batch, Model, StackedSplit
 
 WARMUP_SHARE = 1 / 6
@@ -25,12 +25,6 @@ class DataRemixing(Method):
     Warm-up with CE(z, y) + 0.5 * sum_m CE(z^m, y). Then, before each epoch, a pass over the training data: a sample
     goes to the modality whose prediction has the least Kullback-Leibler divergence from the uniform distribution, the
     others are masked, and batches hold one modality each: CE(z, y) + gamma * CE(z^m, y).
-
-    Chosen here:
-
-    - a sixth of the epochs is warm-up, as in the authors' code (10 of 60); gamma is what is tuned, 1 there;
-    - masked is a feature of zeros;
-    - the modalities come one after the other; the batch in which one ends and the next begins holds both.
     """
 
     title = "Data Remixing"
@@ -45,7 +39,6 @@ class DataRemixing(Method):
 
     @torch.no_grad()
     def order(self, model: Model, training: StackedSplit, epoch: int, order: Tensor) -> Tensor:
-        """Give each sample its modality, and sort the epoch by it."""
         if epoch < self.warmup_epochs:
             return order
         sure = [
@@ -56,13 +49,10 @@ class DataRemixing(Method):
         return order.gather(1, self.modality.gather(1, order).argsort(dim=1, stable=True))
 
     def loss(self, model: Model, batch: Batch) -> Tensor:
-        """Return the fused loss plus that of the modalities that take part."""
         features = model.features(batch.inputs)
         if batch.epoch < self.warmup_epochs:
             loss = cross_entropy(model.fuse(features), batch.labels)
-            for logits in model.unimodal(features):
-                loss = loss + WARMUP_WEIGHT * cross_entropy(logits, batch.labels)
-            return loss
+            return add_unimodal(loss, model.unimodal(features), batch.labels, WARMUP_WEIGHT)
         chosen = self.modality.gather(1, batch.index)
         loss = cross_entropy(model.fuse([x * (chosen == m)[..., None] for m, x in enumerate(features)]), batch.labels)
         kept = torch.stack(model.unimodal(features))  # (M, K, B, C)

@@ -41,16 +41,8 @@ class Smv(Method):
 
     Wei et al., "Enhancing Multimodal Cooperation via Sample-level Modality Valuation" (CVPR 2024).
     phi_i^m, the Shapley value of modality m in sample i, with v(C) = |C| where the set C predicts right, else 0; where
-    phi_i^m < 1, the sample comes again f(1 - phi_i^m) times with the other modalities absent, f rising.
-
-    Chosen here:
-
-    - f(x) = s * x: with s = 2 the numbers of the authors' code for two modalities (1, 2 and 3 times for 0.5, 0 and
-      -0.5);
-    - a sample is valued in its batch, and its repetitions are weights of further terms of the loss there: the sum over
-      samples and repetitions, divided by how many they are. The paper values once an epoch and draws the repetitions
-      into batches of their own, which takes more steps;
-    - an absent modality is a feature of zeros; no repetitions in the first 5 epochs. Both as in the authors' code.
+    phi_i^m < 1, the sample comes again s * (1 - phi_i^m) times with the other modalities absent. The repetitions are
+    weights in the mean over the batch.
     """
 
     title = "SMV"
@@ -58,19 +50,18 @@ class Smv(Method):
     strength_name = "s"
 
     def loss(self, model: Model, batch: Batch) -> Tensor:
-        """Return the mean of CE(z, y) over samples and repetitions."""
         features = model.features(batch.inputs)
-        whole = _each(model.fuse(features), batch.labels)
+        whole = _sample_losses(model.fuse(features), batch.labels)
         if batch.epoch < WARMUP_EPOCHS:
             return whole.mean(dim=1)
         contributions = model.contributions(features)
         with torch.no_grad():
             values = shapley_values(contributions, model.head.bias, batch.labels)
             repeats = self.strength[:, None] * (1 - values).clamp_min(0)
-        again = torch.stack([_each(part + model.head.bias, batch.labels) for part in contributions])
+        again = torch.stack([_sample_losses(part + model.head.bias, batch.labels) for part in contributions])
         total = whole.sum(dim=1) + (repeats * again).sum(dim=(0, 2))
         return total / (whole.shape[1] + repeats.sum(dim=(0, 2)))
 
 
-def _each(logits: Tensor, labels: Tensor) -> Tensor:
+def _sample_losses(logits: Tensor, labels: Tensor) -> Tensor:
     return -logits.log_softmax(dim=-1).gather(2, labels[..., None])[..., 0]
