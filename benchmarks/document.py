@@ -4,7 +4,7 @@
     python -m benchmarks.document benchmarks/comparison.json docs/comparison.md   # of midas compare --suite
 
 The tables go between the lines ``<!-- NAME -->`` and ``<!-- end -->``, NAME that of the results file, or of a table of
-the comparison, see ``midas_core/compare/tables.py``.
+the comparison, see ``benchmarks/suite_tables.py``.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any
 
 from benchmarks.registry import SECTIONS
 from benchmarks.results import Result
+from benchmarks.suite_figures import write_figures
+from benchmarks.suite_tables import SuiteResults
 from benchmarks.table import COLUMNS, cells
-from midas_core.compare.figures import write_figures
-from midas_core.compare.tables import SuiteResults
 
 
 def render(content: dict[str, Any]) -> str:

@@ -5,7 +5,6 @@ Four tasks on which no choice of a method was made, four methods; everything els
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +14,8 @@ from midas_core.cli._common import make_console
 from midas_core.cli._comparison import following
 from midas_core.compare import suite
 from midas_core.compare.stack import Network
-from midas_core.compare.tables import kept
 from midas_core.compare.training import Recipe
+from midas_core.files import write_whole
 
 TASKS = ("utd-skeleton-inertial", "halves", "breast-cancer", "spoken-digits")
 METHODS = ("joint", "joint + label smoothing", "MIDAS", "MIDAS (eta 0) + finish")
@@ -50,8 +49,8 @@ def main(root: Path, output: Path, file: Path) -> None:
     }
     suite.TASKS = varied
     with following(make_console(stderr=True)) as follow:
-        results = suite.run_suite(output, root, methods=METHODS, seeds=SEEDS, progress=follow)
-    file.write_text(json.dumps(kept(results)) + "\n", encoding="utf-8")
+        suite.run_suite(output, root, methods=METHODS, seeds=SEEDS, progress=follow)
+    write_whole(file, (output / "results.json").read_bytes())
 
 
 if __name__ == "__main__":

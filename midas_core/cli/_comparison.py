@@ -1,4 +1,4 @@
-"""Progress, early ends and results of ``midas compare`` and ``midas demo``."""
+"""Options, progress, early ends and results of ``midas compare`` and ``midas demo``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from midas_core.cli._common import Failure, failing
+from midas_core.cli._common import Failure, failing, make_console
 from midas_core.text import printable
 
 if TYPE_CHECKING:
@@ -20,41 +20,56 @@ if TYPE_CHECKING:
 
     from midas_core.compare.result import MethodComparison
 
-CORES = os.cpu_count() or 1
+FOLDER = click.Path(file_okay=False, path_type=Path)
+JSON = click.option(
+    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write results.json here too."
+)
+JOBS = click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=os.cpu_count() or 1,
+    help="Processes that train.  [default: all cores]",
+)
 SETTLED = 1.0
 """Seconds in which work that is done counts as finished before: it tells no speed."""
-
-
-def require_all() -> None:
-    """Fail where a package of the extra is missing."""
-    from midas_core.backends import require
-
-    with failing(ImportError):
-        for module, package in (
-            ("torch", "PyTorch"),
-            ("sklearn", "scikit-learn"),
-            ("scipy", "SciPy"),
-            ("statsmodels", "statsmodels"),
-            ("joblib", "joblib"),
-            ("matplotlib", "Matplotlib"),
-            ("jinja2", "Jinja2"),
-            ("rich", "Rich"),
-        ):
-            require(module, package, "compare")
-    # Small models gain nothing by threads. PyTorch reads it when it is imported.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+PACKAGES = {
+    "torch": "PyTorch",
+    "sklearn": "scikit-learn",
+    "scipy": "SciPy",
+    "statsmodels": "statsmodels",
+    "joblib": "joblib",
+    "matplotlib": "Matplotlib",
+    "jinja2": "Jinja2",
+    "rich": "Rich",
+}
+"""Of the extra, by the name of the module."""
 
 
 @contextmanager
-def ending_early(context: click.Context, output: Path) -> Iterator[None]:
-    """Turn what ends a comparison early into a sentence and an exit status."""
+def comparing(context: click.Context, output: Path, json_file: Path | None) -> Iterator[None]:
+    """Check places and packages, copy ``results.json`` at the end, and say in a sentence why it ended early."""
+    from midas_core.backends import require
+
+    with failing(ImportError):
+        for module, package in PACKAGES.items():
+            require(module, package, "compare")
+    # Small models gain nothing by threads. PyTorch reads it when it is imported.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from midas_core.compare.store import StoreError
     from midas_core.data import DataError
+    from midas_core.files import check_writable, write_whole
 
+    results = output / "results.json"
     again = f"the same command goes on with what is finished in {output}"
     try:
         with failing(DataError, StoreError, OSError):
+            for path in (results, json_file):
+                if path is not None:
+                    check_writable(path)
             yield
+            if json_file is not None:
+                write_whole(json_file, results.read_bytes())
+            tell(make_console(), [f"Every number: {results}"])
     except KeyboardInterrupt:
         click.echo(f"Stopped: {again}.", err=True)
         context.exit(130)
@@ -62,14 +77,6 @@ def ending_early(context: click.Context, output: Path) -> Iterator[None]:
         raise Failure(f"memory ran out: take fewer samples, fewer columns or --jobs 1; {again}") from error
     except BrokenExecutor as error:
         raise Failure(f"a worker process died, maybe for want of memory: try --jobs 1; {again}") from error
-
-
-def check_outputs(output: Path, json_file: Path | None) -> None:
-    """Raise ``OSError`` where the results could not be written, before the work that makes them."""
-    from midas_core.files import check_writable
-
-    for path in (output / "results.json", *([] if json_file is None else [json_file])):
-        check_writable(path)
 
 
 @contextmanager
@@ -107,18 +114,16 @@ def duration(seconds: float) -> str:
     return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def tell(console: Console, lines: Iterable[str]) -> None:
+def tell(console: Console, lines: Iterable[str], style: str | None = None) -> None:
     """Print lines that may hold names of the user's."""
     for line in lines:
-        console.print(printable(line, 2000), markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(line, 2000), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def show(result: MethodComparison, output: Path, console: Console) -> None:
     """Print the answer, the table and what else is worth knowing; draw the figure and write the report."""
     answer, *more = result.sentences()
-    console.print()
-    console.print(printable(answer, 2000), style="bold", markup=False, highlight=False, soft_wrap=True)
-    console.print()
+    tell(console, ["", answer, ""], "bold")
     console.print(result.table(), highlight=False)
     tell(console, more)
     output.mkdir(parents=True, exist_ok=True)

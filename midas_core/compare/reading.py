@@ -7,7 +7,9 @@ import hashlib
 import os
 import re
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -32,32 +34,25 @@ Missing = Literal["refuse", "zero", "drop"]
 
 @dataclass(frozen=True, eq=False)
 class FeatureSet:
-    """Features of two modalities or more, with labels.
+    """Checked features of two modalities or more, labels, groups and folds; sentences that the user has to know.
 
-    Attributes
-    ----------
-    inputs : dict of M arrays, shapes (N, D_m), float32
-        By modality. NaN where a value is missing and counts as the mean of its column.
-    labels : array, shape (N,), int64
-        0 ... C - 1.
-    class_names : tuple of C str
-    groups : array, shape (N,), int64, optional
-        Samples of one group, such as those of one person, are never on two sides of a split.
-    fold : array, shape (N,), int64, optional
-        0 for training, 1 for validation, 2 for the test.
-    notes : tuple of str
-        Sentences that the user has to know about the data.
+    A missing value is NaN, and counts as the mean of its column.
     """
 
-    inputs: dict[str, Floats]
-    labels: Labels
+    inputs: dict[str, Floats]  # by modality, (N, D_m)
+    labels: Labels  # (N,), 0 ... C - 1
     class_names: tuple[str, ...]
-    groups: Labels | None = None
-    fold: Labels | None = None
+    groups: Labels | None = None  # (N,)
+    fold: Labels | None = None  # (N,), 0 for training, 1 for validation, 2 for the test
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __str__(self) -> str:
+        widths = ", ".join(f"{name} {x.shape[1]}" for name, x in self.inputs.items())
+        groups = "" if self.groups is None else f", {len(np.unique(self.groups))} groups"
+        return f"{len(self):,} samples{groups}, {len(self.class_names)} classes; features: {widths}"
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -77,17 +72,9 @@ class FeatureSet:
 
     def select(self, samples: NDArray[Any]) -> FeatureSet:
         """Return the samples that an index or a mask names."""
-
-        def pick(x: Labels | None) -> Labels | None:
-            return None if x is None else x[samples]
-
-        return replace(
-            self,
-            inputs={name: x[samples] for name, x in self.inputs.items()},
-            labels=self.labels[samples],
-            groups=pick(self.groups),
-            fold=pick(self.fold),
-        )
+        inputs = {name: x[samples] for name, x in self.inputs.items()}
+        groups, fold = (None if x is None else x[samples] for x in (self.groups, self.fold))
+        return replace(self, inputs=inputs, labels=self.labels[samples], groups=groups, fold=fold)
 
 
 def read_features(path: str | Path, labels: str | Path | None = None, missing: Missing = "refuse") -> FeatureSet:
@@ -106,20 +93,16 @@ def read_features(path: str | Path, labels: str | Path | None = None, missing: M
     (('audio', 'text'), ('no', 'yes'), 60)
     """
     path = Path(path)
-    try:
-        arrays = _read_arrays(path)
-        if labels is not None:
-            if "labels" in arrays:
-                raise DataError(f"labels: expected them in one place, got them in {path} and in {labels}")
-            arrays["labels"] = _read_labels(Path(labels))
-        if "labels" not in arrays:
-            raise DataError(
-                f"{path}: expected an array named labels, or --labels FILE, got {some_names(sorted(arrays))}"
-            )
-        inputs = {name: x for name, x in arrays.items() if name not in RESERVED}
-        return make_features(inputs, *(arrays.get(name) for name in RESERVED), missing=missing)  # type: ignore[arg-type]
-    except MemoryError:
-        raise _too_large(path, "more than there is") from None
+    arrays = _read_arrays(path)
+    if labels is not None:
+        if "labels" in arrays:
+            raise DataError(f"labels: expected them in one place, got them in {path} and in {labels}")
+        arrays["labels"] = _read_labels(Path(labels))
+    if "labels" not in arrays:
+        raise DataError(f"{path}: expected an array named labels, or --labels FILE, got {some_names(sorted(arrays))}")
+    given = [arrays.pop(name, None) for name in RESERVED]
+    with _readable(path):
+        return make_features(arrays, *given, missing=missing)  # type: ignore[arg-type]
 
 
 def make_features(
@@ -166,15 +149,15 @@ def make_features(
 
 def _read_arrays(path: Path) -> dict[str, Any]:
     """Return the arrays of a file or a folder by name."""
-    try:
+    with _readable(path):
+        if not path.exists():
+            raise DataError(f"{path}: expected {FORMATS}, got no such file")
         if path.is_dir():
             files = sorted(path.glob("*.npy"))
             if not files:
                 raise DataError(f"{path}: expected {FORMATS}, got a folder without .npy files")
             _check_memory(path, sum(file.stat().st_size for file in files))
             return {file.stem: _load(file) for file in files}
-        if not path.exists():
-            raise DataError(f"{path}: expected {FORMATS}, got no such file")
         if path.suffix == ".csv":
             _check_memory(path, path.stat().st_size)
             return _read_csv(path)
@@ -182,31 +165,33 @@ def _read_arrays(path: Path) -> dict[str, Any]:
             raise DataError(f"{path}: expected {FORMATS}, got something else or a damaged file")
         with zipfile.ZipFile(path) as archive:
             _check_memory(path, sum(info.file_size for info in archive.infolist()))
-        with _load(path) as content:
+        with np.load(path, allow_pickle=False) as content:
             return dict(content)
-    except (OSError, EOFError, zipfile.BadZipFile, zipfile.zlib.error, csv.Error, UnicodeError) as error:  # type: ignore[attr-defined]
-        raise DataError(f"{path}: expected a readable file, got {_reason(error)}") from error
-    except ValueError as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: {_pickled(error)}") from error
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn what goes wrong while a file is read into a ``DataError``; pickled objects, which run any code, too."""
+    try:
+        yield
+    except DataError:
+        raise
+    except MemoryError:
+        raise _too_large(path, "more than there is") from None
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, csv.Error, ValueError) as error:
+        if "pickle" in str(error).lower():
+            reason = "expected arrays of numbers or text, got pickled objects, which are not read: save plain arrays"
+        else:
+            reason = f"expected a readable file, got {_first_line(error)}"
+        raise DataError(f"{path}: {reason}") from error
 
 
 def _load(path: Path) -> Any:
-    """Load one file of NumPy; pickled objects, which may run any code, are refused."""
-    try:
+    with _readable(path):
         return np.load(path, allow_pickle=False)
-    except ValueError as error:
-        raise DataError(f"{path}: {_pickled(error)}") from error
 
 
-def _pickled(error: Exception) -> str:
-    if "pickle" in str(error).lower():
-        return "expected arrays of numbers or text, got pickled objects, which are not read: save plain arrays"
-    return f"expected arrays, got {_reason(error)}"
-
-
-def _reason(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
 
 
@@ -241,13 +226,11 @@ def _read_csv(path: Path) -> dict[str, Any]:
 
 def _read_labels(path: Path) -> Any:
     """Return labels from a .npy file, or from a text file with one on each line."""
-    try:
-        if path.suffix == ".npy":
-            return _load(path)
+    if path.suffix == ".npy":
+        return _load(path)
+    with _readable(path):
         lines = (line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines())
         return _whole_numbers([line for line in lines if line])
-    except (OSError, EOFError, UnicodeError) as error:
-        raise DataError(f"{path}: expected labels, one on each line or as .npy, got {_reason(error)}") from error
 
 
 def _whole_numbers(texts: list[str]) -> NDArray[Any]:
@@ -310,7 +293,7 @@ def _as_array(name: str, values: ArrayLike) -> NDArray[Any]:
     try:
         return np.asarray(values)
     except (ValueError, TypeError) as error:
-        raise DataError(f"{name}: expected an array, got {_reason(error)}") from error
+        raise DataError(f"{name}: expected an array, got {_first_line(error)}") from error
 
 
 def _check_lengths(arrays: Mapping[str, NDArray[Any] | None]) -> None:
@@ -323,10 +306,9 @@ def _check_lengths(arrays: Mapping[str, NDArray[Any] | None]) -> None:
 def _without_missing(features: FeatureSet, missing: Missing) -> FeatureSet:
     """Refuse, keep or drop the samples with features that are not finite."""
     lacking = {name: np.isnan(x).any(axis=1) for name, x in features.inputs.items()}
-    counts = {name: int(rows.sum()) for name, rows in lacking.items() if rows.any()}
-    if not counts:
+    if not (named := [name for name, rows in lacking.items() if rows.any()]):
         return features
-    said = ", ".join(f"{count} of {len(features)} samples of {name}" for name, count in counts.items())
+    said = ", ".join(f"{lacking[name].sum()} of {len(features)} samples of {name}" for name in named)
     if missing == "refuse":
         raise DataError(
             f"features: expected finite numbers, got NaN or infinite ones in {said}; "
@@ -338,14 +320,10 @@ def _without_missing(features: FeatureSet, missing: Missing) -> FeatureSet:
     kept = ~np.any(list(lacking.values()), axis=0)
     note = f"{(~kept).sum()} of {len(features)} samples left out for NaN or infinite features, in {said}"
     chosen = features.select(kept)
-    present = np.unique(chosen.labels)
-    # A class that is gone is none of the data.
-    return replace(
-        chosen,
-        labels=np.searchsorted(present, chosen.labels),
-        class_names=tuple(features.class_names[i] for i in present),
-        notes=(*features.notes, note),
-    )
+    # A class without samples left does not count.
+    present, labels = np.unique(chosen.labels, return_inverse=True)
+    names = tuple(features.class_names[i] for i in present)
+    return replace(chosen, labels=labels, class_names=names, notes=(*features.notes, note))
 
 
 def _check_memory(path: Path, size: int) -> None:

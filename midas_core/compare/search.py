@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +19,7 @@ from midas_core.compare.methods import BEST, find_method
 from midas_core.compare.methods.base import Method
 from midas_core.compare.store import Store
 from midas_core.compare.training import Recipe, Setting, Trained, train
-from midas_core.data import Task
+from midas_core.data import Split, Task
 
 SETTINGS = 9
 """Tried for every method: for one without a strength as many learning rates."""
@@ -26,6 +27,8 @@ TUNING_SEED = 1000
 """First seed of the tuning: other seeds than those that are reported. A multiple of any number of splits."""
 TUNING_SEEDS = 4
 """On a task with one split; on one with more, a seed for each split."""
+TIMED_STEPS = 4
+"""Steps of a stack that tell how long it will take."""
 LARGEST_STACK = 2**30
 """Bytes of data in one stack; what has more is trained in several."""
 
@@ -170,15 +173,19 @@ def choose(runs: Sequence[Mapping[str, Any]], splits: int) -> dict[int, tuple[fl
 
 
 def estimate_seconds(plan: Plan, store: Store, jobs: int = 1) -> float:
-    """Return about how long it takes to train what the store lacks: three epochs of a stack of MIDAS are timed."""
-    left = sum(cell.work for cell in plan.cells() if cell.name not in store)
-    if not left:
-        return 0.0
-    settings = [Setting(seed, 1e-3, 1.0) for seed in range(min(SETTINGS, plan.seeds_together))]
-    cell = replace(plan.cell("MIDAS", "tuning", settings), recipe=replace(plan.recipe, epochs=3))
-    # The first time something is loaded and set up.
-    runs = min((execute(cell, plan.source)[1]["runs"] for _ in range(2)), key=lambda runs: runs[0]["seconds"])
-    return sum(run["seconds"] for run in runs) / cell.work * left / jobs
+    """Return about how long it takes to train what the store lacks, from a few timed steps of every kind of stack."""
+    missing = [cell for cell in plan.cells() if cell.name not in store]
+    seconds = {(cell.method, len(cell.settings)): math.inf for cell in missing}
+    steps = -(-len(plan.first.training) // plan.recipe.batch_size) * plan.recipe.epochs
+    size = min(TIMED_STEPS * plan.recipe.batch_size, len(plan.first.training))
+    training = plan.first.training
+    start = Split(tuple(x[:size] for x in training.inputs), training.labels[:size])
+    task, recipe = replace(plan.first, training=start), replace(plan.recipe, epochs=1)
+    for title, count in [*seconds, *seconds]:  # the first time something is loaded and set up
+        settings = [Setting(seed, 1e-3, 1.0) for seed in range(count)]
+        trained = train(dict.fromkeys(range(count), task), find_method(title, task.modalities), settings, recipe)
+        seconds[title, count] = min(seconds[title, count], trained.seconds / -(-size // recipe.batch_size))
+    return sum(seconds[cell.method, len(cell.settings)] for cell in missing) * steps / jobs
 
 
 def run_plans(

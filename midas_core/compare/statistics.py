@@ -81,39 +81,3 @@ def beyond_noise(estimates: Mapping[str, Estimate]) -> dict[str, bool]:
     known = {name: e.p_value for name, e in estimates.items() if not math.isnan(e.p_value)}
     rejected = multipletests(list(known.values()), LEVEL, method="holm")[0] if known else []
     return {**dict.fromkeys(estimates, False), **dict(zip(known, map(bool, rejected), strict=True))}
-
-
-@dataclass(frozen=True)
-class Ranks:
-    """Average ranks of methods over tasks, from the best, 1, to the worst (Demsar, JMLR 2006).
-
-    Ranks further apart than the critical difference differ at the 5 % level by Nemenyi's test (NaN for fewer than two
-    tasks); the p-value is of Friedman's test that all methods are alike (NaN for fewer than three methods too).
-    """
-
-    mean: dict[str, float]
-    critical_difference: float
-    p_value: float
-
-
-def rank(values: Mapping[str, Sequence[float]]) -> Ranks:
-    """Rank methods by their values on each task, the highest first, ties sharing their mean rank.
-
-    Examples
-    --------
-    >>> ranks = rank({"a": [0.9, 0.8, 0.9], "b": [0.8, 0.9, 0.8], "c": [0.1, 0.2, 0.3]})
-    >>> {name: round(mean, 2) for name, mean in ranks.mean.items()}
-    {'a': 1.33, 'b': 1.67, 'c': 3.0}
-    """
-    from scipy.stats import friedmanchisquare, rankdata, studentized_range
-
-    table = np.array(list(values.values()))  # (methods, tasks)
-    count, tasks = table.shape
-    means = dict(zip(values, rankdata(-table, axis=0).mean(axis=1).tolist(), strict=True))
-    difference = p_value = math.nan
-    if tasks > 1 and count > 1:
-        quantile = studentized_range.ppf(1 - LEVEL, count, np.inf) / math.sqrt(2)
-        difference = float(quantile * math.sqrt(count * (count + 1) / (6 * tasks)))
-    if tasks > 1 and count > 2:
-        p_value = float(friedmanchisquare(*table).pvalue)
-    return Ranks(dict(sorted(means.items(), key=lambda item: item[1])), difference, p_value)

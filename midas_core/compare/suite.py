@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import operator
+import os
+import platform
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache, partial, reduce
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 
+from midas_core import __version__
 from midas_core.compare.comparison import known_methods
 from midas_core.compare.reading import FeatureSet, read_features
 from midas_core.compare.search import MADE_BY, Plan, Progress, Source, run_plans
@@ -20,7 +26,9 @@ from midas_core.data import Task
 from midas_core.data.av_digits import Recordings, av_digits, read_recordings
 from midas_core.data.breast_cancer import breast_cancer
 from midas_core.data.digits import halves, two_sensors, wide_left
+from midas_core.files import package_versions, write_json
 
+MEASURES = ("macro-F1", "calibration error", "misaligned accuracy", "vote")
 SEEDS = 16
 """Reporting seeds of the tables."""
 VALIDATION = 1000
@@ -134,7 +142,7 @@ def run_suite(
 
     ``root`` holds ``natural/*.npz`` and ``fsdd/recordings``; without one, tasks that need it are left out. ``seeds``,
     16 if omitted, are rounded down to as many for each split. The rest as in
-    `midas_core.compare.comparison.compare_methods`; `midas_core.compare.tables.kept` shortens the results.
+    `midas_core.compare.comparison.compare_methods`. ``results.json`` in ``output`` holds them as `kept` shortens them.
     """
     plans = []
     for name, task in TASKS.items():
@@ -144,8 +152,49 @@ def run_suite(
         titles = known_methods(methods, source.make(0).modalities)
         count = max((seeds or SEEDS) // source.splits, 1) * source.splits
         plans.append(Plan(name, source, titles, task.recipe, count, {}))
-    results = run_plans(plans, Store(output, MADE_BY), jobs=jobs, progress=progress)
-    return {
+    results = {
         name: {"title": TASKS[name].title, "natural": TASKS[name].natural, **content}
-        for name, content in results.items()
+        for name, content in run_plans(plans, Store(output, MADE_BY), jobs=jobs, progress=progress).items()
+    }
+    write_json(output / "results.json", kept(results))
+    return results
+
+
+def kept(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the results of the suite as a file keeps them, with the versions and the machine that made them."""
+    return {
+        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+        "versions": {"midas_core": __version__, **package_versions("torch", "numpy", "scikit-learn")},
+        "tasks": compact(results),
+    }
+
+
+def compact(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the results of the suite by task and method: for each measure a list over the runs."""
+    return {
+        name: {**task, "methods": {title: _columns(runs) for title, runs in task["methods"].items()}}
+        for name, task in content.items()
+    }
+
+
+def _columns(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    measures = [name for name in MEASURES if all(run["test"].get(name) is not None for run in runs)]
+
+    def over(*path: str) -> list[float | None]:
+        values = (reduce(operator.getitem, path, ChainMap(run["test"], run)) for run in runs)
+        return [None if x is None else round(float(x), 4) for x in values]
+
+    return {
+        "learning_rate": [run["setting"][1] for run in runs],
+        "strength": [run["setting"][2] for run in runs],
+        "accuracy": over("accuracy"),
+        "validation": over("validation_accuracy"),
+        "last": over("last"),
+        "seconds": round(fmean(run["seconds"] for run in runs), 3),
+        **{measure: over(measure) for measure in measures},
+        **{
+            kind: {modality: over(kind, modality) for modality in runs[0]["test"][kind]}
+            for kind in ("alone", "without")
+            if kind in runs[0]["test"]
+        },
     }

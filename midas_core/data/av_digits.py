@@ -90,11 +90,7 @@ def av_digits(recordings: Recordings, seed: int, *, pairs: int = 500) -> Task:
         heard = np.flatnonzero(np.isin(recordings.speakers, names))
         sound, image = _pair(heard, recordings.digits, chosen, image_labels, pairs if number == 0 else len(heard), rng)
         seen = images[image].reshape(len(image), -1)
-        origin = {
-            "speaker": recordings.speakers[sound],
-            "recording": recordings.names[sound],
-            "image": image,
-        }
+        origin = {"speaker": recordings.speakers[sound], "recording": recordings.names[sound], "image": image}
         splits.append(Split((recordings.features[sound], seen), image_labels[image], origin))
     return Task(("audio", "image"), CLASSES, *standardize(*splits))
 

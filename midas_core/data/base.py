@@ -20,7 +20,7 @@ FARTHEST = 10.0
 
 
 class DataError(ValueError):
-    """A data set is missing or damaged. The message names the expected and the actual content."""
+    """A data set is missing, damaged or unfit; the message names the expected and the actual content."""
 
 
 def some_names(names: Sequence[str]) -> str:
@@ -38,20 +38,11 @@ def some_names(names: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Split:
-    """The samples of one split.
+    """The samples of one split; ``origin``, such as image and speaker, must not occur in two of them."""
 
-    Attributes
-    ----------
-    views : tuple of M arrays, shapes (N, D_m), float32
-        One for each modality.
-    labels : array, shape (N,), int64
-    origin : dict of arrays, shape (N,)
-        Where each sample comes from, by kind ("image", "speaker", ...): what must not occur in two splits.
-    """
-
-    inputs: tuple[Floats, ...]
-    labels: Labels
-    origin: dict[str, NDArray[Any]] = field(default_factory=dict)
+    inputs: tuple[Floats, ...]  # M of (N, D_m)
+    labels: Labels  # (N,)
+    origin: dict[str, NDArray[Any]] = field(default_factory=dict)  # by kind, (N,)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -59,14 +50,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Task:
-    """A classification task with M modalities, split for one seed.
-
-    Attributes
-    ----------
-    modalities : tuple of M names
-    num_classes : int
-    training, validation, test : Split
-    """
+    """A classification task with M modalities, split for one seed."""
 
     modalities: tuple[str, ...]
     num_classes: int

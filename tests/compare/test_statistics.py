@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from midas_core.compare.statistics import Estimate, beyond_noise, estimate, rank
+from midas_core.compare.statistics import Estimate, beyond_noise, estimate
 
 
 def test_the_interval_of_runs_with_one_test_is_students():
@@ -42,21 +42,3 @@ def test_holm_stops_at_the_first_that_fails():
     p_values = {"a": 0.012, "b": 0.03, "c": 0.04, "d": 0.9}
     found = beyond_noise({name: Estimate(1, 1, p) for name, p in p_values.items()})
     assert found == {"a": True, "b": False, "c": False, "d": False}
-
-
-def test_the_critical_difference_is_that_of_demsar():
-    # Table 5 of Demsar (2006): q at the 5 % level for 4 methods is 2.569; there with 14 tasks.
-    rng = np.random.default_rng(0)
-    values = {name: rng.normal(size=14).tolist() for name in "abcd"}
-    ranks = rank(values)
-    assert ranks.critical_difference == pytest.approx(2.569 * math.sqrt(4 * 5 / (6 * 14)), abs=1e-3)
-    assert ranks.p_value == pytest.approx(stats.friedmanchisquare(*values.values()).pvalue)
-    assert list(ranks.mean.values()) == sorted(ranks.mean.values())
-    assert sum(ranks.mean.values()) == pytest.approx(10)
-
-
-def test_ties_share_a_rank_and_few_tasks_say_nothing():
-    ranks = rank({"a": [0.5], "b": [0.5], "c": [0.1]})
-    assert ranks.mean == {"a": 1.5, "b": 1.5, "c": 3.0}
-    assert math.isnan(ranks.critical_difference)
-    assert math.isnan(ranks.p_value)

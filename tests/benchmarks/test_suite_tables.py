@@ -1,10 +1,14 @@
 """The tables of the docs, from results whose numbers are known."""
 
+import math
+
 import numpy as np
 import pytest
+from scipy import stats
 
-from midas_core.compare.figures import write_figures
-from midas_core.compare.tables import SHORT, SuiteResults, compact
+from benchmarks.suite_figures import rank, write_figures
+from benchmarks.suite_tables import SHORT, SuiteResults
+from midas_core.compare.suite import compact
 
 MEANS = {
     "text alone": (50, 60, 40),
@@ -139,3 +143,21 @@ def test_the_figures_are_drawn(results, tmp_path):
     write_figures(results, tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"comparison-natural.png", "comparison-constructed.png", "comparison-ranks-natural.png"}
+
+
+def test_the_critical_difference_is_that_of_demsar():
+    # Table 5 of Demsar (2006): q at the 5 % level for 4 methods is 2.569; there with 14 tasks.
+    rng = np.random.default_rng(0)
+    values = {name: rng.normal(size=14).tolist() for name in "abcd"}
+    ranks = rank(values)
+    assert ranks.critical_difference == pytest.approx(2.569 * math.sqrt(4 * 5 / (6 * 14)), abs=1e-3)
+    assert ranks.p_value == pytest.approx(stats.friedmanchisquare(*values.values()).pvalue)
+    assert list(ranks.mean.values()) == sorted(ranks.mean.values())
+    assert sum(ranks.mean.values()) == pytest.approx(10)
+
+
+def test_ties_share_a_rank_and_few_tasks_say_nothing():
+    ranks = rank({"a": [0.5], "b": [0.5], "c": [0.1]})
+    assert ranks.mean == {"a": 1.5, "b": 1.5, "c": 3.0}
+    assert math.isnan(ranks.critical_difference)
+    assert math.isnan(ranks.p_value)

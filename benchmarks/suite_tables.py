@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import math
 import operator
-import os
-import platform
-from collections import ChainMap, Counter
+from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property, reduce
 from statistics import fmean
 from typing import Any
 
-from midas_core import __version__
+from benchmarks.suite_figures import Ranks, rank
 from midas_core.compare.methods import BEST, METHODS
 from midas_core.compare.result import BASELINE, MethodComparison
-from midas_core.compare.statistics import Estimate, Ranks, beyond_noise, estimate, rank
-from midas_core.files import package_versions
+from midas_core.compare.statistics import Estimate, beyond_noise, estimate
 
 KINDS = {True: "natural", False: "constructed"}
-MEASURES = ("macro-F1", "calibration error", "misaligned accuracy", "vote")
 SMOOTHING, EVEN, EVEN_FINISH = "joint + label smoothing", "MIDAS (eta 0)", "MIDAS (eta 0) + finish"
 SHORT = (
     *(BASELINE, SMOOTHING, "modality dropout", "late fusion"),
@@ -29,47 +25,6 @@ SHORT = (
 
 Rows = list[list[str]]
 """The first row holds the headings."""
-
-
-def kept(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the results of the suite as a file keeps them, with the versions and the machine that made them."""
-    return {
-        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-        "versions": {"midas_core": __version__, **package_versions("torch", "numpy", "scikit-learn")},
-        "tasks": compact(results),
-    }
-
-
-def compact(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the results of the suite by task and method: for each measure a list over the runs."""
-    return {
-        name: {**task, "methods": {title: _columns(MethodComparison(task), title) for title in task["methods"]}}
-        for name, task in content.items()
-    }
-
-
-def _columns(task: MethodComparison, title: str) -> dict[str, Any]:
-    runs = task.content["methods"][title]
-    measures = [name for name in MEASURES if all(run["test"].get(name) is not None for run in runs)]
-
-    def over(*path: str) -> list[float | None]:
-        values = (reduce(operator.getitem, path, ChainMap(run["test"], run)) for run in runs)
-        return [None if x is None else round(float(x), 4) for x in values]
-
-    return {
-        "learning_rate": [run["setting"][1] for run in runs],
-        "strength": [run["setting"][2] for run in runs],
-        "accuracy": over("accuracy"),
-        "validation": over("validation_accuracy"),
-        "last": over("last"),
-        "seconds": round(fmean(run["seconds"] for run in runs), 3),
-        **{measure: over(measure) for measure in measures},
-        **{
-            kind: {modality: over(kind, modality) for modality in runs[0]["test"][kind]}
-            for kind in ("alone", "without")
-            if kind in runs[0]["test"]
-        },
-    }
 
 
 class TaskResults(MethodComparison):
