@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Quick compilation by JAX and TensorFlow of what runs but a few times.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 # The width of the terminal that runs the tests.
 os.environ.pop("COLUMNS", None)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -46,33 +45,6 @@ def test_large_logits(framework, dtype):
         mixed=np.where(p.mixed > 0, 1e4, -1e4).astype(dtype),
     )
     assert_finite(check_values(framework, p))
-
-
-@pytest.mark.parametrize("similarity", ["cosine", None])
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_half_precision_is_computed_in_float32(framework, dtype, similarity):
-    if framework.name == "array_api_strict":
-        pytest.skip("the standard has no half precision")
-    kind = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
-    single = make_problem(0, 5, 2, 3, dtype="float32", similarity=similarity)
-
-    def rounded(x, target):
-        return x.astype(kind).astype(target)
-
-    def logits_as(target):
-        return replace(
-            single,
-            fused=rounded(single.fused, target),
-            unimodal=[rounded(z, target) for z in single.unimodal],
-            mixed=rounded(single.mixed, target),
-            features=[rounded(f, target) for f in single.features],
-        )
-
-    half, full = results_of(framework, logits_as(kind)), results_of(framework, logits_as(np.float32))
-    assert_finite(half)
-    for name, expected in full.items():
-        assert half[name].dtype == expected.dtype, name
-        np.testing.assert_allclose(half[name], expected, rtol=1e-6, atol=1e-6, err_msg=name)
 
 
 def test_infinite_logits_of_classes_that_do_not_occur(framework):
@@ -119,27 +91,6 @@ def test_the_terms_are_those_of_pytorch():
 
 
 EVERYTHING = {"sample_weight": True, "class_weights": True, "label_smoothing": 0.1, "missing": 0.3}
-KINDS = [
-    {},
-    {"label_smoothing": 0.2},
-    {"sample_weight": True, "class_weights": True},
-    {"missing": 0.3},
-    EVERYTHING,
-]
-
-
-def describe(options):
-    return " ".join(options) or "none"
-
-
-@pytest.mark.parametrize("modalities", [2, 3])
-@pytest.mark.parametrize("multi_label", [False, True], ids=["one label", "several"])
-@pytest.mark.parametrize("options", KINDS, ids=describe)
-def test_numpy(options, multi_label, modalities):
-    found = check_values(get_framework("numpy"), problem(options, multi_label, modalities))
-    # The problems say something: pairs are left, and alpha moves.
-    assert (found["misaligned"] > 0).any()
-    assert found["next_step"] == 4
 
 
 @pytest.mark.parametrize("modalities", [2, 3])
@@ -213,25 +164,6 @@ def test_confidence_of_label_vectors():
     np.testing.assert_allclose(closed.mixed[0, 0], (0.5 - share @ y) / 2 / 2)
 
 
-def test_label_ids(framework):
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 2, (40, 4))
-    same = (labels[:, None] == labels[None]).all(axis=-1)
-    for kind in ("int64", "float32", "bool"):
-        ids = framework.numpy(mc.pairing.label_ids(framework.array(labels.astype(kind))))
-        np.testing.assert_array_equal(ids[:, None] == ids[None], same)
-        assert ids.min() >= 0
-        assert ids.max() < 40
-
-
-def test_pairs_of_label_vectors_differ():
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 2, (32, 3))
-    ids = mc.pairing.label_ids(labels)
-    sources = mc.pairing.draw_sources(mc.draw(ids, 2, rng), ids, 2)
-    assert (labels[sources[0]] != labels[sources[1]]).any(axis=-1).all()
-
-
 def all_of_a_step(p, arrays):
     out = run_core(
         mc.backends.get_backend(arrays["fused"]), p, arrays | {"assignment": None, "absent": None, "mask": None}
@@ -278,42 +210,3 @@ def test_jax_takes_targets_through_jit():
 
     expected = results_of(get_framework("numpy"), replace(p, similarity=None, alpha=np.ones(2, "float32"), step=0))
     np.testing.assert_allclose(jax.jit(total)(targets, *rest), expected["total"], rtol=1e-5)
-
-
-P = make_problem(0, 4, 2, 3)
-LABELS, ROWS = P.labels, np.eye(3)[P.labels]
-ERRORS = [
-    (ROWS, {}, TypeError, "labels: expected class indices of an integer dtype, got float64"),
-    (ROWS.astype(int), {}, ValueError, r"labels: expected shape \(B,\), got \(4, 3\)"),
-    (mc.Targets(ROWS[:, :2]), {}, ValueError, r"labels: expected shape \(B, C\) = \(4, 3\), got \(4, 2\)"),
-    (
-        mc.Targets(LABELS, np.ones((4, 1))),
-        {},
-        ValueError,
-        r"sample_weight: .*\(B,\) = \(4,\), got \(4, 1\)",
-    ),
-    (
-        mc.Targets(LABELS, None, np.ones(2)),
-        {},
-        ValueError,
-        r"class_weights: expected shape \(C,\) = \(3,\), got \(2,\)",
-    ),
-    (mc.Targets(LABELS, label_smoothing=1.5), {}, ValueError, r"label_smoothing: .* in \[0, 1\], got 1\.5"),
-    (mc.Targets(LABELS, label_smoothing="a"), {}, TypeError, r"label_smoothing: .* in \[0, 1\], got 'a'"),
-    (LABELS, {"present": np.ones((4, 2))}, TypeError, "present: expected dtype bool, got float64"),
-    (
-        LABELS,
-        {"present": np.ones((2, 4), bool)},
-        ValueError,
-        r"present: .*\(B, M\) = \(4, 2\), got \(2, 4\)",
-    ),
-]
-
-
-@pytest.mark.parametrize(("labels", "more", "kind", "message"), ERRORS, ids=map(str, range(len(ERRORS))))
-def test_bad_input(labels, more, kind, message):
-    sources, state = mc.source_matrix(P.partners, 2), mc.MidasState(P.alpha, np.array(0))
-    with pytest.raises(kind, match=message):
-        mc.midas_objective(P.fused, P.unimodal, P.mixed, labels, sources, None, state, **more)
-    with pytest.raises(kind, match=message):
-        mc.midas_gradients(P.fused, P.unimodal, P.mixed, labels, sources, np.zeros((2, 2, 4)), **more)

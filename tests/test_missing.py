@@ -45,14 +45,13 @@ def test_nothing_there(framework, missing):
 
 
 P = make_problem(0, 4, 2, 3)
-LABELS, ROWS = P.labels, np.eye(3)[P.labels]
 
 
 def test_the_authors_code_knows_no_missing_modality():
     sources, state = mc.source_matrix(P.partners, 2), mc.MidasState(P.alpha, np.array(0))
     with pytest.raises(ValueError, match="present: expected None with variant 'official'"):
         mc.midas_objective(
-            *(P.fused, P.unimodal, P.mixed, LABELS, sources, None, state),
+            *(P.fused, P.unimodal, P.mixed, P.labels, sources, None, state),
             present=np.ones((4, 2), dtype=bool),
             variant="official",
         )

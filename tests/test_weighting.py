@@ -13,7 +13,6 @@ from midas_core.pairing import pair_mask
 from midas_core.testing.checks import check_values, results_of
 from midas_core.testing.problems import make_problem
 from midas_core.weighting import (
-    current_alpha,
     finite_pairs,
     imbalance,
     next_state,
@@ -186,9 +185,6 @@ def test_the_step_of_alpha_and_its_default():
     with pytest.raises(ValueError, match="alpha_update") as error:
         next_state(state, state.alpha, found, alpha_update="signs")
     assert str(error.value) == "alpha_update: expected one of ['sign', 'difference'], got 'signs'"
-    with pytest.raises(ValueError, match="variant") as error:
-        current_alpha(state, found.strong, variant="papre")
-    assert str(error.value) == "variant: expected one of ['paper', 'official'], got 'papre'"
 
 
 @pytest.mark.parametrize(("views", "log_c"), [(2, [[0.8, 0.6], [0.4, 0.2]]), (1, [[0.2], [0.9]])])

@@ -195,17 +195,6 @@ def test_the_best_checkpoint_by_loss_is_not_of_the_warm_up(tmp_path):
     assert int(Path(best.best_model_path).stem.split("=")[1].split("-")[0]) > 4
 
 
-def test_a_batch_without_a_pair_has_no_confidences(tmp_path):
-    training, validation = loaders()
-    training.dataset.tensors[-1].zero_()
-    callback = MidasCallback(tmp_path / "run")
-    fit = trainer(tmp_path, epochs=2, callbacks=[callback], enable_checkpointing=False)
-    fit.fit(Classifier(), training, validation)
-    rows = [row for row in read_run(tmp_path / "run").metrics if "loss" in row]
-    assert len(rows) == 2
-    assert not [name for row in rows for name, value in row.items() if "confidence" in name and value is not None]
-
-
 def test_a_sharded_model_is_logged_and_not_diagnosed(tmp_path):
     from torch.distributed import destroy_process_group, init_process_group
     from torch.distributed.fsdp import fully_shard
@@ -371,21 +360,3 @@ def test_forgotten_heads_are_said_after_one_epoch(tmp_path):
     model = Forgotten(MidasLoss(num_classes=10, feature_dims={"left": 16, "right": 16}, seed=0))
     with pytest.warns(UserWarning, match="unimodal heads have not changed in 10 steps of the optimizer"):
         short(tmp_path, model, MidasCallback(tmp_path / "run"), epochs=1, limit_val_batches=0)
-
-
-def test_a_schedule_of_an_option(tmp_path):
-    class Ramp(Classifier):
-        def on_train_epoch_start(self):
-            self.criterion.weight = float(self.current_epoch)
-
-    criterion = MidasLoss(num_classes=10, feature_dims={"left": 16, "right": 16}, weight=0.0, seed=0)
-    with pytest.raises(ValueError, match="weight: expected a finite number >= 0, got -1"):
-        criterion.weight = -1.0
-    short(tmp_path, Ramp(criterion), MidasCallback(tmp_path / "run"))
-    run = read_run(tmp_path / "run")
-    for epoch, weight in enumerate((0.0, 1.0)):
-        aligned, misaligned, *unimodal = (
-            run.series(f"{name}_loss{of}")[1][epoch]
-            for name, of in (("aligned", ""), ("misaligned", ""), ("unimodal", "_left"), ("unimodal", "_right"))
-        )
-        assert run.series("loss")[1][epoch] == pytest.approx(aligned + sum(unimodal) + weight * misaligned)

@@ -133,22 +133,6 @@ def test_the_last_share_of_the_epochs_has_the_aligned_loss_alone(example, tmp_pa
     assert [value > 0 for value in run.series("misaligned_loss")[1]] == [False, True, False, False]
 
 
-def test_a_schedule_of_an_option(example, tmp_path):
-    class Ramp(transformers.TrainerCallback):
-        def on_epoch_begin(self, args, state, control, model=None, **kwargs):
-            model.criterion.weight = float(round(state.epoch or 0))
-
-    model = example[1]["Classifier"]()
-    model.criterion.warmup_epochs = 0
-    callbacks = [MidasCallback(tmp_path / "run"), Ramp()]
-    make_trainer(example, tmp_path, 2, model=model, callbacks=callbacks, save_strategy="no").train()
-    run = read_run(tmp_path / "run")
-    names = ("aligned_loss", "unimodal_loss_left", "unimodal_loss_right", "misaligned_loss")
-    for epoch in range(2):
-        *rest, misaligned = (run.series(name)[1][epoch] for name in names)
-        assert run.series("loss")[1][epoch] == pytest.approx(sum(rest) + epoch * misaligned)
-
-
 def test_each_trial_of_a_search_has_its_folder(example, tmp_path):
     class Search(transformers.TrainerCallback):
         """Stands in for a search library: what the Trainer tells of a trial."""

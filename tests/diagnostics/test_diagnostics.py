@@ -270,30 +270,6 @@ def test_two_classes_and_a_batch_of_one():
     assert math.isnan(found.classes[1].recall)
 
 
-def test_every_framework_gives_the_same(framework):
-    features, labels, weights = problem()
-    expected = diagnose(linear(weights), features, labels, num_classes=CLASSES, probe=False)
-    with framework.scope(np.float64):
-        matrices = [framework.array(w) for w in weights]
-
-        def model(given):
-            assert type(given["a"]) is type(matrices[0])
-            return given["a"] @ matrices[0] + given["b"] @ matrices[1]
-
-        diagnostics = Diagnostics(model, num_classes=CLASSES, head_input="separate", probe=False)
-        diagnostics.update(
-            {"a": framework.array(features[0]), "b": framework.array(features[1])}, framework.array(labels)
-        )
-        found = diagnostics.compute()
-    assert found.names == ("a", "b")
-    assert found.misaligned_accuracy == pytest.approx(expected.misaligned_accuracy)
-    np.testing.assert_allclose(
-        [x.pair_confidence for x in found.modalities], [x.pair_confidence for x in expected.modalities]
-    )
-    np.testing.assert_array_equal(found.sample_shapley, expected.sample_shapley)
-    assert found.sample_shapley.dtype == np.float64
-
-
 def test_torch_modules_in_half_precision_and_evaluation_mode():
     import torch
 
@@ -504,20 +480,6 @@ def test_missing_modalities():
         diagnose(linear(weights), holes, labels, present=np.zeros((60, 2), bool), **options)
 
 
-def test_a_criterion_tells_what_is_missing():
-    import torch
-
-    from midas_core.adapters.torch import MidasLoss
-    from midas_core.adapters.torch.follower import Follower
-
-    criterion = MidasLoss(num_classes=3, feature_dims=(4, 5), seed=0).eval()
-    follower = Follower(criterion, None, Diagnostics)
-    present = torch.tensor([[True, True]] * 5 + [[True, False]] * 3)
-    criterion([torch.randn(8, 4), torch.randn(8, 5)], torch.arange(8) % 3, head=torch.nn.Linear(9, 3), present=present)
-    found = follower.take_diagnostics().compute()
-    assert (found.samples, found.kept) == (8, 5)
-
-
 @pytest.mark.parametrize("how", ["criterion", "unimodal_heads", "modalities"])
 def test_the_order_of_a_dict_does_not_matter(how):
     import torch
@@ -540,7 +502,7 @@ def test_the_order_of_a_dict_does_not_matter(how):
     assert found[0].midas is (True if how == "criterion" else None)
 
 
-def test_a_followed_criterion_tells_order_and_method():
+def test_a_followed_criterion_tells_order_method_and_what_is_missing():
     import torch
 
     from midas_core.adapters.torch import MidasLoss
@@ -550,11 +512,12 @@ def test_a_followed_criterion_tells_order_and_method():
     criterion = MidasLoss(num_classes=3, feature_dims={"a": 4, "b": 5}, seed=0).eval()
     follower, head = Follower(criterion, None, Diagnostics), torch.nn.Linear(9, 3)
     a, b, labels = torch.randn(40, 4), torch.randn(40, 5), torch.arange(40) % 3
-    criterion({"b": b, "a": a}, labels, head=head)
+    present = torch.tensor([[True, True]] * 30 + [[True, False]] * 10)
+    criterion({"b": b, "a": a}, labels, head=head, present=present)
     found = follower.take_diagnostics().compute(quick=True)
-    assert found.names == ("a", "b")
-    assert found.midas is True
-    assert found.accuracy == pytest.approx((head(torch.cat([a, b], 1)).argmax(1) == labels).double().mean().item())
+    assert (found.names, found.midas, found.samples, found.kept) == (("a", "b"), True, 40, 30)
+    fused = head(torch.cat([a, b * present[:, 1:]], 1))
+    assert found.accuracy == pytest.approx((fused.argmax(1) == labels).double().mean().item())
 
 
 def test_several_labels_are_refused():
@@ -714,6 +677,9 @@ def test_masks_reach_the_head_in_every_framework(framework):
             return 3 * pool_tokens(features["text"], get_backend(features["image"])) + features["image"]
 
         found = diagnose(head, given, framework.array(labels), **options)
+    assert found.names == ("text", "image")
+    np.testing.assert_array_equal(found.sample_shapley, expected.sample_shapley)
+    assert found.sample_shapley.dtype == np.float64
     assert list(numbers(found.to_dict())) == pytest.approx(list(numbers(expected.to_dict())), nan_ok=True)
 
 
@@ -747,32 +713,6 @@ def test_modalities_of_several_arrays_need_a_head_that_takes_them():
             head_input="separate",
             absent="mean",
         )
-
-
-def test_masks_on_keras_tensors_reach_the_heads():
-    import torch
-
-    labels = np.arange(80) % CLASSES
-    text = sequences(np.random.default_rng(0), labels, 6, fill=9.0)
-    image = np.eye(CLASSES)[labels] + 0.4 * np.random.default_rng(1).normal(size=(80, CLASSES))
-    expected = diagnose(masked_head, {"text": text, "image": image}, labels, num_classes=CLASSES, head_input="separate")
-    tensor = torch.from_numpy(text["tokens"])
-    tensor._keras_mask = torch.from_numpy(text["mask"])
-
-    def head(features):
-        mask = features["text"]._keras_mask
-        features["text"]._keras_mask = None  # as MultiHeadAttention does
-        tokens = {"tokens": features["text"].numpy(), "mask": mask.numpy()}
-        return torch.from_numpy(masked_head({"text": tokens, "image": features["image"].numpy()}))
-
-    found = diagnose(
-        head,
-        {"text": tensor, "image": torch.from_numpy(image)},
-        torch.from_numpy(labels),
-        num_classes=CLASSES,
-        head_input="separate",
-    )
-    assert list(numbers(found.to_dict())) == pytest.approx(list(numbers(expected.to_dict())), nan_ok=True)
 
 
 def test_outputs_of_a_model_are_refused_with_the_way_out():

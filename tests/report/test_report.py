@@ -220,11 +220,6 @@ def test_whatever_is_wrong_in_a_file_the_page_is_made_or_the_error_says_why(tmp_
                 assert "run.json" in str(error)  # noqa: PT017
 
 
-def test_a_run_with_nothing_in_it(tmp_path):
-    RunLogger(tmp_path, modalities=["one"]).close()
-    assert "No diagnostics" in Page(render_report([tmp_path])).text
-
-
 def test_runs_of_other_modalities_are_not_compared(tmp_path, runs):
     other = write_run(tmp_path / "other", names=["left", "middle", "right"])
     _, second = gather([read_run(runs[0]), read_run(other)])

@@ -79,11 +79,13 @@ def test_a_series_is_the_mean_of_each_epoch(tmp_path):
             log.log(epoch=step // 2, step=step, loss=float(step))
         log.log(epoch=1, val_accuracy=0.5)
         log.log(epoch=2, loss=float("nan"))
+        log.log(epoch=3, step=4, loss=1.0)
+        log.log(epoch=3, step=5, loss=float("inf"))
     run = read_run(tmp_path)
     assert run.series("loss") == ([0, 1], [0.5, 2.5])
     assert run.series("val_accuracy") == ([1], [0.5])
     assert run.series("nothing") == ([], [])
-    assert run.metrics[-1] == {"epoch": 2, "loss": None}
+    assert run.metrics[-3] == {"epoch": 2, "loss": None}
 
 
 def test_names_of_any_script_on_a_system_of_another_encoding(tmp_path, monkeypatch):
@@ -179,17 +181,6 @@ def test_overwrite_begins_another_run(tmp_path):
         RunLogger(tmp_path, modalities=NAMES, overwrite="yes")
 
 
-def test_series_by_epoch_and_by_step_in_one_run(tmp_path):
-    with RunLogger(tmp_path, modalities=NAMES) as log:
-        for step in range(4):
-            log.log(step=step, loss=float(step))
-        log.log(epoch=0, val_accuracy=0.5)
-        log.log(epoch=1, val_accuracy=0.75)
-    run = read_run(tmp_path)
-    assert run.series("loss") == ([0, 1, 2, 3], [0.0, 1.0, 2.0, 3.0])
-    assert run.series("val_accuracy") == ([0, 1], [0.5, 0.75])
-
-
 def test_a_resumed_run_forgets_lines_by_epoch_beside_lines_by_step(tmp_path):
     def log_from(epoch):
         with RunLogger(tmp_path, modalities=NAMES, resume=True) as log:
@@ -204,14 +195,6 @@ def test_a_resumed_run_forgets_lines_by_epoch_beside_lines_by_step(tmp_path):
     assert run.series("val_accuracy") == ([0, 1, 2], [0.0, 1.0, 1.0])
     assert run.series("loss")[0] == list(range(6))
     assert len(run.metrics) == 9
-
-
-def test_a_mean_over_a_value_that_is_not_finite_is_none(tmp_path):
-    with RunLogger(tmp_path, modalities=NAMES) as log:
-        log.log(epoch=0, step=0, loss=1.0)
-        log.log(epoch=0, step=1, loss=float("inf"))
-        log.log(epoch=1, step=2, loss=1.0)
-    assert read_run(tmp_path).series("loss") == ([1], [1.0])
 
 
 def test_hostile_files_are_told_and_left_out(tmp_path):

@@ -7,6 +7,7 @@ Each mutant changes one thing, and names the properties that it breaks. They are
 from __future__ import annotations
 
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -66,7 +67,7 @@ def replace_in_core(monkeypatch, module, name, breaking):
     own = getattr(sys.modules[f"midas_core.{module}"], name)
     for each in [m for key, m in sys.modules.items() if key.startswith("midas_core")]:
         if vars(each).get(name) is own:
-            monkeypatch.setattr(each, name, breaking(own))
+            monkeypatch.setattr(each, name, partial(breaking, own))
 
 
 # The criterion is tried where it is, on PyTorch (test_criterion.py).
@@ -103,52 +104,6 @@ def _uniform(draw):
     return {"uniform": uniform}
 
 
-STEP = ("soft labels", "losses", "gradients")
-BACKENDS = {
-    "logsumexp a little off": (
-        lambda f: with_backend(f, logsumexp=lambda x: np.logaddexp.reduce(x, axis=-1) + 1e-4),
-        ("losses", "gradients", "finite differences", "extremes", "half precision"),
-    ),
-    "logsumexp in half precision": (lambda f: with_backend(f, logsumexp=_half_logsumexp), (*STEP, "extremes")),
-    "logsumexp that overflows": (lambda f: with_backend(f, logsumexp=_naive_logsumexp), ("extremes", "losses")),
-    "logsumexp of the absolute": (
-        lambda f: with_backend(f, logsumexp=lambda x: np.logaddexp.reduce(np.abs(x), axis=-1)),
-        ("losses", "gradients", "not finite", "half precision"),
-    ),
-    "take of the neighbour": (lambda f: with_namespace(f, take=_take_next), ("pairs", "soft labels")),
-    "take_along_axis of the neighbour": (lambda f: with_namespace(f, take_along_axis=_take_along_next), STEP),
-    "the strong modality for the weak": (lambda f: with_namespace(f, argmin=np.argmax), ("alpha",)),
-    "sums a little large": (
-        lambda f: with_namespace(f, sum=_large_sum),
-        ("losses", "soft labels", "half precision"),
-    ),
-    "no floor under alpha": (lambda f: with_backend(f, at_least=lambda x, low: x), ("alpha",)),
-    "no cap on alpha": (lambda f: with_backend(f, at_most=lambda x, high: x), ("alpha",)),
-    "everything is finite": (
-        lambda f: with_namespace(f, isfinite=lambda x: np.ones(np.shape(x), dtype=bool)),
-        ("not finite",),
-    ),
-    "nothing is finite": (
-        lambda f: with_namespace(f, isfinite=lambda x: np.zeros(np.shape(x), dtype=bool)),
-        ("alpha", "not finite"),
-    ),
-    "a maximum of the first entry": (lambda f: with_namespace(f, max=_first), ("soft labels", "extremes")),
-    "roots doubled": (lambda f: with_namespace(f, sqrt=lambda x: 2 * np.sqrt(x)), ("soft labels", "losses")),
-    "a draw of one number": (
-        lambda f: with_backend(f, **_uniform(lambda rng, shape: np.full(shape, 0.5))),
-        ("draws",),
-    ),
-    "a draw that knows no seed": (
-        lambda f: with_backend(f, **_uniform(lambda rng, shape: np.random.default_rng().random(shape))),
-        ("draws",),
-    ),
-    "a draw beyond one": (
-        lambda f: with_backend(f, **_uniform(lambda rng, shape: 2 * rng.random(shape))),
-        ("draws",),
-    ),
-}
-
-
 def _first(x, *, axis=None, keepdims=False):
     if axis is None:
         return x.reshape(-1)[0]
@@ -156,172 +111,171 @@ def _first(x, *, axis=None, keepdims=False):
     return np.expand_dims(first, axis) if keepdims else first
 
 
+BACKENDS = {
+    "logsumexp a little off": (
+        with_backend,
+        {"logsumexp": lambda x: np.logaddexp.reduce(x, axis=-1) + 1e-4},
+        "losses, gradients, finite differences, extremes, half precision",
+    ),
+    "logsumexp in half precision": (
+        with_backend,
+        {"logsumexp": _half_logsumexp},
+        "soft labels, losses, gradients, extremes",
+    ),
+    "logsumexp that overflows": (with_backend, {"logsumexp": _naive_logsumexp}, "extremes, losses"),
+    "logsumexp of the absolute": (
+        with_backend,
+        {"logsumexp": lambda x: np.logaddexp.reduce(np.abs(x), axis=-1)},
+        "losses, gradients, not finite, half precision",
+    ),
+    "take of the neighbour": (with_namespace, {"take": _take_next}, "pairs, soft labels"),
+    "take_along_axis of the neighbour": (
+        with_namespace,
+        {"take_along_axis": _take_along_next},
+        "soft labels, losses, gradients",
+    ),
+    "the strong modality for the weak": (with_namespace, {"argmin": np.argmax}, "alpha"),
+    "sums a little large": (with_namespace, {"sum": _large_sum}, "losses, soft labels, half precision"),
+    "no floor under alpha": (with_backend, {"at_least": lambda x, low: x}, "alpha"),
+    "no cap on alpha": (with_backend, {"at_most": lambda x, high: x}, "alpha"),
+    "everything is finite": (with_namespace, {"isfinite": lambda x: np.ones(np.shape(x), dtype=bool)}, "not finite"),
+    "nothing is finite": (
+        with_namespace,
+        {"isfinite": lambda x: np.zeros(np.shape(x), dtype=bool)},
+        "alpha, not finite",
+    ),
+    "a maximum of the first entry": (with_namespace, {"max": _first}, "soft labels, extremes"),
+    "roots doubled": (with_namespace, {"sqrt": lambda x: 2 * np.sqrt(x)}, "soft labels, losses"),
+    "a draw of one number": (with_backend, _uniform(lambda rng, shape: np.full(shape, 0.5)), "draws"),
+    "a draw that knows no seed": (
+        with_backend,
+        _uniform(lambda rng, shape: np.random.default_rng().random(shape)),
+        "draws",
+    ),
+    "a draw beyond one": (with_backend, _uniform(lambda rng, shape: 2 * rng.random(shape)), "draws"),
+}
+
+
 @pytest.mark.parametrize("name", BACKENDS)
 def test_broken_backend(name):
-    breaking, properties = BACKENDS[name]
-    for each in properties:
-        must_break(breaking(get_framework("numpy")), [each])
+    replace, functions, properties = BACKENDS[name]
+    for each in properties.split(", "):
+        must_break(replace(get_framework("numpy"), **functions), [each])
 
 
+# Functions of the core: each gets the right one, and its arguments.
 CORE = {
-    "half of the hard-sample weight": (
-        *("similarity", "hard_sample_weight", lambda own: lambda s: own(s) / 2),
-        ("soft labels", "losses"),
-    ),
-    "a hard-sample weight of 1 + s": (
-        "similarity",
-        "hard_sample_weight",
-        lambda own: lambda s: 1 + s,
-        ("soft labels",),
-    ),
-    "no mask": (
-        *("pairing", "pair_mask", lambda own: lambda classes, **k: np.ones_like(own(classes, **k))),
-        ("pairs", "soft labels", "losses", "alpha"),
-    ),
-    "shares of one half": (
-        *("weighting", "normalized_confidence", lambda own: lambda x, *a, **k: np.full_like(x, 1 / len(x))),
-        ("soft labels", "losses"),
-    ),
-    "shares of the squares": (
-        *("weighting", "normalized_confidence", lambda own: lambda x, *a, **k: own(2 * x, *a, **k)),
-        ("soft labels", "losses", "half precision"),
-    ),
-    "confidence of the wrong class": (
-        *("weighting", "log_confidence", lambda own: lambda z, y, **k: own(z, (y + 1) % z.shape[-1], **k)),
-        ("soft labels",),
-    ),
-    "likelihood of the wrong sign": (
-        *("cross_entropy", "_join", lambda own: lambda *a: type(own(*a))(*(-x for x in own(*a)))),
-        ("losses", "soft labels", "extremes"),
-    ),
-    "soft labels of the first modality": (
-        *("weighting", "soft_labels", lambda own: lambda s, c, n, **k: own(s[:1], c[:1], n, **k)),
-        ("soft labels",),
-    ),
-    "similarity with the sign turned": (
-        *("similarity", "similarity", lambda own: lambda *a, **k: -own(*a, **k)),
-        ("soft labels", "extremes"),
-    ),
-    "the distance for the cosine": (
-        *("similarity", "similarity", lambda own: lambda f, s, kind, **k: own(f, s, "l2", **k)),
-        ("soft labels",),
-    ),
-    "alpha the wrong way": (
-        *("weighting", "next_state", lambda own: lambda *a, **k: own(*a, **(k | {"eta": -k["eta"]}))),
-        ("alpha",),
-    ),
-    "alpha in larger steps": (
-        *("weighting", "next_state", lambda own: lambda *a, **k: own(*a, **(k | {"eta": 1.01 * k["eta"]}))),
-        ("alpha",),
-    ),
-    "the difference for the sign": (
-        *("weighting", "next_state", lambda own: lambda *a, **k: own(*a, **(k | {"alpha_update": "difference"}))),
-        ("alpha",),
-    ),
-    "a step that is not counted": (
-        *("weighting", "next_state", lambda own: lambda state, *a, **k: own(state, *a, **k)._replace(step=state.step)),
-        ("alpha",),
-    ),
-    "alpha on the old modality": (
-        *("weighting", "current_alpha", lambda own: lambda state, strong, **k: state.alpha),
-        ("alpha", "soft labels"),
-    ),
-    "alpha made of what is masked too": (
-        *("weighting", "imbalance", lambda own: lambda s, mask, **k: own(s, np.ones_like(mask), **k)),
-        ("alpha", "soft labels"),
-    ),
-    "alpha made of what is not finite": (
-        *("weighting", "finite_pairs", lambda own: lambda mask, *a, **k: mask),
-        ("not finite",),
-    ),
-    "the official gap turned": (
-        *("weighting", "official_gap", lambda own: lambda *a, **k: (own(*a, **k)[0], -own(*a, **k)[1])),
-        ("alpha",),
-    ),
-    "the views exchanged": (
-        *("pairing", "_arrange", lambda own: lambda *a, **k: own(*a, **k)[:, ::-1]),
-        ("pairs",),
-    ),
-    "one view twice": (
-        *("pairing", "_arrange", lambda own: lambda *a, **k: own(*a, **k)[:, [0, 0]]),
-        ("pairs", "soft labels"),
-    ),
-    "partners of the same class": (
-        *("partners", "draw_partners", lambda own: lambda y, u, **k: np.argsort(u, axis=-1)),
-        ("pairs",),
-    ),
-    "nobody has a partner": (
-        *(
-            "partners",
-            "draw_partners",
-            lambda own: lambda y, u, **k: np.zeros_like(own(y, u, **k)) + np.arange(len(y)),
+    "similarity.hard_sample_weight": {
+        "half of the hard-sample weight": (lambda own, s: own(s) / 2, "soft labels, losses"),
+        "a hard-sample weight of 1 + s": (lambda own, s: 1 + s, "soft labels"),
+    },
+    "pairing.pair_mask": {
+        "no mask": (lambda own, classes, **k: np.ones_like(own(classes, **k)), "pairs, soft labels, losses, alpha"),
+    },
+    "weighting.normalized_confidence": {
+        "shares of one half": (lambda own, x, *a, **k: np.full_like(x, 1 / len(x)), "soft labels, losses"),
+        "shares of the squares": (lambda own, x, *a, **k: own(2 * x, *a, **k), "soft labels, losses, half precision"),
+        "what is absent has a share": (lambda own, x, absent=None, **k: own(x, **k), "soft labels, losses, gradients"),
+    },
+    "weighting.log_confidence": {
+        "confidence of the wrong class": (lambda own, z, y, **k: own(z, (y + 1) % z.shape[-1], **k), "soft labels"),
+    },
+    "cross_entropy._join": {
+        "likelihood of the wrong sign": (
+            lambda own, *a: type(own(*a))(*(-x for x in own(*a))),
+            "losses, soft labels, extremes",
         ),
-        ("pairs",),
-    ),
-    "a partner for several": (
-        *("partners", "plain_permutation", lambda own: lambda x, **k: np.zeros(len(x), dtype=int)),
-        ("pairs",),
-    ),
-    "the modalities mixed up": (
-        *("pairing", "mix", lambda own: lambda f, s, **k: own(f, s[::-1], **k)),
-        ("pairs",),
-    ),
-    "nobody is without a partner": (
-        *("partners", "absent_modalities", lambda own: lambda u, m, share, **k: np.zeros_like(own(u, m, share, **k))),
-        ("pairs",),
-    ),
-    "a partner too often absent": (
-        *("partners", "absent_modalities", lambda own: lambda u, m, share, **k: own(u, m, min(1, 1.1 * share), **k)),
-        ("pairs",),
-    ),
-    "the other modality stays": (
-        *("partners", "absent_modalities", lambda own: lambda u, m, share, **k: own(u, m, share, **k)[::-1]),
-        ("pairs",),
-    ),
-    "no mixed sample is alone": (
-        *("pairing", "alone", lambda own: lambda absent, **k: np.zeros_like(own(absent, **k))),
-        ("pairs", "soft labels", "losses", "alpha", "gradients"),
-    ),
-    "what is absent has a share": (
-        *("weighting", "normalized_confidence", lambda own: lambda x, absent=None, **k: own(x, **k)),
-        ("soft labels", "losses", "gradients"),
-    ),
-    "what is absent is a zero no more": (
-        *("pairing", "fill_rows", lambda own: lambda x, where, value, bk: x),
-        ("pairs",),
-    ),
-    "absent modalities are missed": (
-        *(
-            "missing",
-            "complete_pairs",
-            lambda own: lambda present, sources, absent=None, **k: own(present, sources, **k),
+    },
+    "weighting.soft_labels": {
+        "soft labels of the first modality": (lambda own, s, c, n, **k: own(s[:1], c[:1], n, **k), "soft labels"),
+    },
+    "similarity.similarity": {
+        "similarity with the sign turned": (lambda own, *a, **k: -own(*a, **k), "soft labels, extremes"),
+        "the distance for the cosine": (lambda own, f, s, kind, **k: own(f, s, "l2", **k), "soft labels"),
+    },
+    "weighting.next_state": {
+        "alpha the wrong way": (lambda own, *a, **k: own(*a, **(k | {"eta": -k["eta"]})), "alpha"),
+        "alpha in larger steps": (lambda own, *a, **k: own(*a, **(k | {"eta": 1.01 * k["eta"]})), "alpha"),
+        "the difference for the sign": (lambda own, *a, **k: own(*a, **(k | {"alpha_update": "difference"})), "alpha"),
+        "a step that is not counted": (
+            lambda own, state, *a, **k: own(state, *a, **k)._replace(step=state.step),
+            "alpha",
         ),
-        ("soft labels", "losses", "gradients"),
-    ),
-    "missing modalities count": (
-        *("missing", "unimodal_scale", lambda own: lambda p, dtype, bk: np.ones(p.T.shape, dtype)),
-        ("losses",),
-    ),
-    "fused gradients scaled": (
-        *("gradients", "midas_gradients", lambda own: lambda *a, **k: _scaled(own(*a, **k), "fused")),
-        ("gradients", "finite differences", "half precision"),
-    ),
-    "mixed gradients scaled": (
-        *("gradients", "midas_gradients", lambda own: lambda *a, **k: _scaled(own(*a, **k), "mixed")),
-        ("gradients", "finite differences"),
-    ),
+    },
+    "weighting.current_alpha": {
+        "alpha on the old modality": (lambda own, state, strong, **k: state.alpha, "alpha, soft labels"),
+    },
+    "weighting.imbalance": {
+        "alpha made of what is masked too": (
+            lambda own, s, mask, **k: own(s, np.ones_like(mask), **k),
+            "alpha, soft labels",
+        ),
+    },
+    "weighting.finite_pairs": {
+        "alpha made of what is not finite": (lambda own, mask, *a, **k: mask, "not finite"),
+    },
+    "weighting.official_gap": {
+        "the official gap turned": (lambda own, *a, **k: (own(*a, **k)[0], -own(*a, **k)[1]), "alpha"),
+    },
+    "pairing._arrange": {
+        "the views exchanged": (lambda own, *a, **k: own(*a, **k)[:, ::-1], "pairs"),
+        "one view twice": (lambda own, *a, **k: own(*a, **k)[:, [0, 0]], "pairs, soft labels"),
+    },
+    "partners.draw_partners": {
+        "partners of the same class": (lambda own, y, u, **k: np.argsort(u, axis=-1), "pairs"),
+        "nobody has a partner": (lambda own, y, u, **k: np.zeros_like(own(y, u, **k)) + np.arange(len(y)), "pairs"),
+    },
+    "partners.plain_permutation": {
+        "a partner for several": (lambda own, x, **k: np.zeros(len(x), dtype=int), "pairs"),
+    },
+    "pairing.mix": {
+        "the modalities mixed up": (lambda own, f, s, **k: own(f, s[::-1], **k), "pairs"),
+    },
+    "partners.absent_modalities": {
+        "nobody is without a partner": (lambda own, u, m, share, **k: np.zeros_like(own(u, m, share, **k)), "pairs"),
+        "a partner too often absent": (lambda own, u, m, share, **k: own(u, m, min(1, 1.1 * share), **k), "pairs"),
+        "the other modality stays": (lambda own, u, m, share, **k: own(u, m, share, **k)[::-1], "pairs"),
+    },
+    "pairing.alone": {
+        "no mixed sample is alone": (
+            lambda own, absent, **k: np.zeros_like(own(absent, **k)),
+            "pairs, soft labels, losses, alpha, gradients",
+        ),
+    },
+    "pairing.fill_rows": {
+        "what is absent is a zero no more": (lambda own, x, where, value, bk: x, "pairs"),
+    },
+    "missing.complete_pairs": {
+        "absent modalities are missed": (
+            lambda own, present, sources, absent=None, **k: own(present, sources, **k),
+            "soft labels, losses, gradients",
+        ),
+    },
+    "missing.unimodal_scale": {
+        "missing modalities count": (lambda own, p, dtype, bk: np.ones(p.T.shape, dtype), "losses"),
+    },
+    "gradients.midas_gradients": {
+        "fused gradients scaled": (
+            lambda own, *a, **k: _scaled(own(*a, **k), "fused"),
+            "gradients, finite differences, half precision",
+        ),
+        "mixed gradients scaled": (
+            lambda own, *a, **k: _scaled(own(*a, **k), "mixed"),
+            "gradients, finite differences",
+        ),
+    },
 }
+MUTANTS = [pytest.param(place, *CORE[place][name], id=name) for place in CORE for name in CORE[place]]
 
 
 def _scaled(gradients, name):
     return gradients._replace(**{name: getattr(gradients, name) * 1.001})
 
 
-@pytest.mark.parametrize("name", CORE)
-def test_broken_core(name, monkeypatch):
-    module, function, breaking, properties = CORE[name]
-    replace_in_core(monkeypatch, module, function, breaking)
-    must_break(get_framework("numpy"), properties)
+@pytest.mark.parametrize(("place", "breaking", "properties"), MUTANTS)
+def test_broken_core(place, breaking, properties, monkeypatch):
+    replace_in_core(monkeypatch, *place.split("."), breaking)
+    must_break(get_framework("numpy"), properties.split(", "))
 
 
 AUTOGRAD = {

@@ -1,4 +1,4 @@
-"""Absent partners in Keras: the numbers of the core for every kind of head, in `fit`, saved and loaded."""
+"""A step gives the numbers of the core for every kind of head; absent partners in `fit`, saved and loaded."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ WIDTHS = (4, 5, 3)
 LABELS = np.arange(9) % 3
 
 
-@pytest.mark.parametrize(("count", "hidden", "masked"), [(2, False, False), (3, False, True), (3, True, False)])
-def test_a_step_gives_what_the_core_gives(count, hidden, masked):
+@pytest.mark.parametrize(
+    ("count", "hidden", "masked", "share"),
+    [(3, False, False, 0.0), (2, False, False, 0.5), (3, False, True, 0.5), (3, True, False, 0.5)],
+)
+def test_a_step_gives_what_the_core_gives(count, hidden, masked, share):
     rng = np.random.default_rng(0)
     features = [rng.normal(size=(9, width)).astype("float32") for width in WIDTHS[:count]]
-    numbers = mc.draw(LABELS, count, rng, absent=True)
+    numbers = mc.draw(LABELS, count, rng, absent=share > 0)
     present = rng.random((9, count)) < 0.7 if masked else None
-    criterion = MidasLoss(num_classes=3, feature_dims=WIDTHS[:count], initial_alpha=1.3, absent_share=0.5)
+    criterion = MidasLoss(num_classes=3, feature_dims=WIDTHS[:count], initial_alpha=1.3, absent_share=share)
     criterion.state.draw = lambda *_: type(numbers)(
         *(None if x is None else keras.ops.cast(x, "float32") for x in numbers)
     )
@@ -34,7 +37,7 @@ def test_a_step_gives_what_the_core_gives(count, hidden, masked):
         return array(layer(x.astype("float32"))).astype("float64")
 
     given = features if present is None else mc.zero_missing(features, present)
-    pairs = mc.draw_pairs(numbers, LABELS, count, absent_share=0.5)
+    pairs = mc.draw_pairs(numbers, LABELS, count, absent_share=share)
     mixed = [x.reshape(18, -1) for x in mc.mix(given, pairs.sources, absent=pairs.absent)]
     expected = mc.midas_objective(
         run(head, np.concatenate(given, axis=1)),

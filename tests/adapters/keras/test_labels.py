@@ -118,3 +118,5 @@ def test_class_weight_knows_one_class_for_a_sample():
     model = compiled(make_model(), loss=MidasLoss(multi_label=True), metrics=None)
     with pytest.raises(ValueError, match="class_weight: expected None with multi_label=True"):
         model.fit(x, np.eye(CLASSES)[y], class_weight={0: 2.0, 1: 1.0, 2: 1.0}, verbose=0)
+    with pytest.raises(ValueError, match=r"labels: expected rows of 0 and 1, got \[0, 2, 0\] in row 0"):
+        model.fit(x, [[0, 2, 0]] * 6, verbose=0)

@@ -11,11 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midas_core import MidasState, midas_objective, mix, similarity
 from midas_core.adapters import torch as torch_adapter
 from midas_core.adapters.keras import MidasLoss
-from midas_core.pairing import draw_sources
-from midas_core.partners import Draw
 from tests.adapters.keras.loops import BACKEND, array, loss_and_gradients, value
 
 DIMS = (4, 2)
@@ -91,36 +88,6 @@ def test_agrees_with_the_pytorch_criterion(data):
     for mine, other, leaf, turn in zip(gradients, wanted, [*leaves, *parameters], flip, strict=True):
         other = np.zeros(leaf.shape) if other is None else other.numpy()
         np.testing.assert_allclose(mine, turn(other), rtol=2e-4, atol=2e-5)
-
-
-def test_three_modalities_agree_with_the_core():
-    rng = np.random.default_rng(1)
-    batch, classes, dims = 7, 4, (3, 2, 4)
-    features = [rng.normal(size=(batch, d)).astype("float32") for d in dims]
-    labels = rng.integers(classes, size=batch)
-    numbers = Draw(rng.random((2, batch)), rng.random((3, batch)))
-    criterion = MidasLoss(num_classes=classes, feature_dims=dims, initial_alpha=1.3)
-    head = keras.layers.Dense(classes)
-    head.build((None, sum(dims)))
-    criterion.state.draw = lambda *_: Draw(*(keras.ops.cast(x, "float32") for x in numbers[:2]))
-    loss, _ = loss_and_gradients(criterion, head, features, labels)
-
-    def run(layer, x):
-        kernel, bias = layer.get_weights()
-        return x @ kernel.astype("float64") + bias
-
-    sources = draw_sources(numbers, labels, 3)
-    expected = midas_objective(
-        run(head, np.concatenate(features, axis=-1)),
-        [run(h, x) for h, x in zip(criterion.unimodal_heads, features, strict=True)],
-        run(head, np.concatenate(mix(features, sources), axis=-1)),
-        labels,
-        sources,
-        similarity(features, sources),
-        MidasState(np.full(3, 1.3), np.asarray(0)),
-    )
-    np.testing.assert_allclose(loss, expected.terms.total.mean(), rtol=1e-5)
-    np.testing.assert_allclose(array(criterion.alpha), expected.state.alpha, rtol=1e-5)
 
 
 FEATURES = {"audio": np.eye(6, 4, dtype="float32"), "video": np.ones((6, 2), "float32")}
@@ -207,20 +174,6 @@ def test_each_step_draws_anew_and_a_seed_repeats_it():
     assert len(set(runs[0])) > 1
 
 
-def test_warm_up_is_the_unimodal_loss_and_keeps_the_state():
-    criterion, head = make_criterion(warmup_epochs=2)
-    criterion.set_epoch(0)
-    terms = criterion.terms(FEATURES, LABELS, head=head)
-    np.testing.assert_allclose(array(terms.total), array(terms.unimodal).sum(), rtol=1e-6)
-    assert array(terms.misaligned) == 0
-    assert int(criterion.step) == 0
-    criterion.set_epoch(2)
-    terms = criterion.terms(FEATURES, LABELS, head=head)
-    parts = array(terms.aligned) + array(terms.unimodal).sum() + array(terms.misaligned)
-    np.testing.assert_allclose(array(terms.total), parts, rtol=1e-6)
-    assert int(criterion.step) == 1
-
-
 def test_no_nan_comes_back_from_a_head_that_warm_up_does_not_look_at():
     criterion, head = make_criterion(warmup_epochs=1)
     criterion.set_epoch(0)
@@ -251,14 +204,6 @@ def test_float64_keeps_its_digits():
     assert keras.backend.standardize_dtype(loss.dtype) == "float64"
     assert array(criterion.alpha).dtype == np.float64
     assert set(array(criterion.alpha).round(12)) <= {1.0, 1.05, 1.1, 1.15}
-
-
-def test_a_batch_of_one_trains_and_leaves_alpha():
-    criterion, head = make_criterion(initial_alpha=2.0)
-    head.build((None, 6))
-    loss, _ = loss_and_gradients(criterion, head, {name: x[:1] for name, x in FEATURES.items()}, LABELS[:1])
-    assert np.isfinite(loss)
-    assert array(criterion.alpha).tolist() == [2.0, 2.0]
 
 
 @pytest.mark.once

@@ -65,7 +65,8 @@ def make_model(kind):
     return MidasModel(encoders, CLASSES, head=head, head_input=kind, unimodal_heads=heads)
 
 
-@pytest.mark.parametrize("kind", ["attention", "concatenated"])
+# JAX compiles attention for half a minute; the diagnosis below runs it on every backend.
+@pytest.mark.parametrize("kind", ["attention", "concatenated"] if BACKEND == "torch" else ["concatenated"])
 @pytest.mark.parametrize("similarity", ["cosine", "l2"] if BACKEND == "torch" else ["cosine"])
 def test_padding_changes_nothing(kind, similarity):
     """Neither more of it, nor what stands in it: a vote of all heads, every term of the loss, a training step."""
@@ -88,10 +89,11 @@ def test_padding_changes_nothing(kind, similarity):
 
 def test_a_diagnosis_reads_the_masks(tmp_path):
     """Padding that a head would see changes its predictions: the accuracy diagnosed is that of `evaluate`."""
-    model = compiled(make_model("attention"), optimizer=keras.optimizers.Adam(0.02))
+    model = compiled(make_model("attention"), optimizer=keras.optimizers.Adam(0.02), run_eagerly=False)
     data = padded(6), LABELS
+    model.fit(*data, epochs=29, verbose=0)
     callback = MidasCallback(tmp_path, validation_data=data)
-    model.fit(*data, epochs=30, verbose=0, callbacks=[callback])
+    model.fit(*data, verbose=0, callbacks=[callback])
     accuracy = model.evaluate(*data, verbose=0, return_dict=True)["accuracy"]
     assert accuracy > 0.7
     assert callback.diagnose(data, quick=True).accuracy == pytest.approx(accuracy)

@@ -137,15 +137,6 @@ def test_the_encoders_run_once():
 
 
 @pytest.mark.once
-def test_labels_may_be_one_hot():
-    x, y = make_data(12)
-    plain, model = compiled(), compiled()
-    model.set_weights(plain.get_weights())
-    expected, found = (m.test_on_batch(x, labels) for m, labels in ((plain, y), (model, np.eye(CLASSES)[y])))
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
-
-
-@pytest.mark.once
 def test_class_weights_are_sample_weights():
     x, y = make_data(20)
     by_class = {0: 0.5, 1: 2.0, 2: 0.0}
@@ -247,16 +238,6 @@ def test_a_head_of_named_features():
     x, y = make_data(12)
     history = compiled(make_model(head=head, head_input="separate")).fit(x, y, verbose=0).history
     assert np.isfinite(history["loss"]).all()
-
-
-@pytest.mark.once
-def test_three_modalities():
-    x, y = make_data(12)
-    x = {**x, "text": np.ones((12, 2), "float32")}
-    model = MidasModel({name: keras.layers.Dense(4) for name in x}, CLASSES)
-    history = compiled(model).fit(x, y, verbose=0).history
-    assert np.isfinite(history["loss"]).all()
-    assert "alpha_text" in history
 
 
 @pytest.mark.once

@@ -47,8 +47,6 @@ def test_what_is_missing_counts_as_a_feature_of_zeros():
     for m, feature in enumerate(features):
         np.testing.assert_array_equal((array(feature) == 0).all(axis=1) | x["present"][:, m], True)
         assert not array(feature)[~x["present"][:, m]].any()
-    by_name = {name: x["present"][:, m] for m, name in enumerate(("audio", "video"))}
-    np.testing.assert_array_equal(model.predict({**x, "present": by_name}, verbose=0), model.predict(x, verbose=0))
     garbage = {**x, "audio": np.where(x["present"][:, :1], x["audio"], np.nan)}
     np.testing.assert_array_equal(model.predict(garbage, verbose=0), model.predict(x, verbose=0))
 

@@ -59,27 +59,6 @@ def test_weights_alone_carry_the_state(tmp_path):
     assert again.train_on_batch(x, y, return_dict=True)["misaligned_loss"] == pytest.approx(expected["misaligned_loss"])
 
 
-def test_a_model_may_be_loaded_for_predictions_alone(tmp_path):
-    model, x, _ = trained(probabilities=True)
-    model.save(tmp_path / "model.keras")
-    again = keras.models.load_model(tmp_path / "model.keras", compile=False)
-    np.testing.assert_allclose(array(again(x)), array(model(x)), rtol=1e-6)
-
-
-def test_checkpoints_resume_the_warm_up(tmp_path):
-    x, y = make_data(12)
-    model = compiled(loss=MidasLoss(warmup_epochs=2, seed=1))
-    path = str(tmp_path / "at-{epoch}.keras")
-    whole = model.fit(
-        x, y, epochs=3, shuffle=False, verbose=0, callbacks=[keras.callbacks.ModelCheckpoint(path)]
-    ).history
-    again = keras.models.load_model(path.format(epoch=1))
-    assert int(again.epoch) == 1
-    rest = again.fit(x, y, epochs=2, shuffle=False, verbose=0).history
-    np.testing.assert_allclose(rest["loss"], whole["loss"][1:], rtol=1e-5)
-    np.testing.assert_allclose(rest["misaligned_loss"], whole["misaligned_loss"][1:], rtol=1e-5)
-
-
 @pytest.mark.once
 def test_a_config_makes_the_model_again():
     encoders = {"audio": keras.Sequential([keras.layers.Dense(5)]), "video": keras.layers.Dense(4)}

@@ -12,28 +12,20 @@ from midas_core.adapters.keras import MidasLoss
 from tests.adapters.keras.loops import BACKEND, array, compiled, make_data, make_model
 
 
-def test_fit_counts_the_epochs_of_the_warm_up():
+@pytest.mark.parametrize(
+    ("fits", "misaligned"),
+    [
+        ([{"epochs": 4}], [False, False, True, True]),
+        ([{}] * 3, [False, False, True]),
+        pytest.param([{"initial_epoch": 1, "epochs": 3}], [False, True], marks=pytest.mark.once),
+    ],
+)
+def test_fit_counts_the_epochs_of_the_warm_up(fits, misaligned):
     x, y = make_data(12)
     model = compiled(loss=MidasLoss(warmup_epochs=2))
-    misaligned = model.fit(x, y, epochs=4, verbose=0).history["misaligned_loss"]
-    assert [loss > 0 for loss in misaligned] == [False, False, True, True]
-    assert int(model.epoch) == 4
-    assert int(model.step) == 2
-
-
-def test_warm_up_goes_on_over_several_fits():
-    x, y = make_data(12)
-    model = compiled(loss=MidasLoss(warmup_epochs=2))
-    misaligned = [model.fit(x, y, verbose=0).history["misaligned_loss"][0] for _ in range(3)]
-    assert [loss > 0 for loss in misaligned] == [False, False, True]
-
-
-@pytest.mark.once
-def test_warm_up_begins_where_the_first_epoch_says():
-    x, y = make_data(12)
-    model = compiled(loss=MidasLoss(warmup_epochs=3))
-    misaligned = model.fit(x, y, initial_epoch=2, epochs=4, verbose=0).history["misaligned_loss"]
-    assert [loss > 0 for loss in misaligned] == [False, True]
+    losses = [loss for fit in fits for loss in model.fit(x, y, verbose=0, **fit).history["misaligned_loss"]]
+    assert [loss > 0 for loss in losses] == misaligned
+    assert int(model.step) == sum(misaligned)
 
 
 @pytest.mark.once
@@ -72,19 +64,21 @@ def test_a_callback_list_may_come_from_outside():
     assert int(model.epoch) == 3
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64", "floatx"])
 def test_policies(policy):
-    if policy == "float64" and BACKEND == "jax":
+    if policy.startswith("float") and BACKEND == "jax":
         pytest.skip("JAX has no float64 by default")
     x, y = make_data(16)
-    keras.config.set_dtype_policy(policy)
+    full = "float32" if policy.startswith("mixed") else "float64"
+    keras.config.set_floatx(full if policy == "floatx" else "float32")
+    keras.config.set_dtype_policy(full if policy == "floatx" else policy)
     try:
-        model = compiled(make_model(built=False), loss=MidasLoss(warmup_epochs=1))
+        model = compiled(make_model(built=False), loss=MidasLoss(warmup_epochs=1), run_eagerly=False)
         history = model.fit(x, y, batch_size=8, epochs=3, verbose=0).history
     finally:
+        keras.config.set_floatx("float32")
         keras.config.set_dtype_policy("float32")
     assert np.isfinite(history["loss"]).all()
-    full = "float64" if policy == "float64" else "float32"
     assert keras.backend.standardize_dtype(model.alpha.dtype) == full
     assert model.predict(x, verbose=0).dtype == full
     if policy == "mixed_float16":
@@ -101,25 +95,6 @@ def test_several_steps_per_execution_give_the_same_numbers():
         histories.append(model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0).history)
     for name, values in histories[0].items():
         np.testing.assert_allclose(histories[1][name], values, rtol=1e-4, atol=1e-5, err_msg=name)
-
-
-@pytest.mark.skipif(
-    BACKEND != "tensorflow", reason="JAX always does; on PyTorch it takes minutes, and was tried by hand"
-)
-def test_jit_compile():
-    """XLA draws other numbers than TensorFlow does without it; warm-up looks at none."""
-    x, y = make_data(16)
-    model = compiled(loss=MidasLoss(warmup_epochs=1, seed=1), run_eagerly=False, jit_compile=True)
-    compiled_loss = model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0).history["loss"]
-    keras.utils.set_random_seed(0)
-    loss = (
-        compiled(loss=MidasLoss(warmup_epochs=1, seed=1))
-        .fit(x, y, batch_size=8, shuffle=False, verbose=0)
-        .history["loss"]
-    )
-    assert model.jit_compile
-    assert compiled_loss[0] == pytest.approx(loss[0], rel=1e-4)
-    assert compiled_loss[1] > compiled_loss[0]
 
 
 @pytest.mark.parametrize("samples", [1, 2])

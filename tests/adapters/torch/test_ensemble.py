@@ -21,40 +21,25 @@ def make(count=2, classes=3, batch=7, **options):
     return criterion, features, nn.Linear(sum(widths.values()), classes)
 
 
-def by_hand(criterion, features, head, weight, present=None):
-    """Return the mean of probabilities, head by head."""
+def by_core(criterion, features, head, present=None, **more):
+    """Return the vote of the core on the logits of each head."""
     given = list(features.values())
-    if present is None:
-        present = torch.ones(len(given[0]), len(given), dtype=torch.bool)
-    given = [x * here[:, None] for x, here in zip(given, present.t(), strict=True)]
-    squash = torch.sigmoid if criterion.options.multi_label else lambda z: z.softmax(dim=1)
-    fused = squash(head(torch.cat(given, dim=1)))
-    own = torch.stack([squash(h(x)) for h, x in zip(criterion.unimodal_heads, given, strict=True)])
-    here = present.t()[..., None]
-    count = here.sum(dim=0)
-    voted = (1 - weight) * fused + weight * (own * here).sum(dim=0) / count.clamp(min=1)
-    return torch.where(count > 0, voted, fused)
+    if present is not None:
+        given = [x * here[:, None] for x, here in zip(given, present.t(), strict=True)]
+    unimodal = [h(x) for h, x in zip(criterion.unimodal_heads, given, strict=True)]
+    multi_label = criterion.options.multi_label
+    return mc.ensemble_logits(head(torch.cat(given, dim=1)), unimodal, present=present, multi_label=multi_label, **more)
 
 
 @pytest.mark.parametrize("count", [2, 3])
 @pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("options", [{}, {"weight": 0.3}], ids=str)
 @pytest.mark.parametrize("multi_label", [False, True])
-def test_the_vote_is_the_mean_of_probabilities(count, masked, multi_label):
+def test_the_vote_is_that_of_the_core(count, masked, options, multi_label):
     criterion, features, head = make(count, multi_label=multi_label)
     present = torch.rand(7, count) < 0.5 if masked else None
-    with torch.no_grad():
-        found = criterion.ensemble_logits(features, head=head, weight=0.3, present=present)
-        squash = torch.sigmoid if multi_label else lambda z: z.softmax(dim=1)
-        torch.testing.assert_close(squash(found), by_hand(criterion, features, head, 0.3, present))
-
-
-def test_a_weight_of_0_leaves_the_fused_head_and_of_1_the_unimodal_ones():
-    criterion, features, head = make()
-    fused = head(torch.cat(list(features.values()), dim=1)).softmax(dim=1)
-    own = [h(x).softmax(dim=1) for h, x in zip(criterion.unimodal_heads, features.values(), strict=True)]
-    for weight, expected in ((0.0, fused), (1.0, sum(own) / 2)):
-        found = criterion.ensemble_logits(features, head=head, weight=weight).softmax(dim=1)
-        torch.testing.assert_close(found, expected)
+    found = criterion.ensemble_logits(features, head=head, present=present, **options)
+    torch.testing.assert_close(found, by_core(criterion, features, head, present, **options))
 
 
 def test_nothing_moves_and_what_is_missing_may_hold_anything():
@@ -136,10 +121,3 @@ def test_what_does_not_fit_is_named(change, error, message):
     given = {"features": features, "head": head} | change
     with pytest.raises(error, match=message):
         criterion.ensemble_logits(given.pop("features"), **given)
-
-
-def test_the_vote_of_the_core_is_the_same():
-    criterion, features, head = make(3)
-    own = [h(x) for h, x in zip(criterion.unimodal_heads, features.values(), strict=True)]
-    expected = mc.ensemble_logits(head(torch.cat(list(features.values()), dim=1)), own)
-    assert torch.equal(criterion.ensemble_logits(features, head=head), expected)

@@ -10,7 +10,7 @@ import torch
 
 import midas_core as mc
 from midas_core.adapters.torch import Misalign, Misaligned
-from midas_core.testing import oracle
+from tests.adapters.torch.test_loss import real_batch
 
 CLASSES = 3
 Pair = namedtuple("Pair", ["audio", "video"])
@@ -25,32 +25,37 @@ def batch(modalities=2, size=8, dtype=torch.float64):
 @pytest.mark.parametrize("variant", ["paper", "official"])
 @pytest.mark.parametrize("modalities", [2, 3])
 @pytest.mark.parametrize("kind", ["cosine", "l2", None])
-def test_against_the_oracle(modalities, kind, variant):
+def test_it_gives_what_the_core_gives(modalities, kind, variant):
     features, labels = batch(modalities)
     logits = [torch.randn(8, CLASSES, dtype=torch.float64) for _ in range(modalities)]
     layer = Misalign(num_classes=CLASSES, similarity=kind, variant=variant)
     numbers = mc.draw(labels, modalities, torch.Generator().manual_seed(1))
-    sources = mc.pairing.draw_sources(numbers, labels, modalities, variant=variant).tolist()
-    mixed, soft_labels, weights = layer(
-        features, labels, unimodal_logits=logits, generator=torch.Generator().manual_seed(1)
-    )
-    similarities = None
-    if kind is not None:
-        similarities = oracle.similarity([f.tolist() for f in features], sources, kind)
-    for v in range(2):
-        for i in range(8):
-            row = 8 * v + i
-            origin = [sources[m][v][i] for m in range(modalities)]
-            for m in range(modalities):
-                assert torch.equal(mixed[m][row], features[m][origin[m]])
-            classes = [int(labels[j]) for j in origin]
-            log_c = [oracle.log_softmax(logits[m][j].tolist())[int(labels[j])] for m, j in enumerate(origin)]
-            expected = oracle.soft_label(oracle.normalise(log_c), classes, CLASSES)
-            np.testing.assert_allclose(soft_labels[row], expected, atol=1e-12)
-            weight = 1.0 if similarities is None else oracle.hard_sample_weight(similarities[v][i])
-            if variant == "paper" and len(set(classes)) == 1:
-                weight = 0.0
-            np.testing.assert_allclose(weights[row], weight, atol=1e-12)
+    sources = mc.pairing.draw_sources(numbers, labels, modalities, variant=variant)
+    options = {"similarity": kind, "variant": variant}
+    expected = mc.misalign(features, labels, sources, CLASSES, unimodal_logits=logits, **options)
+    found = layer(features, labels, unimodal_logits=logits, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(tuple(found), tuple(expected))
+
+
+@pytest.mark.parametrize("multi_label", [False, True], ids=["one label", "several"])
+def test_what_is_missing_may_hold_anything(multi_label):
+    features, labels, more = real_batch(2, {"multi_label": multi_label}, ("present",))
+    present, permutation = more["present"], torch.roll(torch.arange(9), 1)
+    logits = [torch.randn(9, 4, dtype=torch.float64) for _ in range(2)]
+    known = [[x.masked_fill(~present[:, [m]], 0) for m, x in enumerate(xs)] for xs in (features, logits)]
+    for m, z in enumerate(logits):
+        z[~present[:, m]] = torch.nan
+    layer = Misalign(num_classes=4, multi_label=multi_label)
+    found = layer(features, labels, unimodal_logits=logits, present=present, permutation=permutation)
+    sources = mc.source_matrix(permutation, 2)
+    expected = mc.misalign(known[0], labels, sources, 4, unimodal_logits=known[1], present=present)
+    torch.testing.assert_close(tuple(found), tuple(expected))
+    assert found.weights.any()
+    same, rows, ones = layer.eval()(features, labels, present=present)
+    assert all(x.isfinite().all() for x in same)
+    assert (ones == 1).all()
+    if multi_label:
+        torch.testing.assert_close(rows, labels.double())
 
 
 def test_without_logits_the_shares_are_equal():
@@ -160,66 +165,39 @@ def test_draws_differ_from_step_to_step_and_seeds_repeat_them():
     assert len(fixed) == 1
 
 
-ERRORS = [
-    (lambda: Misalign(num_classes=1), ValueError, "num_classes: expected a whole number >= 2, got 1"),
-    (lambda: Misalign(num_classes=3, variant="other"), ValueError, r"variant: expected one of .*got 'other'"),
-    (lambda: Misalign(num_classes=3, similarity="dot"), ValueError, r"similarity: expected one of .*got 'dot'"),
-    (lambda: Misalign(num_classes=3, seed=1.5), TypeError, r"seed: expected a whole number >= 0, got 1\.5"),
-    (lambda: Misalign(num_classes=3)(torch.zeros(4, 2), torch.arange(4)), TypeError, "features: expected a list"),
-    (
-        lambda: Misalign(num_classes=3)([torch.zeros(4, 2)], torch.arange(4)),
-        ValueError,
-        "features: expected two or more",
-    ),
-    (
-        lambda: Misalign(num_classes=3)([torch.zeros(4, 2), torch.zeros(3, 2)], torch.arange(4)),
-        ValueError,
-        r"features of modality 1: expected shape \(B, D\) with B = 4 as in labels, got \(3, 2\)",
-    ),
-    (
-        lambda: Misalign(num_classes=3)([torch.zeros(4, 2)] * 2, torch.zeros(4)),
-        TypeError,
-        "labels: expected class indices of an integer dtype, got torch.float32",
-    ),
-    (
-        lambda: Misalign(num_classes=3)({"a": torch.zeros(4, 2).int(), "b": torch.zeros(4, 2)}, torch.arange(4)),
-        TypeError,
-        "features of modality 'a': expected a floating dtype for similarity='cosine', got torch.int32",
-    ),
-    (
-        lambda: Misalign(num_classes=3)([torch.zeros(4, 2)] * 2, torch.arange(4), unimodal_logits=[torch.zeros(4, 2)]),
-        ValueError,
-        "unimodal_logits: expected 2 modalities, got 1",
-    ),
-    (
-        lambda: Misalign(num_classes=3)(
-            [torch.zeros(4, 2)] * 2, torch.arange(4), unimodal_logits=[torch.zeros(4, 2)] * 2
-        ),
-        ValueError,
-        r"unimodal_logits of modality 0: expected shape \(B, C\) = \(4, 3\), got \(4, 2\)",
-    ),
-    (
-        lambda: Misalign(num_classes=3)([torch.zeros(4, 2)] * 2, torch.arange(4), generator=3),
-        TypeError,
-        r"generator: expected a torch\.Generator, got int",
-    ),
-    (
-        lambda: Misalign(num_classes=3)([torch.zeros(4, 2)] * 2, torch.arange(4), permutation=torch.arange(3)),
-        ValueError,
-        r"permutation: expected shape \(B,\) = \(4,\), got \(3,\)",
-    ),
-    (
-        lambda: Misalign(num_classes=3)([torch.zeros(4, 2)] * 2, torch.arange(4) % 3, permutation=torch.zeros(4)),
-        TypeError,
-        "permutation: expected an integer dtype, got .*float32",
-    ),
+ZEROS = torch.zeros(4, 2)
+OPTIONS = [
+    ({"num_classes": 1}, ValueError, "num_classes: expected a whole number >= 2, got 1"),
+    ({"variant": "other"}, ValueError, r"variant: expected one of .*got 'other'"),
+    ({"similarity": "dot"}, ValueError, r"similarity: expected one of .*got 'dot'"),
+    ({"seed": 1.5}, TypeError, r"seed: expected a whole number >= 0, got 1\.5"),
+]
+CALLS = [
+    ({"features": ZEROS}, TypeError, "features: expected a list"),
+    ({"features": [ZEROS]}, ValueError, "features: expected two or more"),
+    ({"features": [ZEROS, ZEROS[:3]]}, ValueError, r"modality 1: expected shape \(B, D\) with B = 4 .*, got \(3, 2\)"),
+    ({"features": {"a": ZEROS.int(), "b": ZEROS}}, TypeError, "'a': expected a floating dtype for similarity='cosine'"),
+    ({"labels": torch.zeros(4)}, TypeError, "labels: expected class indices of an integer dtype, got torch.float32"),
+    ({"labels": torch.ones(4, 3, dtype=torch.int64)}, ValueError, "labels: expected one-hot rows"),
+    ({"unimodal_logits": [ZEROS]}, ValueError, "unimodal_logits: expected 2 modalities, got 1"),
+    ({"unimodal_logits": [ZEROS] * 2}, ValueError, r"modality 0: expected shape \(B, C\) = \(4, 3\), got \(4, 2\)"),
+    ({"generator": 3}, TypeError, r"generator: expected a torch\.Generator, got int"),
+    ({"permutation": torch.arange(3)}, ValueError, r"permutation: expected shape \(B,\) = \(4,\), got \(3,\)"),
+    ({"permutation": torch.zeros(4)}, TypeError, "permutation: expected an integer dtype, got .*float32"),
 ]
 
 
-@pytest.mark.parametrize(("call", "kind", "message"), ERRORS, ids=[e[2][:40] for e in ERRORS])
-def test_errors(call, kind, message):
+@pytest.mark.parametrize(("options", "kind", "message"), OPTIONS)
+def test_options(options, kind, message):
     with pytest.raises(kind, match=message):
-        call()
+        Misalign(**{"num_classes": 3, **options})
+
+
+@pytest.mark.parametrize(("change", "kind", "message"), CALLS, ids=[e[2][:40] for e in CALLS])
+def test_calls(change, kind, message):
+    given = {"features": [ZEROS, ZEROS], "labels": torch.arange(4) % 3, **change}
+    with pytest.raises(kind, match=message):
+        Misalign(num_classes=3)(given.pop("features"), given.pop("labels"), **given)
 
 
 def test_one_hot_rows_are_classes():
@@ -227,5 +205,3 @@ def test_one_hot_rows_are_classes():
     by_class, by_row = (Misalign(num_classes=3, seed=0)(features, y) for y in (labels, torch.eye(3).long()[labels]))
     for one, other in zip([*by_class.features, *by_class[1:]], [*by_row.features, *by_row[1:]], strict=True):
         torch.testing.assert_close(one, other)
-    with pytest.raises(ValueError, match="labels: expected one-hot rows"):
-        Misalign(num_classes=3)(features, torch.ones(4, 3, dtype=torch.int64))

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import copy
-import itertools
-import math
 
 import pytest
 import torch
 from torch import nn
 
-import midas_core as mc
-from midas_core.adapters.torch import MidasLoss, Misalign
-from midas_core.testing import oracle
+from midas_core.adapters.torch import MidasLoss
 from tests.adapters.torch.test_loss import CLASS_WEIGHTS, CLASSES, REAL_OPTIONS, WIDTHS, batch, heads, make, real_batch
 
 
@@ -97,34 +93,3 @@ def test_raw_inputs_of_any_dtype_for_a_model_that_fuses_early():
     assert all(x.grad.isfinite().all() for x in (*model.parameters(), *criterion.parameters()))
     with pytest.raises(TypeError, match="features of modality 'text': expected a real floating dtype"):
         MidasLoss(**options)(inputs, labels, head=model)
-
-
-@pytest.mark.parametrize("multi_label", [False, True], ids=["one label", "several"])
-def test_the_augmentation_alone(multi_label):
-    features, labels, more = real_batch(2, {"multi_label": multi_label}, ("present",))
-    present, permutation = more["present"], torch.roll(torch.arange(9), 1)
-    sources = mc.source_matrix(permutation, 2)
-    logits = [torch.randn(9, CLASSES, dtype=torch.float64) for _ in range(2)]
-    for m, z in enumerate(logits):
-        z[~present[:, m]] = math.nan
-    layer = Misalign(num_classes=CLASSES, multi_label=multi_label)
-    mixed, soft, weights = layer(features, labels, unimodal_logits=logits, present=present, permutation=permutation)
-    for v, i in itertools.product(range(2), range(9)):
-        row, (a, b) = 9 * v + i, sources[:, v, i].tolist()
-        for m, j in enumerate((a, b)):
-            expected = features[m][j] if present[j, m] else torch.zeros(WIDTHS[m], dtype=torch.float64)
-            torch.testing.assert_close(mixed[m][row], expected)
-        counts = bool(present[a, 0] and present[b, 1]) and not torch.equal(labels[a], labels[b])
-        assert (weights[row] > 0) == counts
-        if counts:
-            given = zip(logits, (a, b), strict=True)
-            own = oracle.normalise([-oracle.cross_entropy(z[j].tolist(), labels[j].tolist()) for z, j in given])
-            first, second = (oracle.smoothed_target(labels[j].tolist(), CLASSES, 0.0) for j in (a, b))
-            expected = [own[0] * x + own[1] * y for x, y in zip(first, second, strict=True)]
-            assert soft[row].tolist() == pytest.approx(expected)
-    assert soft.isfinite().all()
-    same, rows, ones = layer.eval()(features, labels, present=present)
-    assert all(x.isfinite().all() for x in same)
-    assert (ones == 1).all()
-    if multi_label:
-        torch.testing.assert_close(rows, labels.double())
