@@ -2,9 +2,10 @@
 
     python -m benchmarks.document benchmarks/results-cpu.json docs/speed.md   # of python -m benchmarks --json
     python -m benchmarks.document benchmarks/comparison.json docs/comparison.md   # of midas compare --suite
+    python -m benchmarks.document benchmarks/robustness.json docs/comparison.md   # of python -m benchmarks.robustness
 
-The tables go between the lines ``<!-- NAME -->`` and ``<!-- end -->``, NAME that of the results file, or of a table of
-the comparison, see ``benchmarks/suite_tables.py``.
+The tables go between the lines ``<!-- NAME -->`` and ``<!-- end -->``. NAME is the name of the results file, or of a
+table of the comparison, see ``benchmarks/suite_tables.py``.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from typing import Any
 
 from benchmarks.registry import SECTIONS
 from benchmarks.results import Result
+from benchmarks.robustness import rows
 from benchmarks.suite_figures import write_figures
-from benchmarks.suite_tables import SuiteResults
+from benchmarks.suite_tables import SuiteResults, markdown
 from benchmarks.table import COLUMNS, cells
+
+ROBUSTNESS = "robustness.json"
 
 
 def render(content: dict[str, Any]) -> str:
@@ -65,7 +69,9 @@ if __name__ == "__main__":
     results, document = map(Path, sys.argv[1:])
     content = json.loads(results.read_text(encoding="utf-8"))
     text = document.read_text(encoding="utf-8")
-    if "tasks" in content:
+    if results.name == ROBUSTNESS:
+        text = insert(text, ROBUSTNESS, markdown(rows(SuiteResults(content))) + "\n")
+    elif "tasks" in content:
         text = insert_comparison(text, content)
         if (document.parent / "figures").is_dir():
             write_figures(SuiteResults(content), document.parent / "figures")

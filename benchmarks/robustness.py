@@ -7,19 +7,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import click
 
+from benchmarks.suite_tables import Rows, SuiteResults
 from midas_core.cli._common import make_console
 from midas_core.cli._comparison import following
 from midas_core.compare import suite
 from midas_core.compare.stack import Network
+from midas_core.compare.statistics import estimate
 from midas_core.compare.training import Recipe
 from midas_core.files import write_whole
 
 TASKS = ("utd-skeleton-inertial", "halves", "breast-cancer", "spoken-digits")
 METHODS = ("joint", "joint + label smoothing", "MIDAS", "MIDAS (eta 0) + finish")
 SEEDS = 8
+FINISH = METHODS[-1]
 VARIANTS = ("deeper head", "SGD", "3 times the epochs")
 
 
@@ -30,6 +34,21 @@ def vary(recipe: Recipe, variant: str) -> Recipe:
     if variant == "SGD":
         return replace(recipe, optimizer="sgd", learning_rates=(5e-3, 2e-1))
     return replace(recipe, epochs=3 * recipe.epochs)
+
+
+def rows(results: SuiteResults) -> Rows:
+    """Return the accuracy of joint training, and what the other methods add to it: a row for each variant and task."""
+    table = [["variant", "task", "joint", *(f"{title} - joint" for title in METHODS[1:]), f"{FINISH} - MIDAS"]]
+    for variant in VARIANTS:
+        tasks = [name for name in results.tasks() if name.endswith(f", {variant}")]
+        for name in tasks:
+            gains = [results.difference(name, title).signed for title in METHODS[1:]]
+            cells = [str(results.accuracy(name, "joint")), *gains, results.difference(name, FINISH, "MIDAS").signed]
+            table.append([variant, name.removesuffix(f", {variant}"), *cells])
+        pairs = [*((title, "joint") for title in METHODS[1:]), (FINISH, "MIDAS")]
+        means = [estimate([results.difference(name, *pair).mean for name in tasks]).signed for pair in pairs]
+        table.append([variant, "mean", f"{fmean(results.mean(name, 'joint') for name in tasks):.1f}", *means])
+    return table
 
 
 @click.command()
