@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.registry import SECTIONS
 from benchmarks.results import Result
-from benchmarks.robustness import rows
+from benchmarks.robustness import variant_rows
 from benchmarks.suite_figures import write_figures
 from benchmarks.suite_tables import SuiteResults, markdown
 from benchmarks.table import COLUMNS, cells
@@ -70,7 +70,7 @@ if __name__ == "__main__":
     content = json.loads(results.read_text(encoding="utf-8"))
     text = document.read_text(encoding="utf-8")
     if results.name == ROBUSTNESS:
-        text = insert(text, ROBUSTNESS, markdown(rows(SuiteResults(content))) + "\n")
+        text = insert(text, ROBUSTNESS, markdown(variant_rows(SuiteResults(content))) + "\n")
     elif "tasks" in content:
         text = insert_comparison(text, content)
         if (document.parent / "figures").is_dir():

@@ -36,7 +36,7 @@ def vary(recipe: Recipe, variant: str) -> Recipe:
     return replace(recipe, epochs=3 * recipe.epochs)
 
 
-def rows(results: SuiteResults) -> Rows:
+def variant_rows(results: SuiteResults) -> Rows:
     """Return the accuracy of joint training, and what the other methods add to it: a row for each variant and task."""
     table = [["variant", "task", "joint", *(f"{title} - joint" for title in METHODS[1:]), f"{FINISH} - MIDAS"]]
     for variant in VARIANTS:
