@@ -107,19 +107,6 @@ def test_the_ends_of_the_share():
     assert absent_modalities(np.array([[np.nextafter(np.float32(1), np.float32(0))]]), 3, 1.0).sum() == 1
 
 
-def test_a_mixed_sample_without_a_partner_is_the_sample_with_zeros():
-    absent = np.zeros((2, 2, 4), bool)
-    absent[1, 0, 2] = absent[0, 1, 3] = True
-    pairs = mc.make_pairs(FOUR, CYCLE, absent=absent)
-    features = [np.arange(1.0, 5)[:, None], np.arange(5.0, 9)[:, None]]
-    audio, video = (x[..., 0] for x in mc.mix(features, pairs.sources, absent=absent))
-    assert (audio[0, 2], video[0, 2]) == (3, 0)
-    assert (audio[1, 3], video[1, 3]) == (0, 8)
-    np.testing.assert_array_equal(pairs.classes[:, [0, 1], [2, 3]], [[2, 1], [2, 1]])
-    others = ~absent.any(axis=0)
-    np.testing.assert_array_equal(pairs.sources[:, others], CYCLE[:, others])
-
-
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_batch_of_one_class_has_mixed_samples_then(batch):
     labels = np.zeros(batch, int)
@@ -148,26 +135,6 @@ def test_several_that_stay_share_by_their_confidence():
     own = np.random.default_rng(0).normal(size=(4, 4, 3))[1:]
     c = np.exp([mc.log_confidence(z, FOUR) for z in own])
     np.testing.assert_allclose(found.soft_weights[:, 0], [c[0] / (c[0] + c[2]), 0 * c[1], c[2] / (c[0] + c[2])])
-
-
-def test_alpha_and_the_confidences_are_those_of_the_others():
-    absent = np.zeros((2, 2, 4), bool)
-    absent[0, :, 1:] = True
-    mixed = np.random.default_rng(1).normal(size=(2, 4, 3))
-    found, expected = (
-        step(mc.make_pairs(FOUR, CYCLE, absent=absent), mixed),
-        step(mc.make_pairs(FOUR, CYCLE), mixed),
-    )
-    only = step(mc.Pairs(*mc.make_pairs(FOUR, CYCLE)[:2], np.arange(4) < np.ones((2, 1))), mixed)
-    np.testing.assert_allclose(found.terms.confidence, only.terms.confidence)
-    np.testing.assert_allclose(found.terms.fused_confidence, only.terms.fused_confidence)
-    np.testing.assert_allclose(found.state.alpha, only.state.alpha)
-    assert not np.allclose(found.terms.confidence, expected.terms.confidence)
-    warm = mc.make_pairs(FOUR, CYCLE, absent=absent)
-    rng = np.random.default_rng(0)
-    fused, *own = rng.normal(size=(3, 4, 3))
-    in_warmup = mc.midas_objective(fused, own, None, FOUR, warm, None, STATE)
-    np.testing.assert_allclose(in_warmup.terms.confidence, only.terms.confidence)
 
 
 def test_where_all_are_without_a_partner_alpha_stays():

@@ -8,20 +8,9 @@ import numpy as np
 import pytest
 
 import midas_core as mc
-from midas_core.similarity import hard_sample_weight
 from midas_core.testing.checks import check_values
 from midas_core.testing.problems import make_problem
 from tests.steps import assert_finite
-
-
-def test_the_hard_sample_weight_lies_between_one_and_two():
-    for kind in ("cosine", "l2"):
-        for seed in range(20):
-            p = make_problem(seed, similarity=kind, zero_features=seed % 2 == 0)
-            s = mc.similarity(p.features, mc.source_matrix(p.partners, 2), kind)
-            weights = hard_sample_weight(s)
-            assert (weights >= 1 - 1e-12).all()
-            assert (weights <= 2 + 1e-12).all()
 
 
 def test_a_scale_of_the_features_does_not_change_the_similarity():

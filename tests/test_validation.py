@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 
 import midas_core as mc
-from midas_core import pairing, partners, weighting
-from midas_core.missing import complete_pairs, zero_missing
+from midas_core import weighting
+from midas_core.missing import zero_missing
 from midas_core.pairing import label_ids, mix
 from midas_core.partners import draw_partners
 from midas_core.testing.problems import FEW_STRUCTURES, make_problem
-from midas_core.weighting import soft_labels, weigh_pairs
+from midas_core.weighting import soft_labels
 from tests.errors import must_be_clear
 from tests.steps import run
 
@@ -194,43 +194,3 @@ def test_a_given_backend_is_the_only_one_that_is_asked(monkeypatch):
             )
             assert mixed.soft_labels.shape == (2 * len(ids), p.fused.shape[1])
         assert mc.ensemble_logits(p.fused, p.unimodal, present=p.present, backend=bk).shape == p.fused.shape
-
-
-def test_the_backend_is_that_of_the_arrays():
-    sources, labels, present = SOURCES, P.labels, np.ones((4, 2), bool)
-    numbers, log_c = mc.draw(labels, 2, 0), np.stack([mc.log_confidence(z, labels) for z in P.unimodal])
-    shares = weighting.normalized_confidence(log_c)
-    picked = np.stack([row[s] for row, s in zip(log_c, sources, strict=True)])
-    mask, state = np.ones((2, 4), bool), mc.MidasState(np.ones(2), np.array(0))
-    found = weighting.imbalance(np.stack([weighting.normalized_confidence(picked)] * 2, axis=1), mask)
-    objective = mc.midas_objective(*GOOD.values(), None, state)
-    for result in (
-        *numbers[:1],
-        partners.plain_permutation(numbers.partners[0]),
-        partners.draw_partners(labels, numbers.partners),
-        pairing.draw_sources(numbers, labels, 2),
-        *mix(P.features, sources),
-        *pairing.make_pairs(labels, sources)[:3],
-        *pairing.draw_pairs(mc.draw(labels, 2, 0, absent=True), labels, 2, absent_share=0.5),
-        partners.absent_modalities(np.zeros((2, 4)), 2, 0.5),
-        pairing.alone(np.zeros((2, 2, 4), bool)),
-        label_ids(np.eye(3, dtype=int)[labels]),
-        pairing.pair_classes(labels, sources),
-        pairing.pair_mask(labels[sources]),
-        shares,
-        soft_labels(shares, np.stack([labels, labels]), 3),
-        mc.similarity(P.features, sources),
-        *found,
-        weighting.finite_pairs(mask, picked),
-        *weighting.official_gap(log_c, picked),
-        weighting.current_alpha(state, found.strong),
-        *weighting.next_state(state, state.alpha, found),
-        *zero_missing(P.features, present),
-        complete_pairs(present, sources),
-        mc.reduce_terms(objective.terms, "sum").total,
-        weigh_pairs(log_c, picked, mask, sources, None, state).soft_weights,
-        mc.midas_gradients(*GOOD.values(), objective.soft_weights).fused,
-        mc.misalign(P.features, labels, sources, 3).weights,
-        mc.ensemble_logits(P.fused, P.unimodal),
-    ):
-        assert isinstance(result, np.ndarray | np.generic)

@@ -13,7 +13,6 @@ from midas_core.pairing import pair_mask
 from midas_core.testing.checks import check_values, results_of
 from midas_core.testing.problems import make_problem
 from midas_core.weighting import (
-    finite_pairs,
     imbalance,
     next_state,
     normalized_confidence,
@@ -185,24 +184,3 @@ def test_the_step_of_alpha_and_its_default():
     with pytest.raises(ValueError, match="alpha_update") as error:
         next_state(state, state.alpha, found, alpha_update="signs")
     assert str(error.value) == "alpha_update: expected one of ['sign', 'difference'], got 'signs'"
-
-
-@pytest.mark.parametrize(("views", "log_c"), [(2, [[0.8, 0.6], [0.4, 0.2]]), (1, [[0.2], [0.9]])])
-def test_the_official_gap_by_hand(views, log_c):
-    log_c, fused = np.log(log_c), np.log(np.linspace(0.2, 0.9, 2 * views * len(log_c[0])).reshape(2, views, -1))
-    strong, gap = official_gap(log_c, fused)
-    first, second = np.exp(log_c).mean(axis=1)
-    ratios = np.exp(fused[0]).mean(axis=-1) / np.exp(fused[1]).mean(axis=-1)
-    assert strong.tolist() == [first >= second, first <= second]
-    np.testing.assert_allclose(gap, (ratios.mean() - first / second) * (-1 if first < second else 1))
-    # What is not finite is left out of its mean.
-    spoiled = np.concatenate([log_c, [[np.log(first)], [-np.inf]]], axis=1)
-    fused = np.concatenate([fused, np.full((2, views, 1), np.nan)], axis=2)
-    np.testing.assert_allclose(official_gap(spoiled, fused)[1], gap)
-
-
-def test_finite_pairs_look_at_every_part():
-    mask, log_c = np.ones((1, 4), bool), np.full((2, 3, 1, 4), -1.0)
-    log_c[0, 0, 0, 1], log_c[1, 2, 0, 2] = np.nan, -np.inf
-    assert finite_pairs(mask, log_c).tolist() == [[True, False, False, True]]
-    assert not finite_pairs(~mask, log_c).any()

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from midas_core.backends import Backend, _loaded
 from midas_core.cli.main import main
-from midas_core.testing import PROPERTIES, check_backend, check_head, make_problem, oracle, verify_backend
+from midas_core.testing import PROPERTIES, check_backend, check_head, make_problem, verify_backend
 from midas_core.testing.problems import FEW_STRUCTURES
 from tests.frameworks import NAMES, get_framework
 
@@ -131,18 +131,6 @@ def test_the_package_of_properties_without_hypothesis_says_what_to_install():
     code = "import sys; sys.modules['hypothesis'] = None; import midas_core.testing"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "ImportError: Hypothesis is not installed: pip install 'midas-multimodal[verify]'" in done.stderr
-
-
-def test_the_oracle_imports_nothing_of_the_library():
-    code = f"""
-import sys, importlib.util
-places = {list(oracle.__path__)!r}
-spec = importlib.util.spec_from_file_location("oracle", {oracle.__file__!r}, submodule_search_locations=places)
-sys.modules["oracle"] = module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
-print([m for m in sys.modules if m.partition(".")[0] in ("midas_core", "numpy")])"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
 
 
 @pytest.mark.parametrize("name", NAMES)

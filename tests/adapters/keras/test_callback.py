@@ -79,6 +79,7 @@ def test_a_plain_model_leaves_its_folder_too(tmp_path):
         MidasCallback(tmp_path / "other").diagnose(validation)
 
 
+@pytest.mark.once
 def test_a_checkpoint_may_monitor_the_diagnosis(tmp_path):
     """The other callback is given first, and runs after it all the same."""
     (x, y), validation = digits()
@@ -105,6 +106,7 @@ def test_the_terms_of_training_and_evaluation_go_to_the_folder_and_not_to_the_lo
         np.testing.assert_allclose(total, history[f"{prefix}loss"], rtol=1e-4)
 
 
+@pytest.mark.once
 def test_the_folder_knows_the_epochs_of_the_model(tmp_path):
     """The counter goes before this callback: ``initial_epoch`` has moved the epoch when the folder is opened."""
     (x, y), _ = digits()
@@ -112,6 +114,7 @@ def test_the_folder_knows_the_epochs_of_the_model(tmp_path):
     assert list(read_run(tmp_path / "run").series("loss")[0]) == [3]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("make", [compiled, plain_model])
 def test_each_fold_wants_a_callback_of_its_own(tmp_path, make):
     (x, y), _ = digits()
@@ -137,6 +140,7 @@ def test_a_loss_that_is_not_called_is_an_error(tmp_path):
     assert read_run(tmp_path / "run").finished is None
 
 
+@pytest.mark.once
 def test_several_callbacks_take_prefixes(tmp_path):
     (x, y), validation = digits()
     names = ["run", "other"]
@@ -153,11 +157,13 @@ def test_several_callbacks_take_prefixes(tmp_path):
         compiled().fit(x, y, callbacks=callbacks("clash", ["", ""]), **fit)
 
 
+@pytest.mark.once
 def test_validation_data_has_to_last(tmp_path):
     with pytest.raises(TypeError, match="validation_data: expected what can be read in every epoch"):
         MidasCallback(tmp_path, validation_data=(x for x in []))
 
 
+@pytest.mark.once
 def test_the_last_share_of_the_epochs_has_the_aligned_loss_alone(tmp_path):
     (x, y), _ = digits()
     model = compiled(warmup_epochs=0)

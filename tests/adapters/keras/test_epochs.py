@@ -100,6 +100,7 @@ def test_a_warm_up_that_is_over_needs_no_warning():
     assert not told(callbacks.EarlyStopping("loss", patience=9), loss=MidasLoss(warmup_epochs=1), fits=2)
 
 
+@pytest.mark.once
 def test_the_default_checkpoint_keeps_a_trained_model(tmp_path):
     """The loss of an evaluation is the full one in every epoch; that of the training jumps when warm-up ends."""
     x, y = make_data(60)

@@ -101,7 +101,9 @@ def test_a_head_that_looks_past_the_features():
         MidasModel.from_functional(functional(skip=True), features=NAMES)
 
 
-@pytest.mark.parametrize("ending", ["softmax", "layer", "sigmoid"])
+@pytest.mark.parametrize(
+    "ending", ["softmax", *(pytest.param(x, marks=pytest.mark.once) for x in ("layer", "sigmoid"))]
+)
 def test_the_classifier_that_was_there_is_trained(ending):
     """Its last layer too: when training has ended it is the plain model."""
     x, y = make_data(16)

@@ -91,7 +91,7 @@ LATE = {
 
 
 @pytest.mark.parametrize("name", LATE if BACKEND == "torch" else ["class"])
-@pytest.mark.parametrize("place", ["head", "unimodal head of modality 1"])
+@pytest.mark.parametrize("place", ["head", pytest.param("unimodal head of modality 1", marks=pytest.mark.once)])
 def test_a_softmax_that_no_layer_tells_is_seen_in_its_values(name, place):
     """In a model before the first step, compiled or not; in a loop in the first eager step."""
     message = f"{place}: expected logits, got probabilities: every row is >= 0 and sums to 1"

@@ -88,8 +88,11 @@ def test_numbers_of_numpy_are_numbers():
     model = make_model()
     loss = MidasLoss(weight=np.float32(2), warmup_epochs=np.int64(1), seed=np.int64(3), eta=np.float64(0.1))
     model.compile("sgd", loss=loss)
-    alone = MidasLoss(num_classes=np.int64(3), feature_dims=np.array([4, 2]).tolist())
-    json.dumps([model.get_compile_config()["loss"], alone.get_config()])
+    json.dumps(model.get_compile_config()["loss"])
+    for dims in ({"a": np.int64(4), "b": np.int32(2)}, [np.int64(4), 2]):
+        alone = MidasLoss(num_classes=np.int64(3), feature_dims=dims)
+        json.dumps(alone.get_config())
+        assert MidasLoss.from_config(alone.get_config()).get_config() == alone.get_config()
     several = type(model)([keras.layers.Dense(2)] * 2, np.arange(3).max() + 1)
     json.dumps(several.get_config())
 

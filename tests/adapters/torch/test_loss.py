@@ -247,15 +247,6 @@ def test_lazy_heads():
     assert [x.in_features for x in (*own, head)] == [*WIDTHS[:2], sum(WIDTHS[:2])]
 
 
-def test_permutation_fixes_the_draw():
-    features, labels = batch()
-    head, permutation = heads(8)["linear"], torch.roll(torch.arange(9), 2)
-    # With eta = 0 nothing but the draw can differ between two calls.
-    criterion = make(eta=0)
-    assert len({criterion(features, labels, head=head, permutation=permutation).item() for _ in range(4)}) == 1
-    assert len({criterion(features, labels, head=head).item() for _ in range(4)}) > 1
-
-
 def test_generator_and_seed_fix_the_draw():
     features, labels = batch()
     head = heads(8)["linear"]
@@ -330,16 +321,3 @@ def test_a_batch_that_is_empty_after_filtering_costs_nothing(options, modalities
     terms.total.sum().backward()
     assert not any(p.grad.any() for p in criterion.parameters())
     assert criterion.step == 0
-
-
-@pytest.mark.parametrize("size", [1, 2])
-def test_small_batches(size):
-    features, _ = batch(size=size)
-    labels = torch.zeros(size, dtype=torch.int64)
-    for kind in ("linear", "two layers"):
-        criterion = make(initial_alpha=1.5)
-        terms = criterion.terms(features, labels, head=heads(8)[kind])
-        assert terms.misaligned == 0
-        assert criterion.alpha.tolist() == [1.5, 1.5]
-        assert criterion.step == 0
-        assert torch.isfinite(terms.total)

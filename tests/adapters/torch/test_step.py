@@ -13,8 +13,6 @@ from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
 
 from midas_core.adapters.torch import MidasLoss
-from midas_core.adapters.torch.heads import Linear, stacked_logits
-from midas_core.pairing import Pairs
 
 TERMS = ("total", "aligned", "unimodal", "misaligned")
 TOLERANCE = {torch.float64: {"rtol": 1e-10, "atol": 1e-12}, torch.float32: {"rtol": 1e-4, "atol": 2e-6}}
@@ -163,37 +161,6 @@ def test_equals_the_heads_one_by_one(problem, kind):
     check_equal(p, kind, **given)
 
 
-@given(
-    st.lists(st.integers(1, 5), min_size=2, max_size=4),
-    st.integers(1, 7),
-    st.tuples(st.booleans(), st.booleans()),
-    st.integers(0, 2**31 - 1),
-)
-def test_one_product_of_a_feature_with_two_weights_serves_both_heads(widths, batch, biases, seed):
-    torch.manual_seed(seed)
-    head = nn.Linear(sum(widths), 3, bias=biases[0], dtype=torch.float64)
-    own = [nn.Linear(width, 3, bias=biases[1], dtype=torch.float64) for width in widths]
-    features = [torch.randn(batch, width, dtype=torch.float64, requires_grad=True) for width in widths]
-    # Any suppliers, as they come with several modalities; of two, version m keeps modality m.
-    sources = torch.randint(batch, (len(widths), 2, batch))
-    if len(widths) == 2:
-        sources[0, 0] = sources[1, 1] = torch.arange(batch)
-    pairs = Pairs(sources, sources, None)
-
-    mixed = [[feature[rows[v]] for feature, rows in zip(features, sources, strict=True)] for v in range(2)]
-    unimodal = [each(feature) for each, feature in zip(own, features, strict=True)]
-    expected = [*unimodal, *(head(torch.cat(x, dim=1)) for x in (features, *mixed))]
-    fused, *rest = (Linear(each.weight, each.bias) for each in (head, *own))
-    stacked, aligned, versions = stacked_logits(fused, rest, features, pairs)
-    found = [*stacked, aligned, *versions]
-    assert_close(found, expected)
-
-    leaves = [*features, *head.parameters(), *(x for each in own for x in each.parameters())]
-    slopes = [torch.randn_like(x) for x in expected]
-    gradients = torch.autograd.grad(found, leaves, slopes)
-    assert_close(gradients, torch.autograd.grad(expected, leaves, slopes))
-
-
 def test_inputs_stay_as_they_are():
     p = make_problem()
     inputs = [*[x.clone().requires_grad_() for x in p.features], *p.linear.parameters(), *p.criteria[0].parameters()]
@@ -277,21 +244,3 @@ def test_a_second_derivative(kind, options):
 
     head = HEADS[kind](p.linear)
     assert_close(penalty(head), penalty(lambda x: head(x)))
-
-
-@pytest.mark.parametrize("widths", [(3, 4), (2, 3, 4)])
-def test_a_norm_that_overflows_is_no_similarity_of_zero(widths):
-    p = make_problem(widths=widths, dtype=torch.float32)
-    p.features[1][:, 0] = 1e20
-    terms = p.criteria[0].terms(p.features, p.labels, head=p.linear)
-    assert terms.misaligned.isnan()
-    assert terms.aligned.isfinite()
-
-
-def test_extreme_logits_stay_finite():
-    p = make_problem(scale=1e4)
-    features = [x.requires_grad_() for x in p.features]
-    loss = p.criteria[0](features, p.labels, head=p.linear)
-    loss.backward()
-    assert torch.isfinite(loss)
-    assert all(torch.isfinite(x.grad).all() for x in features)
