@@ -23,13 +23,7 @@ LARGEST = 1e300
 
 
 def finite(value: Any) -> Any:
-    """Return ``value`` with None in the place of NaN and infinity, which JSON does not have.
-
-    Examples
-    --------
-    >>> finite({"loss": float("nan"), "shares": (0.5, float("inf"))})
-    {'loss': None, 'shares': [0.5, None]}
-    """
+    """Return ``value`` with None in the place of NaN and infinity, which JSON does not have."""
     if isinstance(value, Mapping):
         return {str(key): finite(x) for key, x in value.items()}
     if isinstance(value, list | tuple):
@@ -38,28 +32,14 @@ def finite(value: Any) -> Any:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file as a whole or not at all, making its folder where it is missing.
-
-    Parameters
-    ----------
-    path : Path
-    content : dict or list
-        Numbers, text, lists and dicts; what is not finite becomes null.
-    """
+    """Write JSON as a whole or not at all, making its folder where it is missing; what is not finite becomes null."""
     text = json.dumps(finite(content), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     # A lone surrogate, as in a file name of other bytes, is left escaped.
     write_whole(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all: readers find the old one or the new one.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written, or something other than a file is there: a folder, a pipe, a symbolic link, which would
-        lead elsewhere.
-    """
+    """Write a file as a whole or not at all: readers find the old one or the new one; ``OSError`` if neither."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _refuse_other_than_files(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
@@ -73,26 +53,18 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Raise ``OSError`` unless a file can be written at ``path``, before the work that is to fill it.
-
-    Nothing is left behind: where its folder is missing, the nearest one that is there has to take files.
-    """
+    """Raise ``OSError`` unless a file can be written at ``path``, before the work that is to fill it."""
     _refuse_other_than_files(path)
-    folder = next(each for each in path.absolute().parents if each.exists())
+    # Nothing is left behind: where its folder is missing, the nearest one that is there has to take files.
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
     beside = folder / f".{path.name}.{os.getpid()}"
     beside.touch()
     beside.unlink()
 
 
 def read_text(path: Path, most: int) -> str:
-    """Return the text of a file.
-
-    Raises
-    ------
-    OSError
-        If it is no file (a pipe would wait for ever), or has more than ``most`` bytes.
-    """
-    if not path.is_file():
+    """Return the text of a file, or raise ``OSError`` unless it is one, of at most ``most`` bytes."""
+    if not path.is_file():  # a pipe would wait for ever
         raise OSError("expected a file")
     if path.stat().st_size > most:
         raise OSError(f"expected at most {most:,} bytes, got {path.stat().st_size:,}")
@@ -101,13 +73,7 @@ def read_text(path: Path, most: int) -> str:
 
 
 def parse_json(text: str) -> Any:
-    """Return what a JSON text holds.
-
-    Raises
-    ------
-    ValueError
-        If it is none, or nested too deeply.
-    """
+    """Return what a JSON text holds, or raise ``ValueError`` if it is none, or nested too deeply."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -115,20 +81,14 @@ def parse_json(text: str) -> Any:
 
 
 def _refuse_other_than_files(path: Path) -> None:
-    if path.is_symlink():
+    if path.is_symlink():  # it would lead elsewhere
         raise OSError(f"{path}: expected a file, got a symbolic link")
     if path.exists() and not path.is_file():
         raise OSError(f"{path}: expected a file, got {'a folder' if path.is_dir() else 'something else'}")
 
 
 def package_versions(*packages: str) -> dict[str, str]:
-    """Return the versions of Python and of those packages that are installed.
-
-    Examples
-    --------
-    >>> list(package_versions("numpy", "no-such-package"))
-    ['python', 'numpy']
-    """
+    """Return the versions of Python and of those packages that are installed."""
     versions = {"python": platform.python_version()}
     for package in packages:
         with suppress(PackageNotFoundError):
@@ -159,14 +119,7 @@ def as_mapping(value: Any) -> Mapping[Any, Any] | None:
 
 
 def plain(value: Any) -> Any:
-    """Return ``value`` as JSON holds it: numbers, text, lists and dicts; anything else as text.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> plain({"lr": np.float64(0.5), "sizes": (np.int64(1), 2), "path": Path("runs")})
-    {'lr': 0.5, 'sizes': [1, 2], 'path': 'runs'}
-    """
+    """Return ``value`` as JSON holds it: numbers, text, lists and dicts; anything else as text."""
     value = as_python(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -176,20 +129,12 @@ def plain(value: Any) -> Any:
 
 
 def read_dataclass(kind: Any, content: Any, *, largest: float = LARGEST) -> Any:
-    """Return the dataclass ``kind`` that a JSON object describes; the inverse of `plain`.
-
-    Fields with a default may be missing; null stands for NaN where a number has to be. Fields that take no part in
-    comparisons are not read.
-
-    Raises
-    ------
-    ValueError
-        If a field is missing or of another type, or a number exceeds ``largest``.
-    """
+    """Return the dataclass ``kind`` that a JSON object describes, the inverse of `plain`, or raise ``ValueError``."""
     if not isinstance(content, Mapping):
         raise ValueError(f"{kind.__name__}: expected an object, got {str(content)[:80]}")
     types, values = get_type_hints(kind), {}
     for field in fields(kind):
+        # Fields with a default may be missing; those that take no part in comparisons are not read.
         if field.compare and field.name in content:
             values[field.name] = _read(types[field.name], content[field.name], field.name, largest)
         elif field.default is MISSING and field.default_factory is MISSING:
@@ -210,6 +155,7 @@ def _read(kind: Any, value: Any, name: str, largest: float) -> Any:
             return tuple(_read(inner, item, name, largest) for inner, item in zip(kinds, value, strict=True))
     numeric = isinstance(value, int | float) and not isinstance(value, bool)
     if kind is float and (value is None or numeric):
+        # null stands for NaN where a number has to be.
         number = math.nan if value is None else math.inf if abs(value) >= LARGEST else float(value)
         if not abs(number) > largest:
             return number

@@ -78,8 +78,10 @@ class Modalities:
             raise ValueError(f"{argument}: expected {self.count} modalities, got {len(given)}")
         return list(given)
 
-    def pack(self, items: Sequence[Any], like: Any) -> Any:
-        """Return ``items`` in the structure of ``like``: its type, and for a mapping its names and order."""
+    def pack(self, items: Sequence[Any], like: Any = None) -> Any:
+        """Return ``items`` in the structure of ``like``, with its type, names and order, or by name where there are."""
+        if like is None and self.names is not None:
+            return dict(zip(self.names, items, strict=True))
         if isinstance(like, Mapping):
             names = self.names or tuple(like)
             by_name = dict(zip(names, items, strict=True))

@@ -11,13 +11,7 @@ from typing import Any
 
 
 def import_lightning() -> ModuleType:
-    """Import Lightning, by either of its names, or say what to install.
-
-    Raises
-    ------
-    ImportError
-        If neither is installed.
-    """
+    """Import Lightning, by either of its names, or say what to install."""
     # The one that the user has imported is the one that will train.
     names = ["lightning.pytorch", "pytorch_lightning"]
     for name in sorted(names, key=lambda name: name not in sys.modules):
@@ -53,8 +47,7 @@ class MidasCallback(FollowingCallback, lightning.Callback):  # type: ignore[misc
         None finds the only `MidasLoss` in the LightningModule as training begins. Another loss that is called as
         ``criterion(features, labels, head=head)`` serves as a baseline.
     aligned_share : float, optional
-        Share of the planned epochs, the last ones, in which the loss is the aligned one alone (0.25, say): sets
-        ``aligned_from`` of the criterion.
+        Share of the planned epochs, the last ones (0.25, say), of the aligned loss alone: sets ``aligned_from``.
     **run
         ``every``: diagnose after every so many validations, quickly, without probes; in full in the end. ``prefix``: in
         front of the names in Lightning's logger, after ``midas/``, where a model has several criteria with a callback
@@ -73,9 +66,9 @@ class MidasCallback(FollowingCallback, lightning.Callback):  # type: ignore[misc
     Notes
     -----
     A criterion outside of the LightningModule gets its mode. ``trainer.validate(model, ckpt_path="best")`` after
-    ``fit`` puts the diagnosis of the best checkpoint in the place of that of the last epoch; ``trainer.test`` adds one
-    of the test data. On several processes the folder is written by the first, from what it has seen. ``fast_dev_run``
-    writes nothing. Where the last steps have no validation after them, the last quick diagnosis stays.
+    ``fit`` replaces the diagnosis of the last epoch by the best checkpoint's; ``trainer.test`` adds one of the test
+    data. Of several processes the first writes the folder, from what it has seen. ``fast_dev_run`` writes nothing.
+    Where the last steps have no validation after them, the last quick diagnosis stays.
     """
 
     not_trained = (
@@ -85,7 +78,7 @@ class MidasCallback(FollowingCallback, lightning.Callback):  # type: ignore[misc
     not_evaluated = "validation_step has to call it too."
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Let go of the criterion."""
+        """Stop following the criterion."""
         self._let_go()
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
@@ -122,7 +115,7 @@ class MidasCallback(FollowingCallback, lightning.Callback):  # type: ignore[misc
         pl_module.log_dict(self._named(means), sync_dist=True)
 
     def on_validation_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        """Look at the validation data, but not at the batches of the sanity check."""
+        """Follow the validation, except the sanity check."""
         self._look(trainer, pl_module)
 
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
@@ -138,7 +131,7 @@ class MidasCallback(FollowingCallback, lightning.Callback):  # type: ignore[misc
         pl_module.log_dict(self._named(metrics, "val_"), sync_dist=True)
 
     def on_test_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        """Look at the test data."""
+        """Follow the test."""
         self._look(trainer, pl_module)
 
     def on_test_epoch_end(self, trainer: Any, pl_module: Any) -> None:

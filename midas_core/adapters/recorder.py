@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from midas_core.diagnostics import Diagnosis, Diagnostics
-from midas_core.files import as_mapping
 from midas_core.runs import RunLogger
 from midas_core.runs.folder import INFO
-from midas_core.runs.logger import add_diagnostics
+from midas_core.runs.logger import add_diagnostics, settings_of
 from midas_core.validation import check_number
 
 
@@ -57,7 +56,7 @@ class Recorder:
         self.folder = Path(folder)
         self.every, self.prefix = every, prefix
         self._options: dict[str, Any] = {"name": name, "class_names": class_names, "tensorboard": tensorboard}
-        self._config = dict({} if config is None else _entries(config))
+        self._config = settings_of(config)
         self._resume = resume
         self._diagnostics = {"class_names": class_names, **(diagnostics or {})}
         self._log: RunLogger | None = None
@@ -132,10 +131,3 @@ class Recorder:
         if self._log is not None:
             self._log.__exit__(RuntimeError, None, None)
         self._log = None
-
-
-def _entries(config: Any) -> Mapping[Any, Any]:
-    entries = as_mapping(config)
-    if entries is None:
-        raise TypeError(f"config: expected a mapping, a dataclass or a namespace, got {type(config).__name__}")
-    return entries

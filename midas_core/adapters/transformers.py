@@ -30,18 +30,11 @@ class MidasCallback(FollowingCallback, transformers.TrainerCallback):  # type: i
     folder : path
         The run folder. Not ``output_dir``: the Trainer's checkpoints go there. Each trial of a hyperparameter search
         has a folder within it, ``trial-1``, ``trial-2`` ...
-    criterion : nn.Module, optional
-        None finds the only `MidasLoss` in the model as training begins. Another loss that is called as
-        ``criterion(features, labels, head=head)`` serves as a baseline.
-    aligned_share : float, optional
-        Share of the planned epochs, the last ones, in which the loss is the aligned one alone (0.25, say): sets
-        ``aligned_from`` of the criterion.
+    criterion, aligned_share : optional
+        As for `midas_core.adapters.lightning.MidasCallback`.
     **run
-        ``every``: diagnose after every so many evaluations, quickly, without probes; in full in the end. ``prefix``: in
-        front of the names in the Trainer's log, where a model has several criteria with a callback each. ``name``,
-        ``class_names``, ``config``, ``tensorboard``: as for `midas_core.runs.RunLogger`. ``resume``: whether to go on
-        with a run that is in the folder; None does where ``train`` resumes from a checkpoint. ``diagnostics``: a dict
-        of options of `midas_core.diagnostics.Diagnostics`.
+        As there: ``every`` counts evaluations, ``prefix`` stands in front of the names in the Trainer's log, and
+        ``resume=None`` goes on with a run where ``train`` resumes from a checkpoint.
 
     Raises
     ------
@@ -54,8 +47,8 @@ class MidasCallback(FollowingCallback, transformers.TrainerCallback):  # type: i
     -----
     A criterion outside of the model gets the model's mode. ``trainer.evaluate()`` after training diagnoses the model in
     full, ``trainer.predict(dataset)`` on test data. With ``load_best_model_at_end`` call the first of them: until then
-    the folder holds the quick diagnosis of the last model. On several processes the folder is written by the first,
-    from what it has seen.
+    the folder holds the quick diagnosis of the last model. Of several processes the first writes the folder, from what
+    it has seen.
 
     A report to others (``report_to``) has gone before this callback is called: TensorBoard has the terms in the run
     folder, and ``trainer.state.log_history`` has them all.

@@ -33,10 +33,6 @@ def load_backend(name: str) -> Backend:
     name : str
         ``"numpy"``, ``"torch"``, ``"jax"``, ``"tensorflow"``, ``"cupy"`` or ``"array_api_strict"``.
 
-    Returns
-    -------
-    Backend
-
     Raises
     ------
     ValueError
@@ -58,21 +54,7 @@ def load_backend(name: str) -> Backend:
 
 
 def get_backend(x: Array) -> Backend:
-    """Return the backend that an array belongs to.
-
-    Parameters
-    ----------
-    x : array
-        An array of any supported framework.
-
-    Returns
-    -------
-    Backend
-
-    Raises
-    ------
-    TypeError
-        If ``x`` is not an array of a supported framework.
+    """Return the backend of an array of any supported framework; raise ``TypeError`` for anything else.
 
     Examples
     --------

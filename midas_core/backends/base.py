@@ -89,7 +89,7 @@ class Backend:
         return self.xp.sqrt(self.xp.sum(x * x, axis=-1))
 
     def fill(self, x: Array, where: Array, value: float) -> Array:
-        """Return ``x`` with a scalar where a mask holds, whose shape broadcasts to that of ``x``."""
+        """Return ``x`` with a scalar where a mask holds; the mask broadcasts to ``x``."""
         return self.where(where, value, x)
 
     def where(self, condition: Array, x: Array | float, y: Array | float) -> Array:
@@ -161,26 +161,7 @@ class Backend:
 
 
 def require(module: str, package: str, *extras: str) -> Any:
-    """Import ``module`` or say what to install.
-
-    Parameters
-    ----------
-    module : str
-        Import name.
-    package : str
-        Name of the package in messages.
-    *extras : str
-        Extras of this distribution, each of which installs it.
-
-    Returns
-    -------
-    module
-
-    Raises
-    ------
-    ImportError
-        If it is not installed.
-    """
+    """Import a module, or say which extras of this distribution install its package."""
     try:
         return import_module(module)
     except ModuleNotFoundError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -35,21 +36,10 @@ class JaxBackend(Backend):
         """Leave the placement to JAX: a tracer has no device."""
         return None
 
-    def stop_gradient(self, x: Array) -> Array:
-        """Stop the gradient."""
-        return jax.lax.stop_gradient(x)
-
-    def logsumexp(self, x: Array) -> Array:
-        """Use ``jax.nn.logsumexp``."""
-        return jax.nn.logsumexp(x, axis=-1)
-
-    def log_softmax(self, x: Array) -> Array:
-        """Use JAX's own."""
-        return jax.nn.log_softmax(x, axis=-1)
-
-    def softmax(self, x: Array) -> Array:
-        """Use JAX's own."""
-        return jax.nn.softmax(x, axis=0)
+    stop_gradient = staticmethod(jax.lax.stop_gradient)
+    logsumexp = staticmethod(partial(jax.nn.logsumexp, axis=-1))
+    log_softmax = staticmethod(partial(jax.nn.log_softmax, axis=-1))
+    softmax = staticmethod(partial(jax.nn.softmax, axis=0))
 
     def uniform(self, shape: tuple[Any, ...], like: Array, rng: Any) -> Array:
         """Draw from a key, which is required as everywhere in JAX."""

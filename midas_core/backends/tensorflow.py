@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,16 @@ class Namespace:
     zeros_like = staticmethod(tf.zeros_like)
     reshape = staticmethod(tf.reshape)
     concat = staticmethod(tf.concat)
+    any = staticmethod(tf.reduce_any)
+    argmin = staticmethod(partial(tf.argmin, output_type=tf.int64))
+    max = staticmethod(tf.reduce_max)
+    mean = staticmethod(tf.reduce_mean)
+    prod = staticmethod(tf.reduce_prod)
+    searchsorted = staticmethod(partial(tf.searchsorted, out_type=tf.int64))
+    sort = staticmethod(tf.sort)
+    stack = staticmethod(tf.stack)
+    sum = staticmethod(tf.reduce_sum)
+    take = staticmethod(tf.gather)
 
     @staticmethod
     def astype(x: Array, dtype: Any, *, copy: bool = True) -> Array:
@@ -48,14 +59,6 @@ class Namespace:
         return tf.range(stop, dtype=dtype)
 
     @staticmethod
-    def any(x: Array, *, axis: int | None = None) -> Array:
-        return tf.reduce_any(x, axis=axis)
-
-    @staticmethod
-    def argmin(x: Array, *, axis: int) -> Array:
-        return tf.argmin(x, axis=axis, output_type=tf.int64)
-
-    @staticmethod
     def argsort(x: Array, *, axis: int = -1) -> Array:
         return tf.cast(tf.argsort(x, axis=axis, stable=True), tf.int64)
 
@@ -63,38 +66,6 @@ class Namespace:
     def isdtype(dtype: Any, kind: str) -> bool:
         kinds = {"integral": dtype.is_integer, "real floating": dtype.is_floating, "bool": dtype.is_bool}
         return bool(kinds[kind])
-
-    @staticmethod
-    def max(x: Array, *, axis: int | None = None, keepdims: bool = False) -> Array:
-        return tf.reduce_max(x, axis=axis, keepdims=keepdims)
-
-    @staticmethod
-    def mean(x: Array, *, axis: Any = None) -> Array:
-        return tf.reduce_mean(x, axis=axis)
-
-    @staticmethod
-    def prod(x: Array, *, axis: int) -> Array:
-        return tf.reduce_prod(x, axis=axis)
-
-    @staticmethod
-    def searchsorted(x1: Array, x2: Array, *, side: str = "left") -> Array:
-        return tf.searchsorted(x1, x2, side=side, out_type=tf.int64)
-
-    @staticmethod
-    def sort(x: Array, *, axis: int = -1) -> Array:
-        return tf.sort(x, axis=axis)
-
-    @staticmethod
-    def stack(arrays: Any, *, axis: int = 0) -> Array:
-        return tf.stack(arrays, axis=axis)
-
-    @staticmethod
-    def sum(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
-        return tf.reduce_sum(x, axis=axis, keepdims=keepdims)
-
-    @staticmethod
-    def take(x: Array, indices: Array, *, axis: int = 0) -> Array:
-        return tf.gather(x, indices, axis=axis)
 
     @staticmethod
     def take_along_axis(x: Array, indices: Array, *, axis: int) -> Array:
@@ -112,25 +83,11 @@ class TensorflowBackend(Backend):
         """Leave the placement to TensorFlow."""
         return None
 
-    def stop_gradient(self, x: Array) -> Array:
-        """Stop the gradient."""
-        return tf.stop_gradient(x)
-
-    def logsumexp(self, x: Array) -> Array:
-        """Use ``tf.reduce_logsumexp``."""
-        return tf.reduce_logsumexp(x, axis=-1)
-
-    def log_softmax(self, x: Array) -> Array:
-        """Use TensorFlow's own."""
-        return tf.nn.log_softmax(x, axis=-1)
-
-    def softmax(self, x: Array) -> Array:
-        """Use TensorFlow's own."""
-        return tf.nn.softmax(x, axis=0)
-
-    def softplus(self, x: Array) -> Array:
-        """Use TensorFlow's own."""
-        return tf.nn.softplus(x)
+    stop_gradient = staticmethod(tf.stop_gradient)
+    logsumexp = staticmethod(partial(tf.reduce_logsumexp, axis=-1))
+    log_softmax = staticmethod(partial(tf.nn.log_softmax, axis=-1))
+    softmax = staticmethod(partial(tf.nn.softmax, axis=0))
+    softplus = staticmethod(tf.nn.softplus)
 
     def where(self, condition: Array, x: Array | float, y: Array | float) -> Array:
         """Give a scalar the dtype of the other side: while tracing, ``tf.where`` makes float32 of it."""

@@ -14,10 +14,7 @@ from midas_core.diagnostics.diagnosis import Diagnosis, ModalityScores
 
 
 def average(diagnoses: Sequence[Diagnosis]) -> Diagnosis:
-    """Return the mean of diagnoses of the same modalities on the same data; None where one of them has None.
-
-    Of counts of samples the smallest counts: other seeds see the same samples, and make no noise smaller.
-    """
+    """Return the mean of diagnoses of the same modalities on the same data; None where one of them has None."""
     if not diagnoses:
         raise ValueError("diagnoses: expected at least one, got none")
     first = diagnoses[0]

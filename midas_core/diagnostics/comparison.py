@@ -41,9 +41,8 @@ class Comparison:
         The repairs, and what got better or worse beside them.
     repairs : dict by modality of {"repaired", "partly", "no"}
         Only the modalities that were not used as they could be.
-    costs : tuple of str
-        Everything that got worse, beyond noise.
-    findings : tuple of str
+    costs, findings : tuple of str
+        Everything that got worse, beyond noise; and all the numbers.
     """
 
     status: str

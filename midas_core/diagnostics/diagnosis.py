@@ -14,36 +14,29 @@ from midas_core.diagnostics.calibration import Bin
 from midas_core.files import plain, read_dataclass
 
 UNEVEN = 0.1
-"""Share of the most frequent class beyond that of even classes, from which recalls take the place of accuracies."""
+"""Share of the most frequent class, beyond 1 / C, from which recalls take the place of accuracies."""
 
 
 @dataclass(frozen=True)
 class ModalityScores:
-    """Scores of one modality.
+    """Scores of one modality; None where something was not measured.
 
     Attributes
     ----------
     name : str
-    accuracy_alone : float
-        Accuracy with every other modality absent.
-    accuracy_without : float
-        Accuracy with this one absent.
+    accuracy_alone, accuracy_without : float
+        Accuracy with every other modality absent, and with this one absent.
     shapley : float
         Shapley value of the accuracy: the mean gain over all orders in which modalities could be added.
-    probe_accuracy : float or None
-        Accuracy of a linear classifier trained on the frozen features: what the encoder knows.
-    unimodal_accuracy : float or None
-        Accuracy of the unimodal head, where there is one.
-    reference_accuracy : float or None
-        Accuracy of a model trained on this modality alone, where the user has passed it.
-    pair_confidence : float or None
-        On misaligned samples, the mean fused probability of the class of this modality.
-    followed : float or None
-        On misaligned samples, the share in which the top prediction is the class of this modality.
-    fused_confidence : float or None
-        On misaligned samples, the mean share of this modality in the fused confidences (q).
-    confidence : float or None
-        On misaligned samples, the mean share of this modality in the confidences of the unimodal heads (c~).
+    probe_accuracy, unimodal_accuracy, reference_accuracy : float or None
+        Accuracy of a linear classifier trained on the frozen features (what the encoder knows), of the unimodal head,
+        and of a model trained on this modality alone, where you have passed it.
+    pair_confidence, followed : float or None
+        On misaligned samples, the mean fused probability of the class of this modality, and the share in which the top
+        prediction is that class.
+    fused_confidence, confidence : float or None
+        On misaligned samples, the mean share of this modality in the confidences of the fused head (q) and of the
+        unimodal heads (c~).
     similarity : tuple of int
         Histogram of the cosine similarity of the features to those that take their place in misaligned samples, over
         equal intervals from -1 to 1. Empty where the features are not floating.
@@ -82,7 +75,7 @@ class ModalityScores:
 
 @dataclass(frozen=True)
 class ClassScores:
-    """Scores of one class.
+    """Scores of one class; NaN without samples.
 
     Attributes
     ----------
@@ -90,7 +83,6 @@ class ClassScores:
     count : int
         Samples of the class among those that were kept.
     recall : float
-        NaN without samples, like the next two.
     recall_alone : tuple of M floats
         Recall with every other modality absent.
     shapley : tuple of M floats
@@ -105,10 +97,7 @@ class ClassScores:
 
 
 class Measured(NamedTuple):
-    """The numbers that a verdict rests on: accuracies, or recalls averaged over classes where classes are uneven.
-
-    ``samples`` independent ones have the same standard error; ``sources`` are probe, unimodal head and reference.
-    """
+    """The numbers of a verdict: accuracies, or mean recalls with the noise of so many ``samples`` of even classes."""
 
     unit: str
     fused: float
@@ -133,24 +122,20 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """How a model uses its modalities.
-
-    Shares lie in 0 ... 1. All but the first group needs the model again and is measured on the kept samples.
+    """How a model uses its modalities. Shares lie in 0 ... 1.
 
     Attributes
     ----------
     samples : int
         Samples seen.
-    accuracy, macro_f1 : float
-        On all samples seen.
+    accuracy, macro_f1, calibration_error : float
+        On all samples seen, as the next two; the expected calibration error.
     batch_f1 : float
         The mean of the macro-F1 of each batch, weighted by its size, over the classes that occur in the batch: what the
         authors' code reports as F1. It depends on the batches.
-    calibration_error : float
-        Expected calibration error.
     reliability : tuple of Bin
     kept : int
-        Samples that the rest was measured on, a uniform draw of those seen that have every modality.
+        Samples that all the rest was measured on, with the model: a uniform draw of those that have every modality.
     pairs : int
         Misaligned samples.
     misaligned_accuracy : float or None
@@ -171,12 +156,12 @@ class Diagnosis:
     modalities : tuple of M `ModalityScores`
     classes : tuple of C `ClassScores`
     late_fusion_accuracy, late_fusion_recall : float or None
-        Accuracy, and recall averaged over classes, of the averaged probabilities of the probes: what the features could
-        do without learning from each other. None without probes.
+        Accuracy and mean recall of the averaged probabilities of the probes: what the features could do without
+        learning from each other. None without probes.
     midas : bool or None
         Whether MIDAS trained the model; None where no criterion says so.
     sample_shapley : array, shape (kept, M), float64
-        Shapley values of each kept sample being right; their mean is that of the set. Not in `to_dict`.
+        Shapley values of each kept sample being right; their mean is the modality's. Not in `to_dict`.
     sample_indices : array, shape (kept,), int64
         Which of the samples seen were kept. Not in `to_dict`.
     """
@@ -210,13 +195,7 @@ class Diagnosis:
 
     @staticmethod
     def from_dict(content: Mapping[str, Any]) -> Diagnosis:
-        """Return the diagnosis that `to_dict` was called on; None stands for NaN where a number has to be.
-
-        Raises
-        ------
-        ValueError
-            If something is missing or no share.
-        """
+        """Return the diagnosis of a `to_dict`, None as NaN where a number has to be; ``ValueError`` if it is none."""
         try:
             diagnosis: Diagnosis = read_dataclass(Diagnosis, content, largest=1 + 1e-9)
         except ValueError as error:
@@ -236,22 +215,7 @@ class Diagnosis:
         return {key: x for key, x in values.items() if x is not None}
 
     def to_frame(self, table: str = "modalities") -> Any:
-        """Return a pandas DataFrame.
-
-        Parameters
-        ----------
-        table : {"modalities", "classes", "reliability"}
-
-        Returns
-        -------
-        pandas.DataFrame
-            One row for each modality, class or bin.
-
-        Raises
-        ------
-        ImportError
-            If pandas is not installed.
-        """
+        """Return a pandas DataFrame of "modalities", "classes" or "reliability", one row for each of them."""
         if table not in ("modalities", "classes", "reliability"):
             raise ValueError(f"table: expected 'modalities', 'classes' or 'reliability', got {table!r}")
         try:
@@ -275,10 +239,8 @@ class Diagnosis:
     ) -> Diagnosis:
         """Return a copy with the scores of models that were trained on one modality alone.
 
-        Parameters
-        ----------
-        accuracy, recall : dict by modality, or sequence, of M floats
-            Accuracies, and recalls averaged over classes, which decide where classes are uneven.
+        M floats each, as a dict by modality or a sequence: ``accuracy``, and the ``recall`` averaged over classes,
+        which decides where classes are uneven.
         """
         accuracies = self._by_name("accuracy", accuracy)
         recalls = dict.fromkeys(self.names) if recall is None else self._by_name("recall", recall)

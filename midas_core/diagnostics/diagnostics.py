@@ -38,16 +38,16 @@ class Diagnostics:
         batch and diagnosed by their logarithms, with a warning. A PyTorch module is called in evaluation mode; switch
         the modules inside of a function yourself.
     num_classes : int
-        Number of classes, C.
+        C.
     modalities : sequence of M names, optional
-        Names in the order in which ``head`` takes the modalities. By default the names of the criterion or of the
-        unimodal heads, or the keys where `update` gets dicts, or "0", "1" ...
+        In the order in which ``head`` takes them. By default the names of the criterion or of the unimodal heads, or
+        the keys where `update` gets dicts, or "0", "1" ...
     class_names : sequence of C names, optional
     criterion : MidasLoss, optional
         The criterion that trained the model: its unimodal heads are measured, its order of the modalities holds, and
         the verdict knows of MIDAS. Another loss is allowed.
     unimodal_heads : sequence, or dict by modality name, of M callables, optional
-        From one feature to logits, shape (B, C). By default those of the criterion, if it has any.
+        From one feature to logits, shape (B, C). By default the criterion's, if it has any.
     head_input : {"concatenated", "separate"}
         Whether ``head`` takes the features concatenated along axis 1, or in the structure in which `update` gets them.
     absent : {"zero", "mean", "shuffle"}
@@ -58,8 +58,8 @@ class Diagnostics:
     rounds : int
         Partners for each kept sample; each gives two misaligned samples.
     probe : bool
-        Whether to train a linear probe on the features of each modality, which takes the longest. It learns from the
-        samples of `update_training`, or else from the kept samples, in three folds.
+        Whether to train a linear probe on the features of each modality, which takes the longest: on the samples of
+        `update_training`, or else in three folds of the kept ones.
     batch_size : int
         Samples in one call of the model in `compute`.
     seed : int
@@ -137,24 +137,18 @@ class Diagnostics:
         self._seen: list[_Batch] = []
 
     def update(self, features: Any, labels: Array, *, present: Any = None) -> None:
-        """Add a batch.
+        """Add a batch; raise ``TypeError`` or ``ValueError`` if structure, shapes or values do not fit.
 
         Parameters
         ----------
         features : list, tuple, or dict by modality name, of M arrays, shapes (B, ...)
-            A modality may also be a dict or tuple of arrays with equal first axes, such as tokens and their ``"mask"``
-            (True for what is there), which may be of another length in each batch; with ``head_input="separate"``.
+            With ``head_input="separate"`` a modality may be a dict or tuple of arrays with equal first axes, such as
+            tokens and their ``"mask"`` (True for what is there), which may be of another length in each batch.
         labels : array, shape (B,), integer
             Class indices.
         present : array, shape (B, M), or like ``features``, of bool, optional
-            Which modalities the samples have; False for missing ones, whose values are not used. Zeros take their
-            place. Incomplete samples count for accuracy, F1 and calibration; the rest is measured on samples that have
-            every modality.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If structure, shapes or values do not fit.
+            Which modalities the samples have. Zeros take the place of missing ones, whatever they hold. Incomplete
+            samples count for accuracy, F1 and calibration alone.
         """
         truth, host = self._inputs.check(features, labels)
         complete: NDArray[np.bool_] = np.ones(len(truth), dtype=bool)
@@ -172,15 +166,10 @@ class Diagnostics:
         self._pool.add([x[complete] for x in (indices, truth, *self._inputs.flatten(host))])
 
     def update_training(self, features: Any, labels: Array) -> None:
-        """Add a batch of training samples, which the probes learn from; they count for nothing else.
+        """Add a batch of training samples, features and labels as in `update`, for the probes alone to learn from.
 
         Without any, the probes are cross-validated on the kept samples, which is optimistic where these differ from the
         training samples: other speakers, another camera.
-
-        Parameters
-        ----------
-        features, labels : as in `update`
-            Training data.
         """
         truth, host = self._inputs.check(features, labels)
         self._training.add([truth, *self._inputs.flatten(host)])
@@ -196,17 +185,12 @@ class Diagnostics:
         }
 
     def compute(self, *, quick: bool = False) -> Diagnosis:
-        """Return the diagnosis; `update` may go on after.
+        """Return the diagnosis; `update` may go on after. ``ValueError`` if no sample was seen.
 
         Parameters
         ----------
         quick : bool
             Without probes and with one partner for each kept sample: for following a model over training.
-
-        Raises
-        ------
-        ValueError
-            If no sample was seen.
         """
         seen, scores = self._all_seen(), self.scores()
         if not self._pool.seen:
@@ -304,18 +288,13 @@ def diagnose(
 
     Parameters
     ----------
-    head : callable
-    features : list, tuple, or dict by modality name, of M arrays, shapes (N, ...)
-    labels : array, shape (N,), integer
-    present : array, or like ``features``, of bool, optional
-        As for `Diagnostics.update`.
+    head, features, labels, present : as for `Diagnostics` and `Diagnostics.update`
     training : features and labels, optional
         Training data, which the probes learn from.
     num_classes : int
-        Required, like the next ones an argument of `Diagnostics`.
+        C.
     **options
-        ``modalities``, ``class_names``, ``criterion``, ``unimodal_heads``, ``head_input``, ``absent``, ``keep``,
-        ``rounds``, ``probe``, ``batch_size`` and ``seed``.
+        The other arguments of `Diagnostics`.
 
     Returns
     -------

@@ -33,12 +33,11 @@ FOLDS = 3
 
 
 def coalitions(num_modalities: int) -> list[tuple[bool, ...]]:
-    """Return every set of modalities that can be present, as M booleans; the empty one first, the full one last.
+    """Return every set of M modalities that can be present, as M booleans; the empty one first, the full one last.
 
     Parameters
     ----------
     num_modalities : int
-        M.
 
     Returns
     -------
@@ -57,7 +56,7 @@ def shapley_values(values: NDArray[Any]) -> Floats:
 
     phi_m = sum over the coalitions S without m of s! (M - s - 1)! / M! * (v(S + m) - v(S)), s the size of S.
 
-    They sum to the value of the full coalition less that of the empty one.
+    They sum to v(all) - v(none).
 
     Parameters
     ----------
@@ -263,11 +262,7 @@ def probe_probabilities(
     samples: int = 2000,
     seed: int = 0,
 ) -> Floats | None:
-    """Return the class probabilities (N, C) that logistic regression gives to features, NaN for unusable rows.
-
-    It learns from at most ``samples`` of ``training`` (features and labels), or else in three folds from the features
-    themselves. None where fewer than two classes have as many samples as there are folds.
-    """
+    """Return the class probabilities (N, C) of logistic regression, NaN in unusable rows; None with too few samples."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_predict

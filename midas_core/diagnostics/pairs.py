@@ -40,9 +40,7 @@ class MisalignedPairs(NamedTuple):
 
 
 def misaligned_pairs(labels: NDArray[Any], num_modalities: int, *, rounds: int = 8, seed: int = 0) -> MisalignedPairs:
-    """Draw partners of another class for each sample, in both mixed versions, ``rounds`` times.
-
-    The partners are drawn as in training, independently for each sample.
+    """Draw partners of another class for each sample, as in training, in both mixed versions, ``rounds`` times.
 
     Parameters
     ----------
@@ -50,9 +48,8 @@ def misaligned_pairs(labels: NDArray[Any], num_modalities: int, *, rounds: int =
     num_modalities : int
         M.
     rounds : int
-        Partners drawn for each sample.
     seed : int
-        Seed of the draw, so that every model sees the same pairs.
+        Equal seeds draw equal pairs, so that every model sees the same.
 
     Returns
     -------
@@ -112,14 +109,14 @@ def misaligned_accuracy(logits: NDArray[Any], classes: NDArray[Any]) -> float:
 def misaligned_interval(hits: NDArray[Any], pairs: MisalignedPairs, samples: int) -> tuple[float, float]:
     """Return the interval of 95 % of the misaligned accuracy, for other samples of the same kind.
 
-    Two pairs are not independent where a sample takes part in both. The standard error adds up the products of the
-    deviations of all such pairs (the dyadic cluster-robust variance of Aronow, Samii and Assenova, 2015), and the
-    interval is that of Wilson for as many independent trials as would have that standard error.
+    Pairs that share a sample are not independent: the standard error adds up the products of the deviations of all such
+    pairs (the dyadic cluster-robust variance of Aronow, Samii and Assenova, 2015), and the interval is Wilson's for as
+    many independent trials as have that standard error.
 
     Parameters
     ----------
     hits : array, shape (P,), bool
-        From `in_top`.
+        Whether a pair counts as right.
     pairs : MisalignedPairs
     samples : int
         N.

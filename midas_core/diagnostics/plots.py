@@ -19,9 +19,9 @@ from midas_core.runs import Run
 
 INK, MUTED, GRID, PLAIN = "#1f2328", "#59636e", "#d1d9e0", "#8c959f"
 MODALITIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#56b4e9", "#7a5195", "#5b5b00")
-"""Colours of modalities, in order: those of Okabe and Ito, which people with any colour vision can tell apart."""
+"""Colours of modalities, in order: Okabe and Ito's, which people with any colour vision can tell apart."""
 METHODS = ("#8c2d62", "#1b7f79", "#8a5a2b", "#4056a1", "#b02a30", "#6b7f1f", "#555f6b", "#a64ca6")
-"""Colours of methods and runs, none of them that of a modality; the first run, a baseline, is `PLAIN`."""
+"""Colours of methods and runs, none of them a modality's; the first run, a baseline, is `PLAIN`."""
 
 WIDTH = 3.9
 POINTS = 300
@@ -47,11 +47,7 @@ def style() -> AbstractContextManager[Any]:
 
 
 def plot_use(diagnosis: Diagnosis) -> Figure:
-    """Draw how much of the available accuracy of each modality reaches the decision.
-
-    A dot for the accuracy with the modality alone, a ring for the available accuracy, a line for the fused model; mean
-    recalls where classes are uneven.
-    """
+    """Draw how much of the available accuracy, or mean recall, of each modality reaches the decision."""
     with style():
         figure, axis = _figure(0.85 + 0.42 * len(diagnosis.modalities))
         measured = diagnosis.measured
@@ -71,10 +67,8 @@ def plot_use(diagnosis: Diagnosis) -> Figure:
                 _label(axis, high, row, "right")
         _line(axis, 100 * measured.fused, "fused", INK, "-")
         _line(axis, 100 * measured.chance, "chance", MUTED, ":")
-        _rows(axis, diagnosis.names)
-        _percent(axis, "accuracy (%)" if measured.unit == "accuracy" else "mean recall (%)")
         # Room for the labels on both sides.
-        axis.set_xlim(-9, 113)
+        _rows(axis, diagnosis.names, "accuracy (%)" if measured.unit == "accuracy" else "mean recall (%)", -9)
     return figure
 
 
@@ -83,14 +77,9 @@ def plot_accuracy(diagnoses: Mapping[str, Diagnosis]) -> Figure:
     with style():
         figure, axis = _figure(0.75 + 0.55 * len(diagnoses))
         for row, diagnosis in enumerate(diagnoses.values()):
-            values = ((-0.19, diagnosis.accuracy, PLAIN), (0.19, diagnosis.misaligned_accuracy, INK))
-            for shift, value, color in values:
-                if value is not None and not math.isnan(value):
-                    axis.barh(row + shift, 100 * value, 0.34, color=color)
-                    _label(axis, 100 * value, row + shift, "right", gap=3)
-        _rows(axis, list(diagnoses))
-        _percent(axis, "accuracy (%)")
-        axis.set_xlim(0, 113)
+            _bar(axis, row - 0.19, diagnosis.accuracy, 0.34, PLAIN)
+            _bar(axis, row + 0.19, diagnosis.misaligned_accuracy, 0.34, INK)
+        _rows(axis, list(diagnoses), "accuracy (%)", 0)
         known = any(diagnosis.misaligned_accuracy is not None for diagnosis in diagnoses.values())
         _legend(axis, [("aligned", PLAIN, "s"), *([("misaligned", INK, "s")] if known else [])])
     return figure
@@ -101,12 +90,8 @@ def plot_confidence(diagnosis: Diagnosis) -> Figure:
     with style():
         figure, axis = _figure(0.65 + 0.36 * len(diagnosis.modalities))
         for row, scores in enumerate(diagnosis.modalities):
-            if scores.pair_confidence is not None and not math.isnan(scores.pair_confidence):
-                axis.barh(row, 100 * scores.pair_confidence, 0.62, color=_color(row))
-                _label(axis, 100 * scores.pair_confidence, row, "right", gap=3)
-        _rows(axis, diagnosis.names)
-        _percent(axis, "mean probability (%)")
-        axis.set_xlim(0, 113)
+            _bar(axis, row, scores.pair_confidence, 0.62, _color(row))
+        _rows(axis, diagnosis.names, "mean probability (%)", 0)
     return figure
 
 
@@ -128,9 +113,7 @@ def plot_similarity(diagnosis: Diagnosis, *, beside: Sequence[Diagnosis] = ()) -
         axis.set_xlim(lowest, 1)
         axis.set_ylim(0, 1.05 * highest or 1)
         axis.set_xticks(np.linspace(lowest, 1, 5))
-        axis.set_xlabel("cosine similarity")
-        axis.set_ylabel("samples (%)")
-        _finish(axis)
+        _finish(axis, "cosine similarity", "samples (%)")
         _legend(axis, [(name, _color(m), "s") for m, name in enumerate(diagnosis.names)])
     return figure
 
@@ -151,20 +134,14 @@ def plot_reliability(diagnosis: Diagnosis) -> Figure:
         axis.scatter(x, y, s=sizes, color=MUTED, alpha=0.85, linewidth=0, zorder=3, clip_on=False)
         axis.set_xlim(0, 103)
         axis.set_ylim(0, 105)
-        axis.set_xlabel("confidence (%)")
-        axis.set_ylabel("right (%)")
-        _finish(axis)
+        _finish(axis, "confidence (%)", "right (%)")
     return figure
 
 
 def plot_history(
     runs: Mapping[str, Sequence[Run]], lines: Mapping[str, str], *, label: str, share: bool = True, top: float = 1.1
 ) -> Figure | None:
-    """Draw metrics over training, all runs in one figure: a colour for each run, a band for its seeds.
-
-    ``lines`` has the line, "-" or "--", by the metric's name without ``val_``; validation data go before training data.
-    Shares are drawn from 0 to 100 %, other values at least up to ``top``. None if no metric was logged.
-    """
+    """Draw metrics over training, or return None without any: a colour for each run, a band for its seeds."""
     curves = []
     for i, (title, several) in enumerate(runs.items()):
         for name, line in lines.items():
@@ -185,13 +162,9 @@ def plot_history(
             axis.plot(x, mean, line, color=color, linewidth=1.6, marker=marker)
             if sd.any():
                 axis.fill_between(x, mean - sd, mean + sd, color=color, alpha=0.15, linewidth=0)
-        axis.set_xlabel("epoch")
-        axis.set_ylabel(label)
-        if share:
-            axis.set_ylim(0, 103)
-        else:
-            axis.set_ylim(min(0.98, axis.get_ylim()[0]), max(top, axis.get_ylim()[1]))
-        _finish(axis)
+        low, high = axis.get_ylim()
+        axis.set_ylim((0, 103) if share else (min(0.98, low), max(top, high)))
+        _finish(axis, "epoch", label)
         _legend(axis, titles, columns=1)
     return figure
 
@@ -250,21 +223,26 @@ def _line(axis: Axes, value: float, name: str, color: str, line: str) -> None:
     )
 
 
-def _rows(axis: Axes, names: Sequence[str]) -> None:
+def _bar(axis: Axes, row: float, share: float | None, height: float, color: str) -> None:
+    if share is not None and not math.isnan(share):
+        axis.barh(row, 100 * share, height, color=color)
+        _label(axis, 100 * share, row, "right", gap=3)
+
+
+def _rows(axis: Axes, names: Sequence[str], label: str, lowest: float) -> None:
+    """Make the axes of a figure with a name for each row, and percent to the right."""
     axis.set_yticks(range(len(names)), [_wrapped(name) for name in names])
     axis.set_ylim(len(names) - 0.5, -0.5)
     axis.tick_params(axis="y", length=0, labelcolor=INK)
-
-
-def _percent(axis: Axes, label: str) -> None:
     axis.set_xticks(range(0, 101, 25))
-    axis.set_xlabel(label)
-    _finish(axis)
+    axis.set_xlim(lowest, 113)
+    _finish(axis, label)
     axis.grid(axis="y", visible=False)
     axis.spines["left"].set_visible(False)
 
 
-def _finish(axis: Axes) -> None:
+def _finish(axis: Axes, xlabel: str, ylabel: str = "") -> None:
+    axis.set(xlabel=xlabel, ylabel=ylabel)
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(color=GRID, linewidth=0.6)
     axis.set_axisbelow(True)

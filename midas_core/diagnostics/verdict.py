@@ -67,14 +67,11 @@ class Verdict:
     status : {"ignored", "underused", "balanced", "at chance", "unclear"}
         The worst use of a modality; "at chance" where the model knows nothing at all.
     headline : str
-        The answer.
     uses : dict by modality of {"ignored", "underused", "overruled", "used", "uninformative", "unknown"}
     dominant : str or None
         The modality that most of the decision rests on, where one does.
-    findings : tuple of str
-        The numbers that say so.
-    advice : tuple of str
-        Next steps.
+    findings, advice : tuple of str
+        The numbers that say so, and the next steps.
     """
 
     status: str

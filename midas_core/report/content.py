@@ -130,10 +130,7 @@ def trained_with_midas(run: Run) -> bool:
 
 
 def gather(runs: Sequence[Run], *, baseline: str | None = None, ask: bool = False) -> list[RunContent]:
-    """Return the content of the page, the baseline first; runs of a method that differ in their seed become one.
-
-    Without ``baseline`` it is joint training, or the only run without MIDAS, or else the first, with ``ask`` an error.
-    """
+    """Return the content of the page, the baseline first; runs of a method that differ in their seed become one."""
     groups = _by_method(runs)
     names = _unique([group[0].name if len(group) == 1 else _title(group) for group in groups])
     contents = [RunContent(name, list(group)) for name, group in zip(names, groups, strict=True)]
@@ -177,12 +174,12 @@ def _compare(first: RunContent, content: RunContent) -> None:
         content.problems.append(f"it has other modalities than {first.name}: not compared")
         return
     if first.split != content.split:
-        content.problems.append(f"its diagnostics are of {content.split} data, those of {first.name} of {first.split}")
+        content.problems.append(f"diagnosed on {content.split} data, but {first.name} on {first.split} data")
     content.comparison = compare(first.diagnosis, content.diagnosis, names=(first.spoken, content.spoken))
 
 
 def _by_method(runs: Sequence[Run]) -> list[list[Run]]:
-    """Return the runs, those of a method with several seeds together, in the order in which they come."""
+    """Return the runs in groups: the seeds of a method together, else one by one, in the order in which they come."""
     groups: dict[Any, list[Run]] = {}
     for i, run in enumerate(runs):
         method, seed = run.config.get("method"), run.config.get("seed")
@@ -224,7 +221,7 @@ def number(value: Any, digits: int = 1) -> str:
 
 
 def _diagnose(content: RunContent) -> None:
-    """Read the diagnoses of the runs, those of one split, and judge their mean."""
+    """Read the diagnoses of one split from the runs, and judge their mean."""
     for run in content.runs:
         prefix = f"{run.name}: " if len(content.runs) > 1 else ""
         content.problems += [f"{prefix}{problem}" for problem in run.problems]

@@ -89,18 +89,12 @@ def write_report(
     ----------
     runs : as for `render_report`
     path : path
-        The file.
+        The file. ``OSError`` if it cannot be written, before anything is drawn.
     title, baseline : as for `render_report`
 
     Returns
     -------
     Path
-        The file.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written, before anything is drawn.
 
     Examples
     --------

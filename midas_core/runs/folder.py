@@ -47,10 +47,8 @@ class Run:
     config : dict
         Method, learning rate and other settings of the writer.
     versions : dict of str
-    created : str
-        Time in UTC.
-    finished : str or None
-        Time at which the logger was closed; None for a run that was cut off or still goes on.
+    created, finished : str
+        Times in UTC; finished is None for a run that was cut off or still goes on.
     metrics : tuple of dict
         One for each line, without those that a resumed run has done again. None is a value that was not finite.
     diagnostics : dict of dict
@@ -72,18 +70,9 @@ class Run:
     problems: tuple[str, ...] = ()
 
     def series(self, name: str) -> tuple[list[float], list[float]]:
-        """Return the epochs at which a metric was logged, and its mean over the lines of each.
+        """Return the epochs, or where there are none the steps, at which a metric was logged, and its mean at each.
 
-        Lines without an epoch count by their step.
-
-        Parameters
-        ----------
-        name : str
-
-        Returns
-        -------
-        epochs, values : list of float
-            Empty where it never was.
+        Two lists of float, empty where it never was.
         """
         rows = [row for row in self.metrics if name in row]
         key = "epoch" if any(row.get("epoch") is not None for row in rows) else "step"
@@ -106,7 +95,7 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     Returns
     -------
     Run
-        Files and lines that could not be read are in its ``problems``.
+        Its ``problems`` name the files and lines that could not be read.
 
     Raises
     ------

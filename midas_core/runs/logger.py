@@ -46,7 +46,7 @@ class RunLogger:
         Made if it is missing.
     modalities : sequence of M names
     name : str, optional
-        Name of the run; by default that of the folder.
+        Name of the run; the folder's by default.
     class_names : sequence of C names, optional
     config : dict, dataclass, argparse.Namespace or object with ``to_dict``, optional
         Settings of the run: method, seed, learning rate, weight ... Values that JSON does not hold are kept as text.
@@ -106,7 +106,7 @@ class RunLogger:
             "finished": None,
             "modalities": list(self.modalities),
             "class_names": None if class_names is None else list(_names("class_names", class_names)),
-            "config": _settings(config),
+            "config": settings_of(config),
             "versions": package_versions(*PACKAGES),
         }
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -130,7 +130,7 @@ class RunLogger:
         prefix: str = "",
         **more: Any,
     ) -> None:
-        """Append one line.
+        """Append one line; ``TypeError`` or ``ValueError`` if a value is not a number, or epoch and step are missing.
 
         Parameters
         ----------
@@ -143,11 +143,6 @@ class RunLogger:
             In front of every name: ``"val_"`` for validation data.
         **more
             Further metrics.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a value is not a number, or neither ``epoch`` nor ``step`` is given.
         """
         if self._lines is None:
             raise ValueError("log: the logger is closed")
@@ -170,14 +165,7 @@ class RunLogger:
                 self._tensorboard.add_scalar(_tag(key, self.modalities), x, row.get("step", row.get("epoch")))
 
     def log_diagnostics(self, diagnosis: Any, *, split: str = "validation") -> None:
-        """Write a diagnosis into ``diagnostics.json``.
-
-        Parameters
-        ----------
-        diagnosis : Diagnosis, another object with ``to_dict``, or dict
-        split : str
-            Name of the data that it was measured on.
-        """
+        """Write a diagnosis of a split (a `Diagnosis`, another object with ``to_dict``, or a dict) into the folder."""
         add_diagnostics(self.folder, diagnosis, split=split)
 
     def close(self) -> None:
@@ -226,15 +214,11 @@ class RunLogger:
             self._info["class_names"] = list(known.class_names)
 
     def _begin_again(self) -> None:
-        file = self.folder / METRICS
-        with file.open("rb") as lines:
-            lines.seek(0, os.SEEK_END)
-            if lines.tell():
-                lines.seek(-1, os.SEEK_END)
-                if lines.read(1) != b"\n":
-                    # The last line was cut off: end it, so that it takes no other with it.
-                    assert self._lines is not None
-                    self._lines.write("\n")
+        lines = (self.folder / METRICS).read_bytes()
+        if lines and not lines.endswith(b"\n"):
+            # The last line was cut off: end it, so that it takes no other with it.
+            assert self._lines is not None
+            self._lines.write("\n")
         self._append({RESUMED: _now()})
 
     def _append(self, row: Mapping[str, Any]) -> None:
@@ -251,8 +235,8 @@ def add_diagnostics(folder: str | os.PathLike[str], diagnosis: Any, *, split: st
     write_json(Path(folder) / DIAGNOSTICS, {**read_run(folder).diagnostics, split: plain(content)})
 
 
-def _settings(config: Any) -> dict[str, Any]:
-    """Return the configuration as JSON holds it."""
+def settings_of(config: Any) -> dict[str, Any]:
+    """Return the configuration of a run as JSON holds it."""
     entries = {} if config is None else as_mapping(config)
     if entries is None:
         raise TypeError(

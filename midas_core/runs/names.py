@@ -46,7 +46,7 @@ def term_metrics(terms: MidasTerms, modalities: Sequence[str], *, prefix: str = 
     Parameters
     ----------
     terms : MidasTerms
-        Reduced over the batch, as the adapters return them: scalars and vectors of M.
+        Reduced over the batch, as the adapters return them: scalars and vectors of M; else ``ValueError``.
     modalities : sequence of M names
     prefix : str
         In front of every name: ``"val_"`` for validation data.
@@ -54,12 +54,7 @@ def term_metrics(terms: MidasTerms, modalities: Sequence[str], *, prefix: str = 
     Returns
     -------
     dict of float
-        The names are those of `metric_names`, without the confidences where the batch offers no pair.
-
-    Raises
-    ------
-    ValueError
-        If a term is not reduced.
+        By the names of `metric_names`, without the confidences where the batch offers no pair.
 
     Examples
     --------
@@ -71,7 +66,7 @@ def term_metrics(terms: MidasTerms, modalities: Sequence[str], *, prefix: str = 
     """
     flat = flatten({_TERMS[key]: x for key, x in terms._asdict().items() if key in _TERMS}, modalities)
     for key in ("confidence", "fused_confidence"):
-        shares = [name for name in (f"{key}_{each}" for each in modalities) if name in flat]
+        shares = [name for name in (f"{key}_{modality}" for modality in modalities) if name in flat]
         # Shares sum to one. Where a batch offers no pair there are none, and they are given as zeros.
         if not any(flat[name] for name in shares):
             flat = {name: value for name, value in flat.items() if name not in shares}
@@ -90,15 +85,14 @@ def flatten(metrics: Mapping[str, Any], modalities: Sequence[str]) -> dict[str, 
         if isinstance(value, Mapping):
             if set(value) != set(modalities):
                 raise ValueError(f"{name}: expected one value for each of {list(modalities)}, got {list(value)}")
-            flat |= {f"{name}_{each}": _number(name, as_python(value[each])) for each in modalities}
-            continue
+            value = [value[modality] for modality in modalities]
         value = as_python(value)
         if not isinstance(value, list | tuple):
             flat[name] = _number(name, value)
             continue
         if len(value) != len(modalities):
             raise ValueError(f"{name}: expected {len(modalities)} values, one for each modality, got {len(value)}")
-        flat |= {f"{name}_{each}": _number(name, as_python(x)) for each, x in zip(modalities, value, strict=True)}
+        flat |= {f"{name}_{m}": _number(name, as_python(x)) for m, x in zip(modalities, value, strict=True)}
     return flat
 
 

@@ -106,10 +106,7 @@ def _soft_labels(bk: Any, x: Any, sources: Any) -> Any:
 
 
 def compare(name: str, actual: Any, expected: Any, tolerance: float) -> float:
-    """Return the largest error in units of the allowed one, ``tolerance`` * (1 + the largest entry), or raise.
-
-    Non-finite entries must be in the same places.
-    """
+    """Return the largest error in units of ``tolerance`` * (1 + the largest entry); raise beyond 1 or at other NaN."""
     actual, expected = np.asarray(actual, dtype=np.float64), np.asarray(expected, dtype=np.float64)
     require_that(actual.shape == expected.shape, f"{name}: shape {actual.shape}, expected {expected.shape}")
     finite = np.isfinite(expected)
@@ -157,11 +154,7 @@ def results_of(framework: Framework, p: Problem) -> Results:
 def compare_to_oracle(
     framework: Framework, p: Problem, names: set[str] | None = None, samples: np.ndarray | None = None
 ) -> tuple[Results, float]:
-    """Compare the results of a step to the oracle; return them, and the largest error in units of the allowed one.
-
-    ``names`` (fields of `oracle.Step`, "sources", "soft_labels", "gradient") and ``samples`` (mask of shape (B,))
-    select a part.
-    """
+    """Return the results of a step, and the largest error of ``names`` and ``samples`` in units of the allowed one."""
     results = results_of(framework, p)
     plain = p.lists()
     selected = [name for name in results if names is None or name.partition(" ")[0] in names]
@@ -180,9 +173,7 @@ def check_values(framework: Framework, p: Problem) -> Results:
     Parameters
     ----------
     framework : Framework
-        From `load_framework`.
     p : Problem
-        From `make_problem`.
 
     Returns
     -------
@@ -208,10 +199,7 @@ def check_autograd(framework: Framework, p: Problem) -> float:
 
     Parameters
     ----------
-    framework : Framework
-        From `load_framework`.
-    p : Problem
-        From `make_problem`.
+    framework, p : as for `check_values`
 
     Returns
     -------
@@ -258,10 +246,7 @@ def check_finite_differences(framework: Framework, p: Problem, width: float = 1e
 
     Parameters
     ----------
-    framework : Framework
-        From `load_framework`.
-    p : Problem
-        From `make_problem`.
+    framework, p : as for `check_values`
     width : float
         Width of the difference.
 

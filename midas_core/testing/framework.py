@@ -18,12 +18,10 @@ Gradients = tuple[list[list[np.ndarray]], list[np.ndarray]]
 class Framework:
     """A backend on one of its devices.
 
-    For a backend of your own, subclass `midas_core.backends.Backend` and override the methods that differ.
-
     Parameters
     ----------
     backend : Backend
-        Backend to check.
+        One of the library's, or yours: a `midas_core.backends.Backend`, or a subclass with the methods that differ.
     device : str, optional
         One of ``backend.devices()``; the first by default.
 
@@ -119,20 +117,13 @@ def load_framework(name: str, device: str | None = None) -> Framework:
     Parameters
     ----------
     name : str
-        As for `midas_core.backends.load_backend`.
+        As for `midas_core.backends.load_backend`, with its errors.
     device : str, optional
         One of the backend's ``devices()``; the first by default.
 
     Returns
     -------
     Framework
-
-    Raises
-    ------
-    ValueError
-        If the name is unknown.
-    ImportError
-        If the framework is not installed, or needs a GPU and finds none.
 
     Examples
     --------

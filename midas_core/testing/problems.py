@@ -62,19 +62,16 @@ class Problem:
     alpha : array, shape (M,)
     step : int
         Number of alpha updates so far.
-    similarity, weight, eta, variant, alpha_update, max_alpha : as for `midas_core.midas_objective`
+    similarity, weight, eta, variant, alpha_update, max_alpha, aligned_only : as for `midas_core.midas_objective`
     sample_weight, class_weights, label_smoothing : as for `midas_core.Targets`
     present : array, shape (B, M), bool, or None
     absent_share : float
         As for `midas_core.draw_pairs`.
     absent : array, shape (M, V, B), bool, or None
         Modalities that mixed samples without a partner lack.
-    aligned_only : bool
-        As for `midas_core.midas_objective`.
     mixed : array, shape (V, B, C), or None
         None during warm-up and in the aligned finish.
     partners : array, shape (M - 1, B)
-        Partners of each sample.
     assignment : array, shape (M, B), or None
         Order of the modalities; None keeps it.
     recipe : str
@@ -200,14 +197,10 @@ def make_problem(
         Whether partners belong to another class where possible; else they are a plain permutation.
     assigned : bool
         Whether partners are assigned to the modalities at random.
-    multi_label : bool
-        Whether labels are multi-label.
-    sample_weight, class_weights : bool
-        Whether there are weights.
-    missing : float
-        Share of modalities that are missing; they hold NaN.
-    absent_share : float
-        Share of mixed samples without a partner.
+    multi_label, sample_weight, class_weights : bool
+        Whether there are multi-label rows, and weights.
+    missing, absent_share : float
+        Shares of modalities that are missing, and hold NaN, and of mixed samples without a partner.
     padded : bool
         Whether the last modality has a padding mask.
     **options

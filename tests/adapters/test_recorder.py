@@ -106,7 +106,7 @@ def test_every_so_many_evaluations_a_diagnosis_is_due(tmp_path):
         Recorder(tmp_path, every=0)
     with pytest.raises(TypeError, match="prefix: expected text, got int 1"):
         Recorder(tmp_path, prefix=1)
-    with pytest.raises(TypeError, match="config: expected a mapping, a dataclass or a namespace, got int"):
+    with pytest.raises(TypeError, match=r"config: expected a dict, a dataclass, a Namespace .*, got int"):
         Recorder(tmp_path, config=1)
 
 

@@ -28,8 +28,8 @@ class MidasCallback(RunsFirst):
     """Writes a run folder with the logs of ``fit`` and the diagnosis of a `MidasModel`, or of a plain Keras model.
 
     The numbers of a diagnosis also go into the logs, as ``val_misaligned_accuracy`` and so on: a ``ModelCheckpoint``
-    may monitor it. ``MidasModel.fit`` runs this callback before the others; with a plain model put it first. Epochs are
-    those of the model, all calls of ``fit`` together. Multi-label models are not diagnosed.
+    may monitor it. ``MidasModel.fit`` runs this callback before the others; with a plain model put it first. Epochs
+    count over all calls of ``fit`` together. Multi-label models are not diagnosed.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class MidasCallback(RunsFirst):
         self._validation_terms: dict[str, float] = {}
 
     def set_model(self, model: Any) -> None:
-        """Take the model, and for a diagnosis its parts."""
+        """Set the model, and its parts for a diagnosis."""
         if model is not self._model:
             self._next_epoch = 0
         super().set_model(model)
@@ -102,7 +102,7 @@ class MidasCallback(RunsFirst):
             self._parts = _parts_of_functional(model, self._features)
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Say where nothing will be diagnosed."""
+        """Warn where nothing will be diagnosed."""
         self._begins = True
         if logs is not None:  # shared by all callbacks
             self._recorder.claim(logs)
@@ -141,7 +141,7 @@ class MidasCallback(RunsFirst):
             self._recorder.abandon()
             raise RuntimeError(
                 f"loss: expected calls of {type(self.model.loss).__name__} in {at['step'] - self._step} steps, got "
-                "none. A train_step or compute_loss of your own has to call that of MidasModel."
+                "none. A train_step or compute_loss of your own has to call MidasModel's."
             )
         # Terms first: what Keras's logs have too stays as it is there.
         train = {**terms, **{k: x for k, x in shown.items() if not k.startswith("val_")}}
@@ -242,8 +242,8 @@ def _parts_of_functional(model: Any, features: Any) -> _Parts:
     def encode(inputs: Any) -> list[Any]:
         return split_masks(modalities.unpack(backbone(inputs, training=False), "features"))
 
-    def run(given: Any) -> Any:
-        return head(modalities.pack(join_masks(given), backbone.output), training=False)
+    def run(features: Any) -> Any:
+        return head(modalities.pack(join_masks(features), backbone.output), training=False)
 
     return _Parts(modalities.shown_names, encode, run, None)
 

@@ -29,21 +29,21 @@ class LabelWatch(RunsFirst):
         try_heads(self.model)
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Look at the first batch."""
-        self.look_once("the first batch of the evaluation")
+        """Check the first batch."""
+        self.check_first_batch("the first batch of the evaluation")
 
     def on_test_end(self, logs: Any = None) -> None:
-        """Look at the count of the evaluation."""
-        self.look("the evaluation")
+        """Check the labels of the evaluation."""
+        self.check_labels("the evaluation")
 
-    def look_once(self, where: str) -> None:
-        """Look, and try the heads, after the first batch of a phase."""
+    def check_first_batch(self, where: str) -> None:
+        """Check heads and labels after the first batch of a phase."""
         if self._first:
             self._first = False
             try_heads(self.model)
-            self.look(where)
+            self.check_labels(where)
 
-    def look(self, where: str) -> None:
+    def check_labels(self, where: str) -> None:
         """Raise ``ValueError`` where the steps have counted wrong labels."""
         if hasattr(self.model, "jax_state_sync"):
             self.model.jax_state_sync()
@@ -64,25 +64,25 @@ class EpochCounter(LabelWatch):
         try_heads(self.model)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Catch up with ``initial_epoch``."""
+        """Set the epoch, at least to ``initial_epoch``."""
         state = self.model.midas_state
         state.set_epoch(max(epoch, state.get_epoch()))
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Take over what another callback has set in the loss."""
+        """Make the step anew where another callback has set an option of the loss."""
         renew_step(self.model)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Look at the first batch."""
-        self.look_once("the first batch")
+        """Check the first batch."""
+        self.check_first_batch("the first batch")
 
     def on_test_begin(self, logs: Any = None) -> None:
-        """Look at the count of the epoch before the evaluation resets it."""
-        self.look("the epoch")
+        """Check the labels of the epoch before the evaluation resets their count."""
+        self.check_labels("the epoch")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Count before the other callbacks save."""
-        self.look("the epoch")
+        self.check_labels("the epoch")
         state = self.model.midas_state
         state.set_epoch(state.get_epoch() + 1)
 

@@ -22,7 +22,7 @@ class Parts(NamedTuple):
 
 @keras.saving.register_keras_serializable(package="midas_core")
 class WithoutActivation(Layer):  # type: ignore[misc, valid-type]
-    """A layer with its activation left out; the weights stay those of the layer."""
+    """A layer with its activation left out; the layer keeps its weights."""
 
     def __init__(self, layer: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -82,7 +82,7 @@ def split_functional(model: Any, features: Any, head: str | None) -> Parts:
 
 
 def _by_name(head: Any, tensors: dict[str, Any]) -> Any:
-    """Let a head that takes a list take a dict; Keras wants inputs that are called like its keys."""
+    """Return a head that takes a dict from one that takes a list; Keras wants inputs called like the keys."""
     inputs = {name: keras.Input(batch_shape=x.shape, dtype=x.dtype, name=name) for name, x in tensors.items()}
     return keras.Model(inputs, head(list(inputs.values())), name="named_head")
 

@@ -46,8 +46,7 @@ class FusedHead:
         self._modalities = modalities
         self._num_classes = num_classes
         self._options = {"training": training} if isinstance(head, Layer) else {}
-        names = modalities.names
-        self._like = dict.fromkeys(names) if like is None and names is not None else like
+        self._like = like
 
     def __call__(self, features: Sequence[Array]) -> Array:
         """Return the logits, shape (B, C), of features that may have masks attached."""

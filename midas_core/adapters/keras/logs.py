@@ -29,7 +29,7 @@ class TermLogs(keras.metrics.Metric):  # type: ignore[misc]
         self.wrong_labels = self.add_variable((), "zeros", dtype=self.dtype, name="wrong_labels")
 
     def update_state(self, terms: MidasTerms, right: Array) -> None:
-        """Take in the reduced terms of a step, and which of its labels, shape (B,), are in the range of the classes."""
+        """Add the reduced terms of a step, and which of its labels, shape (B,), are in the range of the classes."""
         terms = MidasTerms(*(ops.cast(ops.stop_gradient(x), self.dtype) for x in terms))
         batch = ops.cast(ops.shape(right)[0], self.dtype)
         self.wrong_labels.assign_add(batch - ops.sum(ops.cast(right, self.dtype)))

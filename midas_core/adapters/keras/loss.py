@@ -201,7 +201,7 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         self._own_state().set_epoch(epoch)
 
     def __call__(self, features: Any, labels: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Look at labels that are on the host, before Keras makes tensors of them."""
+        """Check labels that are on the host, before Keras makes tensors of them."""
         return super().__call__(features, self._checked(labels, kwargs.get("training", True)), *args, **kwargs)
 
     def call(
@@ -215,7 +215,7 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         permutation: Any = None,
         training: bool = True,
     ) -> Array:
-        """Return the loss: a scalar, or (B,) with ``reduction="none"``. The arguments are those of `terms`."""
+        """Return the loss: a scalar, or (B,) with ``reduction="none"``. Arguments as for `terms`."""
         more = {"present": present, "permutation": permutation, "training": training}
         return self.terms(features, labels, sample_weight, head=head, **more).total
 
@@ -299,7 +299,7 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         """Return what `from_config` needs to make the loss again; the state is in the weights."""
         heads = None
         if self._feature_dims is None and self.modalities is not None:
-            heads = self.modalities.pack(self.unimodal_heads, dict.fromkeys(self.modalities.names or ()) or None)
+            heads = self.modalities.pack(self.unimodal_heads)
         return {
             **super().get_config(),
             **self.options.as_dict(),
@@ -337,7 +337,7 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
                 check_number(f"feature_dims of {modalities.title(m)}", width, minimum=1, whole=True)
                 for m, width in enumerate(items)
             ]
-            self._feature_dims = modalities.pack(widths, dict.fromkeys(modalities.names or ()) or None)
+            self._feature_dims = modalities.pack(widths)
             precision = head_precision(self.variable_dtype)
             self.unimodal_heads = [keras.layers.Dense(self.num_classes, dtype=precision) for _ in widths]
             for head, width in zip(self.unimodal_heads, widths, strict=True):

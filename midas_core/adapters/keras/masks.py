@@ -1,4 +1,4 @@
-"""Masks of sequences, such as those of ``Embedding(mask_zero=True)``: which tokens of a feature are no padding."""
+"""Masks of sequences, from ``Embedding(mask_zero=True)`` say: which tokens of a feature are no padding."""
 
 from __future__ import annotations
 

@@ -97,12 +97,12 @@ class Misalign(RandomLayer):
         self.built = True
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """Look at labels on the host, and refuse what another framework than that of Keras would have to compute."""
+        """Check labels on the host, and refuse tensors of another framework than Keras's."""
         if BACKEND.name != "tensorflow" and any(_is_symbol_of_tensorflow(x) for x in tree.flatten(inputs)):
             raise TypeError(
                 f"inputs: expected tensors of {BACKEND.name}, the backend of Keras, got a symbolic tensor of "
                 "TensorFlow; in tf.data.Dataset.map Misalign runs with KERAS_BACKEND=tensorflow alone: mix the batches "
-                "that the dataset yields, or those of a PyDataset"
+                "that the dataset yields, or that a PyDataset makes"
             )
         if isinstance(inputs, Mapping) and LABELS in inputs:
             seen = check_label_values(inputs[LABELS], self.num_classes, self.multi_label)

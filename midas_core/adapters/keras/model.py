@@ -278,7 +278,7 @@ class MidasModel(keras.Model):  # type: ignore[misc]
         callbacks: Any = None,
         **kwargs: Any,
     ) -> Any:
-        """Train the model and count the epochs; the arguments are those of ``keras.Model.fit``."""
+        """Train the model as ``keras.Model.fit``, and count the epochs."""
         validation = kwargs.get("validation_data")
         if isinstance(validation, (list, tuple)) and len(validation) > 1:
             kwargs["validation_data"] = (validation[0], self._checked(validation[1]), *validation[2:])
@@ -360,10 +360,9 @@ class MidasModel(keras.Model):  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         """Return what `from_config` needs to make the model again."""
-        serialize, names = keras.saving.serialize_keras_object, self.modalities.names
-        like = None if names is None else dict.fromkeys(names)
-        encoders = self.encoders[0] if self.has_backbone else self.modalities.pack(self.encoders, like)
-        heads = None if self._default_unimodal_heads else self.modalities.pack(self.unimodal_heads, like)
+        serialize, pack = keras.saving.serialize_keras_object, self.modalities.pack
+        encoders = self.encoders[0] if self.has_backbone else pack(self.encoders)
+        heads = None if self._default_unimodal_heads else pack(self.unimodal_heads)
         return {
             **super().get_config(),
             "encoders": serialize(encoders),

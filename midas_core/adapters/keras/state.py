@@ -34,12 +34,12 @@ class RandomLayer(keras.layers.Layer):  # type: ignore[misc]
         self._set_stream([self.seed, 0])
 
     def save_own_variables(self, store: Any) -> None:
-        """Keras forgets where a seed generator stands; a resumed run has to know."""
+        """Save where the stream stands too, which Keras forgets."""
         super().save_own_variables(store)
         store["seed_generator"] = self.seed_generator.state
 
     def load_own_variables(self, store: Any) -> None:
-        """Go on where the stream stood."""
+        """Restore the weights and the stream."""
         variables = {name: store[name] for name in store.keys()}  # noqa: SIM118 - a store is no dict
         stream = variables.pop("seed_generator", None)
         super().load_own_variables(variables)
@@ -75,7 +75,7 @@ class StateLayer(RandomLayer):
         self.built = True
 
     def start(self, initial_alpha: float, seed: int | None) -> None:
-        """Take the start from a new loss: alpha unless it has moved already, the stream where there is a seed."""
+        """Set alpha, unless it has moved already, and the stream where there is a seed, for a new loss."""
         if int(_read(self.step)) == 0:
             self.alpha.assign(np.full(self.alpha.shape, initial_alpha))
         if seed is not None:
@@ -95,7 +95,7 @@ class StateLayer(RandomLayer):
         return int(_read(self.epoch))
 
     def set_epoch(self, epoch: int) -> None:
-        """Say how many epochs have passed."""
+        """Set how many epochs have passed."""
         self.epoch.assign(check_number("epoch", epoch, minimum=0, whole=True))
         self.epoch_known = True
 
@@ -106,7 +106,7 @@ class StateLayer(RandomLayer):
             warn_user(options.epoch_warning(owner))
 
     def load_own_variables(self, store: Any) -> None:
-        """Go on in the epoch that was saved."""
+        """Restore the state, the epoch in it."""
         super().load_own_variables(store)
         self.epoch_known = True
 

@@ -6,8 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from midas_core.adapters.keras import JointLoss
+from midas_core.adapters.keras import JointLoss, MidasLoss
 from midas_core.adapters.keras.baselines import drop_modalities
+from midas_core.diagnostics import diagnose
 from tests.adapters.keras.loops import CLASSES, array, compiled, make_data, make_model, value
 
 
@@ -68,6 +69,17 @@ def test_modality_dropout_is_for_training_alone():
     logits = model.predict(x, verbose=0)
     assert model.test_on_batch(x, y, return_dict=True)["loss"] == pytest.approx(cross_entropy(logits, y), rel=1e-5)
     assert model.train_on_batch(x, y, return_dict=True)["loss"] != pytest.approx(cross_entropy(logits, y), rel=1e-3)
+
+
+@pytest.mark.once
+def test_a_diagnosis_knows_a_baseline_from_midas():
+    labels = np.arange(12) % CLASSES
+    features = [np.eye(CLASSES)[labels]] * 2
+    for loss, midas in ((JointLoss(), False), (MidasLoss(), True)):
+        options = {"num_classes": CLASSES, "modalities": ["a", "b"], "unimodal_heads": [lambda x: x] * 2}
+        assert (
+            diagnose(lambda x: x[:, :CLASSES], features, labels, criterion=loss, probe=False, **options).midas is midas
+        )
 
 
 @pytest.mark.once
