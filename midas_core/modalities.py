@@ -17,20 +17,7 @@ MASK = "mask"
 
 
 class Modalities:
-    """How many modalities there are, in what order, and what they are called.
-
-    Parameters
-    ----------
-    given : sequence or mapping
-        One item for each modality; a mapping names them, and its order holds from then on.
-    argument : str
-        Name of the argument, for the errors.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If ``given`` is neither, or holds fewer than two.
-    """
+    """How many modalities there are, in what order, and what they are called; ``argument`` is named in errors."""
 
     def __init__(self, given: Any, argument: str) -> None:
         self.names = tuple(given) if isinstance(given, Mapping) else None
@@ -52,13 +39,7 @@ class Modalities:
         return f"modality {m if self.names is None else self.names[m]!r}"
 
     def unpack(self, given: Any, argument: str) -> list[Any]:
-        """Return the items of ``given`` in order.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If the structure, the names or the number do not fit.
-        """
+        """Return the items of ``given`` in order, or raise if the structure, the names or the number do not fit."""
         if isinstance(given, Mapping):
             if self.names is None:
                 if all(isinstance(name, int) for name in given):

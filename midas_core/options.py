@@ -161,10 +161,7 @@ class MidasOptions:
 
 
 class Option:
-    """An option of a criterion as its attribute; setting it checks it as the constructor does.
-
-    The criterion has ``options``, and once it is built ``modalities`` and ``num_classes``.
-    """
+    """An option as an attribute of a criterion with ``options``; setting it checks it as the constructor does."""
 
     def __set_name__(self, holder: type, name: str) -> None:
         self.name = name

@@ -137,20 +137,12 @@ def check_modalities(name: str, items: Sequence[Any], expected: int | None = Non
 
 
 def are_probabilities(rows: Any) -> bool:
-    """Return whether rows of NumPy, shape (B, C), are probabilities: non-negative, and each sums to 1.
-
-    Rows that are all one-hot are left as logits: a table of ones and zeros is no softmax.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> are_probabilities(np.array([[0.9, 0.1], [0.2, 0.8]])), are_probabilities(np.eye(2))
-    (True, False)
-    """
+    """Return whether rows of NumPy, shape (B, C), are probabilities: non-negative, and each sums to 1."""
     if rows.ndim != 2 or not len(rows) or rows.shape[1] < 2:
         return False
     tolerance = 1e-5 if rows.dtype.itemsize > 2 else 1e-2
     values = rows.astype("float64")
     if not (values >= 0).all():
         return False
+    # A table of ones and zeros is no softmax.
     return bool((abs(values.sum(axis=1) - 1) <= tolerance).all() and (values.max(axis=1) < 1).any())

@@ -23,10 +23,7 @@ MEANS = (*LOSSES, "confidence", "fused_confidence")
 
 
 class Follower:
-    """Follows one criterion, a `MidasLoss` or a baseline that is called in the same way.
-
-    It gets the mode of the model where it is outside of it. ``make`` makes the `Diagnostics`, of a head and options.
-    """
+    """Follows one criterion, a `MidasLoss` or a baseline called in the same way; ``make`` makes the `Diagnostics`."""
 
     def __init__(self, model: nn.Module, criterion: nn.Module | None, make: Callable[..., Diagnostics]) -> None:
         self.criterion: Any = find_criterion(model, criterion)
@@ -44,6 +41,7 @@ class Follower:
             self._handles = [self.criterion.register_terms_hook(hook)]
         else:
             self._handles = [self.criterion.register_forward_hook(hook.forward, with_kwargs=True)]
+        # Outside of the model it gets the model's mode.
         self._outside = all(module is not self.criterion for module in model.modules())
         if self._outside:
             self._handles += [x.register_forward_pre_hook(hook.set_mode) for x in (model, self.criterion)]
@@ -76,10 +74,7 @@ class Follower:
         return self._means.take(self.names or ())
 
     def take_validation_losses(self) -> dict[str, float]:
-        """Return the means of the losses over the evaluation since the last call: what a callback may monitor.
-
-        They are those of the whole objective, also during warm-up.
-        """
+        """Return the means of the whole objective over the evaluation since the last call, to be monitored."""
         means = self._validation.take(self.names or ())
         return {name: means[name] for name in VALIDATION_LOSSES if name in means}
 
@@ -154,11 +149,9 @@ class Follower:
 
 
 def find_criterion(model: nn.Module, criterion: nn.Module | None = None) -> nn.Module:
-    """Return the criterion that is trained: the given one, that in what wraps it, or the only `MidasLoss` in the model.
-
-    Of a frozen one and its copies (PEFT's ``modules_to_save``) the copy that is trained counts.
-    """
+    """Return the criterion that is trained: ``criterion``, the one in its wrapper, or the model's only `MidasLoss`."""
     holder = model if criterion is None else criterion
+    # Of a frozen one and its copies (PEFT's modules_to_save) the copy that is trained counts.
     known = {name: module for name, module in holder.named_modules() if isinstance(module, MidasLoss)}
     if criterion is not None and not known:
         return criterion

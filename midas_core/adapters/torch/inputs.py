@@ -33,13 +33,7 @@ class UnimodalHeads(nn.ModuleList):
 
 
 def make_heads(num_classes: int, feature_dims: Any, unimodal_heads: Any) -> tuple[Modalities, UnimodalHeads]:
-    """Return the modalities and their unimodal heads: linear ones of the given widths, or the user's.
-
-    Raises
-    ------
-    TypeError, ValueError
-        Unless exactly one of the two is given, for two or more modalities.
-    """
+    """Return the modalities and their unimodal heads: linear ones of the given widths, or the user's."""
     if (feature_dims is None) == (unimodal_heads is None):
         raise ValueError(
             "feature_dims, unimodal_heads: expected exactly one of them, "
@@ -99,16 +93,7 @@ def check_batch(
     options: MidasOptions,
     look: bool,
 ) -> Tensor:
-    """Return the labels as class indices, or as they are where each sample has several.
-
-    ``look`` says whether to check the values of one-hot rows on a device for which this waits; on the CPU they are
-    always checked.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If dtypes, shapes or devices do not fit.
-    """
+    """Return the labels as `read_labels` does, or raise unless they and the features fit."""
     labels = read_labels(labels, num_classes, options.multi_label, look)
     kind: dict[str, Any] = {"raw": options.accepts_raw_inputs, "head_input": options.head_input}
     check_features(features, labels, "labels", modalities, **kind)
@@ -116,10 +101,7 @@ def check_batch(
 
 
 def read_labels(labels: Any, num_classes: int, multi_label: bool, look: bool) -> Tensor:
-    """Return class indices (B,), int64, also from one-hot rows; with ``multi_label`` the rows (B, C) of 0 and 1.
-
-    The values of rows are checked on the CPU; elsewhere ``look`` says whether to wait for them.
-    """
+    """Return class indices (B,), int64; with ``multi_label`` rows (B, C). ``look`` waits for the values of rows."""
     if not isinstance(labels, Tensor):
         raise TypeError(f"labels: expected a tensor, got {type(labels).__name__}")
     if multi_label:
@@ -307,15 +289,7 @@ def check_sample_weight(sample_weight: Any, labels: Tensor) -> None:
 
 
 def presence(given: Any, like: Tensor, modalities: Modalities, whose: str = "labels") -> Tensor:
-    """Return the mask of what is present, shape (B, M), from one tensor or from one of shape (B,) for each modality.
-
-    ``like`` is of as many samples, and ``whose`` names it.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If structure, dtypes, shapes or devices do not fit.
-    """
+    """Return the mask of what is present, shape (B, M), beside the samples of ``like``, which ``whose`` names."""
     if not isinstance(given, Tensor):
         parts = modalities.unpack(given, "present")
         for m, part in enumerate(parts):

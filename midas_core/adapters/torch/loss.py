@@ -39,12 +39,11 @@ class MidasLoss(StatefulModule):
     Parameters
     ----------
     num_classes : int
-        Number of classes, C.
+        C.
     feature_dims : sequence of int, or dict of int by modality name, optional
-        Feature widths D_m, for linear unimodal heads that the criterion owns. Exactly one of this and
-        ``unimodal_heads`` is needed.
+        Feature widths D_m, for linear unimodal heads that the criterion makes; this or ``unimodal_heads``.
     unimodal_heads : sequence of modules, or dict of modules by modality name, optional
-        The user's own heads instead, each from a feature to (B, C) logits.
+        Your heads instead, each from a feature to (B, C) logits.
     weight : float
         lambda of eq. 11. The paper finds its best value between 1 and 10, by data set.
     eta : float

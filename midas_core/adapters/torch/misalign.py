@@ -46,18 +46,13 @@ class Misalign(StatefulModule):
     Parameters
     ----------
     num_classes : int
-        Number of classes, C.
+        C.
     variant : {"paper", "official"}
         Partners of another class, or a plain permutation.
     similarity : {"cosine", "l2", None}, or callable
         Of the hard-sample weight (eq. 8), for features. For raw inputs take None: the weights are then 1 or 0.
-    multi_label : bool
-        Whether the labels are rows of 0 and 1, (B, C), any number of them 1.
-    absent_share : float
-        Share of the mixed samples that have no partner: some modalities of one sample, zeros for the others, under its
-        own label.
-    seed : int, optional
-        Of the layer's own random stream; without one, ``torch.manual_seed`` decides.
+    multi_label, absent_share, seed : bool, float, and int, optional
+        As for `MidasLoss`.
 
     Raises
     ------

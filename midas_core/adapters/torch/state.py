@@ -17,20 +17,14 @@ from midas_core.validation import shape_text
 
 
 class StatefulModule(nn.Module):
-    """A module with a random stream, in the buffer ``stream``: the seed, and the number of draws so far.
-
-    Parameters
-    ----------
-    seed : int, optional
-        Without one it is drawn from PyTorch's global generator, so that ``torch.manual_seed`` decides it.
-    """
+    """A module with a random stream, in the buffer ``stream``: the seed, and the number of draws so far."""
 
     stream: Tensor
 
     def __init__(self, seed: int | None = None) -> None:
         super().__init__()
         seed = check_seed(seed)
-        # Drawn on the CPU, for a model that is built on the meta device too.
+        # Drawn from PyTorch's global generator, on the CPU: for a model that is built on the meta device too.
         first = int(torch.randint(MAX_SEED + 1, (), device="cpu")) if seed is None else seed
         self._stream_start = (first, 0)
         self._loading = False
@@ -72,20 +66,12 @@ class StatefulModule(nn.Module):
         return draw_pairs(labels, num_classes, num_modalities, self.stream, moves=moves, **rule)
 
     def get_extra_state(self) -> Tensor:
-        """Return the seed and the number of draws, as ``state_dict`` stores them, shape (2,), int64.
-
-        safetensors, ``torch.distributed.checkpoint`` and averages of a model's state take tensors alone.
-        """
+        """Return the seed and the number of draws, as ``state_dict`` stores them, shape (2,), int64."""
+        # safetensors, torch.distributed.checkpoint and averages of a model's state take tensors alone.
         return torch.tensor(self._stream_start if self.stream.is_meta else self.stream.tolist(), device="cpu")
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Go on where the stream stood; from an average of states, in floats, at the nearest whole numbers.
-
-        Raises
-        ------
-        ValueError
-            If the state is no such tensor.
-        """
+        """Restore the stream; from an average of states, in floats, at the nearest whole numbers."""
         numbers = read_whole_numbers(state, 2)
         self._stream_start = (min(numbers[0], MAX_SEED), numbers[1])
         self._fill("stream")

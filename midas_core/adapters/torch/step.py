@@ -62,24 +62,12 @@ class Step(NamedTuple):
 
 
 class StepInputs(NamedTuple):
-    """Validated inputs of one step.
+    """Validated inputs of one step; ``like`` is the structure in which the features came."""
 
-    Attributes
-    ----------
-    features : list of M tensors, shapes (B, ...)
-        In the order of the modalities, zeros for what is missing.
-    like : list, tuple or dict
-        The structure in which they came.
-    classes : Tensor, shape (B,), int64
-        By which partners differ: of samples with several labels what `label_ids` calls them.
-    num_classes : int
-        They are below it.
-    targets : Tensor, shape (B,), int64; or Targets
-    present : Tensor, shape (B, M), bool, or None
-    """
-
+    # In the order of the modalities, zeros for what is missing.
     features: list[Tensor]
     like: Any
+    # By which partners differ, shape (B,), below num_classes; of samples with several labels what `label_ids` gives.
     classes: Tensor
     num_classes: int
     targets: Tensor | Targets
@@ -87,17 +75,10 @@ class StepInputs(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """Phase of a step; warmup and aligned_only are tensors, shape (), bool, where the step is recorded.
-
-    Attributes
-    ----------
-    learns : bool
-        Whether it moves the state.
-    warmup, aligned_only : bool or Tensor
-        Whether the loss is the unimodal one alone, or the aligned one.
-    """
+    """Phase of a step: whether it moves the state, and whether the loss is the unimodal or the aligned one alone."""
 
     learns: bool
+    # Tensors, shape (), where the step is recorded.
     warmup: bool | Tensor
     aligned_only: bool | Tensor
 
