@@ -14,7 +14,6 @@ from midas_core.adapters.torch.values import check_one_hot, check_zeros_and_ones
 from midas_core.backends.torch import BACKEND, under_autocast
 from midas_core.missing import check_present
 from midas_core.modalities import MASK, Modalities, feature_of, leaves, mask_of
-from midas_core.options import MidasOptions
 from midas_core.validation import check_flag, check_floating, check_labels, check_number, check_shape, shape_text
 
 
@@ -83,21 +82,6 @@ def check_attribute(criterion: Any, name: str, value: Any) -> Any:
     if before is not None and isinstance(value, Tensor):
         check_shape(name, value, before.shape, "that of before")
     return value
-
-
-def check_batch(
-    features: list[Any],
-    labels: Any,
-    modalities: Modalities,
-    num_classes: int,
-    options: MidasOptions,
-    look: bool,
-) -> Tensor:
-    """Return the labels as `read_labels` does, or raise unless they and the features fit."""
-    labels = read_labels(labels, num_classes, options.multi_label, look)
-    kind: dict[str, Any] = {"raw": options.accepts_raw_inputs, "head_input": options.head_input}
-    check_features(features, labels, "labels", modalities, **kind)
-    return labels
 
 
 def read_labels(labels: Any, num_classes: int, multi_label: bool, look: bool) -> Tensor:

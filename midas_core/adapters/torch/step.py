@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from midas_core.adapters.torch.fusion import run_head
 from midas_core.adapters.torch.heads import HeadLogits, check_additive, head_logits, unimodal_logits
 from midas_core.adapters.torch.inputs import (
-    check_batch,
     check_beside,
+    check_features,
     check_head,
     check_sample_weight,
     check_widths,
     presence,
+    read_labels,
 )
 from midas_core.adapters.torch.values import check_values
 from midas_core.backends.torch import BACKEND
@@ -133,7 +134,9 @@ def read_inputs(
 ) -> StepInputs:
     """Return the inputs of a step, or raise unless they fit. ``check`` looks at the values on any device."""
     given = modalities.unpack(features, "features")
-    labels = check_batch(given, labels, modalities, num_classes, options, check)
+    labels = read_labels(labels, num_classes, options.multi_label, check)
+    kind: dict[str, Any] = {"raw": options.accepts_raw_inputs, "head_input": options.head_input}
+    check_features(given, labels, "labels", modalities, **kind)
     targets: Tensor | Targets = labels
     classes, number = labels, num_classes
     # By the buffer, not the option: a compiled step would depend on its numbers.
