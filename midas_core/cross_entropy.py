@@ -123,10 +123,7 @@ def label_likelihoods(logits: Sequence[Array], targets: Targets, bk: Backend) ->
 
 
 def part_likelihoods(blocks: Sequence[Array], targets: Targets, pairs: Pairs, bk: Backend) -> LogLikelihoods:
-    """Return the log-likelihoods (M, V, B) of the label of each part of the mixed samples.
-
-    Their logits come in one block of V * B rows, or in V blocks of B rows.
-    """
+    """Return the log-likelihoods (M, V, B) of the label of each part of the mixed samples, from one or V blocks."""
     xp, (modalities, views) = bk.xp, pairs.sources.shape[:2]
     if targets.multi_label:
         labels = xp.astype(targets.labels, bk.in_full_precision(blocks[0]).dtype, copy=False)
@@ -163,10 +160,7 @@ def _categorical(logits: Array, index: Array, targets: Targets, bk: Backend) -> 
 
 
 def _bernoulli(logits: Array, rows: Sequence[Array], targets: Targets, bk: Backend) -> LogLikelihoods:
-    """Return mean_c a_c (y_c z_c - log(1 + exp(z_c))) for K label vectors of each row, shape (K, B).
-
-    Minus the mean binary cross-entropies, a the weights of the classes.
-    """
+    """Return mean_c a_c (y_c z_c - log(1 + exp(z_c))), a class weights, for K rows of labels, shape (K, B)."""
     xp, logits = bk.xp, bk.in_full_precision(logits)
     rows = [xp.astype(y, logits.dtype, copy=False) for y in rows]
 

@@ -61,10 +61,7 @@ def complete_pairs(
 
 
 def unimodal_scale(present: Array, dtype: object, bk: Backend) -> Array:
-    """Return B / (number of samples with modality m), 0 where it is missing, shape (M, B).
-
-    The mean over the batch of what this multiplies is the mean over the samples that have the modality.
-    """
+    """Return B / (number of samples with modality m), shape (M, B), 0 where it is missing."""
     xp = bk.xp
     here = xp.astype(xp.permute_dims(present, (1, 0)), dtype)
     batch = xp.sum(xp.ones_like(here), axis=-1, keepdims=True)

@@ -23,48 +23,7 @@ MAX_SEED = 2**31 - 1
 
 @dataclass(frozen=True, kw_only=True)
 class MidasOptions:
-    """The options of `MidasLoss`, checked. Numbers of NumPy become Python's.
-
-    Attributes
-    ----------
-    weight : float
-        lambda of eq. 11. The paper finds its best value between 1 and 10, by data set.
-    eta : float
-        Step size of the weak-modality weight (eq. 7).
-    warmup_epochs : int
-        Epochs of the unimodal loss alone.
-    aligned_from : int, optional
-        First epoch of the aligned loss alone, at least ``warmup_epochs``.
-    variant : {"paper", "official"}
-        "official" follows the authors' code; two modalities only.
-    reduction : {"mean", "sum", "none"}
-        Over the batch.
-    similarity : {"cosine", "l2", None}, or callable
-        Similarity of the hard-sample weight (eq. 8). None disables it.
-    alpha_update : {"sign", "difference"}
-        Whether the sign of the gap moves alpha (eq. 6) or the gap itself.
-    max_alpha : float, optional
-        A cap for alpha.
-    initial_alpha : float
-        Weight of the weak modality in the first step.
-    label_smoothing : float
-        eps: every cross-entropy takes (1 - eps) * label + eps / C; no confidence does.
-    class_weights : tuple of C floats, optional
-        Factors of every cross-entropy, by class of the label; with ``multi_label`` of the binary one of each class.
-    multi_label : bool
-        Whether labels are rows of 0 and 1, (B, C); the loss is then the mean of C binary cross-entropies.
-    head_input : {"concatenated", "separate"}
-        Whether ``head`` takes the features concatenated along axis 1, or in their structure.
-    absent_share : float
-        Share of mixed samples without a partner: some modalities of one sample, zeros for the others, its own label.
-    seed : int, optional
-        Of the random stream.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an option does not fit; the message names it, what was expected and what came.
-    """
+    """The options of `MidasLoss`, which documents them, checked. Numbers of NumPy become Python's."""
 
     weight: float = 1.0
     eta: float = 0.05

@@ -4,34 +4,16 @@ from __future__ import annotations
 
 import copy
 import os
-import warnings
 from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from midas_core.adapters.warn import warn_user
 from midas_core.diagnostics import Diagnosis, Diagnostics
 from midas_core.runs import RunLogger
 from midas_core.runs.folder import INFO
 from midas_core.runs.logger import add_diagnostics, settings_of
-from midas_core.validation import check_number
-
-
-def set_aligned_from(criterion: Any, share: float | None, epochs: int | None) -> None:
-    """Give the last share of the planned epochs the aligned loss alone; ``epochs`` is None where nobody knows them."""
-    if share is None:
-        return
-    if not hasattr(criterion, "aligned_from"):
-        raise ValueError(
-            f"aligned_share: expected None with {type(criterion).__name__}, which is not MIDAS, got {share}"
-        )
-    if epochs is None:
-        raise ValueError(f"aligned_share: expected None where the number of epochs is not planned, got {share}")
-    start = epochs - round(share * epochs)
-    if share and start == epochs:
-        warnings.warn(
-            f"aligned_share={share} of {epochs} planned epochs is less than one: none is aligned", stacklevel=3
-        )
-    criterion.aligned_from = max(start, criterion.warmup_epochs)
+from midas_core.validation import check_fraction, check_number
 
 
 class Recorder:
@@ -41,6 +23,7 @@ class Recorder:
         self,
         folder: str | os.PathLike[str],
         *,
+        aligned_share: float | None = None,
         every: int = 1,
         prefix: str = "",
         name: str | None = None,
@@ -50,11 +33,13 @@ class Recorder:
         tensorboard: bool | None = None,
         diagnostics: Mapping[str, Any] | None = None,
     ) -> None:
+        if aligned_share is not None:
+            check_fraction("aligned_share", aligned_share)
         check_number("every", every, minimum=1, whole=True)
         if not isinstance(prefix, str):
             raise TypeError(f"prefix: expected text, got {type(prefix).__name__} {prefix!r}")
         self.folder = Path(folder)
-        self.every, self.prefix = every, prefix
+        self._aligned_share, self.every, self.prefix = aligned_share, every, prefix
         self._options: dict[str, Any] = {"name": name, "class_names": class_names, "tensorboard": tensorboard}
         self._config = settings_of(config)
         self._resume = resume
@@ -76,6 +61,21 @@ class Recorder:
         if self.prefix in taken:
             raise ValueError(f"prefix: expected another one for each MidasCallback, got {self.prefix!r} twice")
         taken.add(self.prefix)
+
+    def set_aligned_from(self, criterion: Any, epochs: int | None) -> None:
+        """Give the last share of the planned epochs the aligned loss alone; None where nobody knows how many."""
+        share = self._aligned_share
+        if share is None:
+            return
+        if not hasattr(criterion, "aligned_from"):
+            name = type(criterion).__name__
+            raise ValueError(f"aligned_share: expected None with {name}, which is not MIDAS, got {share}")
+        if epochs is None:
+            raise ValueError(f"aligned_share: expected None where the number of epochs is not planned, got {share}")
+        start = epochs - round(share * epochs)
+        if share and start == epochs:
+            warn_user(f"aligned_share={share} of {epochs} planned epochs is less than one: none is aligned")
+        criterion.aligned_from = max(start, criterion.warmup_epochs)
 
     def begin(self, modalities: Sequence[str], known: Mapping[str, Any], *, resumed: bool = False) -> None:
         """Open the folder, unless it is open; entries of the user take precedence."""

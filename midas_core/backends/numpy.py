@@ -37,9 +37,5 @@ class NumpyBackend(Backend):
         """Draw from ``numpy.random.default_rng(rng)``."""
         return np.random.default_rng(rng).random(shape, dtype=np.float32)
 
-    def place(self, values: NDArray[Any], device: str) -> Array:
-        """Return the array itself."""
-        return np.asarray(values)
-
 
 BACKEND = NumpyBackend("numpy", xp)

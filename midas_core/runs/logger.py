@@ -60,11 +60,9 @@ class RunLogger:
 
     Raises
     ------
-    TypeError
-        If ``config`` has no entries.
-    ValueError
-        If the folder holds a run and neither ``resume`` nor ``overwrite`` is True, or both are; with ``resume``, a run
-        of other modalities.
+    TypeError, ValueError
+        If ``config`` has no entries, or the folder holds a run and not one of ``resume`` and ``overwrite`` is True;
+        with ``resume``, a run of other modalities.
     ImportError
         If ``tensorboard=True`` and it is not installed.
 

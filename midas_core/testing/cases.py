@@ -11,13 +11,13 @@ import numpy as np
 
 from midas_core.partners import Draw
 from midas_core.testing import oracle
-from midas_core.testing.problems import Problem
+from midas_core.testing.problems import Drawn, Problem
 
 EXTREMES = ("large logits", "equal logits", "masked class", "no features", "small features", "large features")
 
 
-@dataclass(frozen=True)
-class Pairing:
+@dataclass(frozen=True, repr=False)
+class Pairing(Drawn):
     """Inputs of drawing pairs: labels (B,), M features (B, ...) and random numbers."""
 
     labels: np.ndarray
@@ -26,13 +26,6 @@ class Pairing:
     numbers: Draw
     absent_share: float = 0.0
     recipe: str = field(default="", compare=False)
-
-    def __repr__(self) -> str:
-        return self.recipe
-
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """Print as `repr` does: Hypothesis would spell every field."""
-        printer.text(self.recipe)
 
 
 def make_pairing(

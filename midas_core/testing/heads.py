@@ -33,12 +33,8 @@ def check_head(
     ----------
     head : nn.Module or callable
         Checked in ``eval()`` mode and in float64.
-    num_classes : int
-    feature_dims : sequence of int, or dict of int by modality name
-    head_input : {"concatenated", "separate"}
-        As for ``MidasLoss``.
-    examples, seed : int
-        As for `check_backend`.
+    num_classes, feature_dims, head_input : as for ``MidasLoss``
+    examples, seed : as for `check_backend`
 
     Raises
     ------

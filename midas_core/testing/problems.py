@@ -47,8 +47,20 @@ FEW_STRUCTURES: tuple[dict[str, Any], ...] = (
 SCALES = (0.0, 0.3, 3.0, 50.0, 1e4)
 
 
-@dataclass(frozen=True)
-class Problem:
+class Drawn:
+    """A drawn case, shown as the call that makes it: Hypothesis would spell every field."""
+
+    recipe: str
+
+    def __repr__(self) -> str:
+        return self.recipe
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(self.recipe)
+
+
+@dataclass(frozen=True, repr=False)
+class Problem(Drawn):
     """Inputs of one step.
 
     Attributes
@@ -102,13 +114,6 @@ class Problem:
     mask: np.ndarray | None = None
     aligned_only: bool = False
     recipe: str = field(default="", compare=False)
-
-    def __repr__(self) -> str:
-        return self.recipe
-
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """Print as `repr` does: Hypothesis would spell every field."""
-        printer.text(self.recipe)
 
     @property
     def options(self) -> tuple[Any, ...]:
@@ -344,7 +349,7 @@ def problems(
     real: bool = True,
     among: Sequence[dict[str, Any]] | None = None,
 ) -> Problem:
-    """Draw a problem, of any shape or of one of ``shapes``.
+    """Draw a problem, of any shape (B, M, C) or of one of ``shapes``.
 
     Parameters
     ----------
@@ -359,8 +364,7 @@ def problems(
 
     Returns
     -------
-    hypothesis.strategies.SearchStrategy
-        Of `Problem`.
+    SearchStrategy of Problem
     """
     if among is None:
         structure = draw(structures(shapes, dtypes, real))

@@ -41,10 +41,9 @@ class Property:
     ----------
     name, summary : str
     cases : callable
-        Function of a `Framework` that returns a Hypothesis strategy, or raises `Inapplicable`.
+        From a `Framework` to a Hypothesis strategy, or raises `Inapplicable`.
     check : callable
-        Function of a `Framework` and a case that returns the largest error in units of the allowed one, or raises
-        ``AssertionError``.
+        From a `Framework` and a case to the largest error in units of the allowed one, or raises ``AssertionError``.
     """
 
     name: str

@@ -61,10 +61,8 @@ def verify_backend(
         Name of one of the library's backends, a backend of your own, or either on a device.
     properties : iterable of str, optional
         Names from ``PROPERTIES``; all by default.
-    examples : int
-        Number of cases for each property.
-    seed : int
-        Equal seeds try equal cases.
+    examples, seed : int
+        Cases for each property; equal seeds try equal cases.
     thorough : bool
         If True, JAX, which compiles, gets any combination of options; else a few combinations, each compiled once.
 

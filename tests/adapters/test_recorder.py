@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("sklearn")
 
-from midas_core.adapters.recorder import Recorder, set_aligned_from
+from midas_core.adapters.recorder import Recorder
 from midas_core.runs import read_run
 
 NAMES = ["audio", "video"]
@@ -126,16 +126,16 @@ class Criterion:
 )
 def test_a_share_of_the_planned_epochs_becomes_an_epoch(share, epochs, start, recwarn):
     criterion = Criterion()
-    set_aligned_from(criterion, share, epochs)
+    Recorder("run", aligned_share=share).set_aligned_from(criterion, epochs)
     assert criterion.aligned_from == (epochs if start is None else start)
     assert ["less than one" in str(x.message) for x in recwarn] == [True] * (share == 0.1)
 
 
 def test_a_share_needs_midas_and_a_plan():
     with pytest.raises(ValueError, match="aligned_share: expected None with object, which is not MIDAS"):
-        set_aligned_from(object(), 0.5, 10)
+        Recorder("run", aligned_share=0.5).set_aligned_from(object(), 10)
     with pytest.raises(ValueError, match="aligned_share: expected None where the number of epochs is not planned"):
-        set_aligned_from(Criterion(), 0.5, None)
+        Recorder("run", aligned_share=0.5).set_aligned_from(Criterion(), None)
 
 
 class Found:

@@ -16,10 +16,10 @@ from midas_core.adapters.keras.functional import split_functional
 from midas_core.adapters.keras.inputs import check_label_values, presence, read_labels, split_present
 from midas_core.adapters.keras.masks import join_masks, split_masks
 from midas_core.adapters.keras.model import MidasModel
-from midas_core.adapters.recorder import Recorder, set_aligned_from
+from midas_core.adapters.recorder import Recorder
 from midas_core.diagnostics import Diagnosis
 from midas_core.modalities import Modalities
-from midas_core.validation import check_fraction, check_number
+from midas_core.validation import check_number
 
 ops = keras.ops
 
@@ -71,10 +71,7 @@ class MidasCallback(RunsFirst):
         **run: Any,
     ) -> None:
         super().__init__()
-        if aligned_share is not None:
-            check_fraction("aligned_share", aligned_share)
-        self._aligned_share = aligned_share
-        self._recorder = Recorder(folder, **run)
+        self._recorder = Recorder(folder, aligned_share=aligned_share, **run)
         self._batch_size = check_number("batch_size", batch_size, minimum=1, whole=True)
         if isinstance(validation_data, Iterator):
             raise TypeError(
@@ -118,7 +115,7 @@ class MidasCallback(RunsFirst):
         if self._begins:
             self._begins = False
             criterion = self.model.loss if isinstance(self.model, MidasModel) else self.model
-            set_aligned_from(criterion, self._aligned_share, self._epoch + self.params["epochs"] - epoch)
+            self._recorder.set_aligned_from(criterion, self._epoch + self.params["epochs"] - epoch)
         self._recorder.begin(self._names, self._config, resumed=self._epoch > 0)
         self._terms = self._validation_terms = {}
 

@@ -45,11 +45,10 @@ class TermLogs(keras.metrics.Metric):  # type: ignore[misc]
         self.weights.assign(self.weights * keep + weight)
 
     def result(self) -> dict[str, Array]:
-        """Return what Keras shows."""
-        return self.means() if self.shown else {}
-
-    def means(self) -> dict[str, Array]:
-        """Return the mean of each number since the last reset; NaN for shares where no batch offered a pair."""
+        """Return the mean of each number since the last reset, where Keras is to show them."""
+        if not self.shown:
+            return {}
+        # NaN for shares where no batch offered a pair.
         means = ops.where(self.weights > 0, ops.divide_no_nan(self.sums, self.weights), float("nan"))
         return {name: means[i] for i, name in enumerate(self.names)}
 

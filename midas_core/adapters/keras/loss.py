@@ -78,7 +78,7 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
     absent_share : float
         Share of mixed samples without a partner: some modalities of one sample, zeros for the others, its own label.
     seed : int, optional
-        Of the random stream; without one, ``keras.utils.set_random_seed`` decides.
+        Of the random stream. Without one, ``keras.utils.set_random_seed`` decides.
     **kwargs
         ``name`` and ``dtype``, as for any layer.
 
@@ -230,7 +230,7 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         permutation: Any = None,
         training: bool = True,
     ) -> MidasTerms:
-        """Return every term of the loss, and move the state in training.
+        """Return every term of the loss, and move the state in training; raise where an input does not fit.
 
         Parameters
         ----------
@@ -252,11 +252,6 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         MidasTerms
             Reduced over the batch by ``reduction``: total, aligned and misaligned are scalars, unimodal has shape (M,).
             alpha (M,) is what this step used, confidence and fused_confidence (M,) the means of c~ and q.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If structure, names, shapes or dtypes do not fit.
         """
         state = self._own_state()
         assert self.modalities is not None

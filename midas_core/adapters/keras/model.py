@@ -61,10 +61,8 @@ class MidasModel(keras.Model):  # type: ignore[misc]
     ----------
     alpha : Variable, shape (M,)
         For the next step.
-    step : Variable, shape (), int32
-        Updates of alpha so far.
-    epoch : Variable, shape (), int32
-        Epochs trained so far, all calls of ``fit`` together.
+    step, epoch : Variable, shape (), int32
+        Updates of alpha so far, and epochs trained, all calls of ``fit`` together.
 
     Raises
     ------

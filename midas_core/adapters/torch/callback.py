@@ -9,10 +9,9 @@ from typing import Any
 
 from torch import nn
 
-from midas_core.adapters.recorder import Recorder, set_aligned_from
+from midas_core.adapters.recorder import Recorder
 from midas_core.adapters.torch.follower import Follower
 from midas_core.diagnostics import Diagnostics
-from midas_core.validation import check_fraction
 
 
 class FollowingCallback:
@@ -30,10 +29,7 @@ class FollowingCallback:
         **run: Any,
     ) -> None:
         super().__init__()
-        if aligned_share is not None:
-            check_fraction("aligned_share", aligned_share)
-        self._aligned_share = aligned_share
-        self._recorder = Recorder(folder, **run)
+        self._recorder = Recorder(folder, aligned_share=aligned_share, **run)
         self._criterion = criterion
         self._current: Follower | None = None
         self._last: tuple[int, Diagnostics] | None = None
@@ -59,7 +55,7 @@ class FollowingCallback:
     ) -> None:
         """Find the criterion and open the run folder, as training begins."""
         self._follow(model)
-        set_aligned_from(self._follower.criterion, self._aligned_share, epochs)
+        self._recorder.set_aligned_from(self._follower.criterion, epochs)
         self._last, self._step, self._steps_seen = None, step, 0
         self._follower.following = following
         self._writes, self._resumed = writes, resumed

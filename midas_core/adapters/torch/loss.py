@@ -49,7 +49,7 @@ class MidasLoss(StatefulModule):
     eta : float
         Step size of the weak-modality weight (eq. 7).
     warmup_epochs : int
-        Epochs of the unimodal loss alone; `set_epoch` counts them.
+        Epochs of the unimodal loss alone. `set_epoch` counts them.
     aligned_from : int, optional
         First epoch of the aligned loss alone, at least ``warmup_epochs``. Ours, not the paper's.
     variant : {"paper", "official"}
@@ -78,7 +78,7 @@ class MidasLoss(StatefulModule):
         Whether each step looks at the values too, and names the sample and the modality where one is not finite, or no
         label. Every step then waits for the device; under ``torch.compile`` nothing is looked at.
     seed : int, optional
-        Of the random stream; without one, ``torch.manual_seed`` decides.
+        Of the random stream. Without one, ``torch.manual_seed`` decides.
 
     Attributes
     ----------
@@ -198,7 +198,7 @@ class MidasLoss(StatefulModule):
         sample_weight: Tensor | None = None,
         present: Any = None,
     ) -> Tensor:
-        """Return the loss, and move the state in training mode.
+        """Return the loss, and move the state in training mode; raise where an input does not fit.
 
         Parameters
         ----------
@@ -224,11 +224,6 @@ class MidasLoss(StatefulModule):
         -------
         Tensor
             A scalar, or shape (B,) with ``reduction="none"``.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If structure, names, shapes or dtypes do not fit.
         """
         beside = {"generator": generator, "sample_weight": sample_weight, "present": present}
         return self.terms(features, labels, head=head, permutation=permutation, **beside).total
@@ -245,7 +240,7 @@ class MidasLoss(StatefulModule):
         present: Any = None,
         return_logits: bool = False,
     ) -> Any:
-        """Return every term of the loss, and move the state in training mode.
+        """Return every term of the loss, and move the state in training mode; raise where an input does not fit.
 
         Parameters
         ----------
@@ -258,11 +253,6 @@ class MidasLoss(StatefulModule):
         MidasTerms, or (MidasTerms, Tensor of shape (B, C))
             Reduced over the batch as ``reduction`` says: total, aligned and misaligned are scalars, unimodal has shape
             (M,). alpha (M,) is what this step used, confidence and fused_confidence (M,) the means of c~ and q.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If structure, names, shapes or dtypes do not fit.
         """
         self._warn_without_epoch()
         check_callable(head)

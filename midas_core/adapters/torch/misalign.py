@@ -99,7 +99,7 @@ class Misalign(StatefulModule):
         permutation: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Misaligned:
-        """Mix a batch.
+        """Mix a batch; raise ``TypeError`` or ``ValueError`` if structure, names, shapes or dtypes do not fit.
 
         Parameters
         ----------
@@ -115,15 +115,6 @@ class Misalign(StatefulModule):
             Who is paired with whom, instead of a draw.
         generator : torch.Generator, optional
             Draws the pairs, instead of the layer's own stream.
-
-        Returns
-        -------
-        Misaligned
-
-        Raises
-        ------
-        TypeError, ValueError
-            If structure, names, shapes or dtypes do not fit.
         """
         modalities = Modalities(features, "features")
         given = modalities.unpack(features, "features")

@@ -33,19 +33,7 @@ def check_values(
     permutation: Tensor | None = None,
     sample_weight: Tensor | None = None,
 ) -> None:
-    """Raise ``ValueError`` that names the sample, and its modality, unless every value is one that MIDAS can take.
-
-    Parameters
-    ----------
-    features : sequence of M tensors, shapes (B, ...)
-        Zeros where a modality is missing. Whole numbers may be any.
-    labels : Tensor, shape (B,), integer; or (B, C), 0 or 1
-    modalities : Modalities
-    num_classes : int
-    similarity : {"cosine", "l2", None}, or callable
-        The first two take the norm of a feature, which overflows long before the feature does.
-    permutation, sample_weight : Tensor, shape (B,), optional
-    """
+    """Raise ``ValueError`` that names the sample, and its modality, unless every value is one that MIDAS can take."""
     if labels.ndim == 1:
         wrong = (labels < 0) | (labels >= num_classes)
         _refuse(f"labels: expected classes in 0 ... {num_classes - 1}", wrong, labels)
@@ -59,6 +47,7 @@ def check_values(
                 if mask is not None and x.shape[:2] == mask.shape:
                     x = x.masked_fill(~mask[..., None], 0.0)
                 _refuse_infinite(name, x)
+        # A norm overflows long before the feature does.
         if isinstance(similarity, str) and feature_of(modality, BACKEND).is_floating_point():
             full = BACKEND.in_full_precision(pool_tokens(modality, BACKEND).detach())
             norms = torch.linalg.vector_norm(full, dim=1)
