@@ -2,15 +2,12 @@
 
 import difflib
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from midas_core.report import render_report
-from midas_core.runs import read_run
 from tests.report.run_folders import assert_complete
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -68,31 +65,3 @@ def test_a_plain_loop_leaves_a_run_folder(tmp_path):
     run("run_folder.py", folder=tmp_path)
     assert_complete(tmp_path / "runs" / "plain", epochs=10, samples=1197)
     assert (tmp_path / "runs" / "report.html").exists()
-
-
-KILLED = """
-import os, runpy, signal, sys
-from midas_core.runs import RunLogger
-
-class Killed(RunLogger):
-    lines = 0
-    def log(self, *args, **options):
-        super().log(*args, **options)
-        self.lines += 1
-        if self.lines == 50:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-import midas_core.runs
-midas_core.runs.RunLogger = Killed
-runpy.run_path(sys.argv[1])
-"""
-
-
-def test_a_plain_loop_that_is_killed_can_be_read(tmp_path):
-    command = [sys.executable, "-c", KILLED, EXAMPLES / "run_folder.py"]
-    assert subprocess.run(command, cwd=tmp_path).returncode == -signal.SIGKILL
-    found = read_run(tmp_path / "runs" / "plain")
-    assert found.finished is None
-    assert len(found.metrics) == 50
-    assert found.series("loss")[0] == [0, 1, 2]
-    assert "Alpha over training" in render_report([found])

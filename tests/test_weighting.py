@@ -9,15 +9,11 @@ import pytest
 from hypothesis import given, settings
 
 import midas_core as mc
-from midas_core.pairing import pair_mask
 from midas_core.testing.checks import check_values, results_of
 from midas_core.testing.problems import make_problem
 from midas_core.weighting import (
     imbalance,
     next_state,
-    normalized_confidence,
-    official_gap,
-    weigh_pairs,
 )
 from tests.steps import DOUBLE, assert_finite, run
 
@@ -105,58 +101,6 @@ def test_alpha_is_what_the_clean_samples_make_it(framework):
     log_c = np.stack([mc.log_confidence(z, p.labels) for z in p.unimodal])
     shares = mc.normalized_confidence(np.stack([row[s] for row, s in zip(log_c, sources, strict=True)]))[..., keep]
     np.testing.assert_allclose(found["confidence"], [shares[m][mask].mean() for m in range(2)])
-
-
-@pytest.mark.parametrize("first_step", [True, False])
-@pytest.mark.parametrize("variant", ["paper", "official"])
-def test_processes_that_add_their_sums_find_what_one_would(framework, variant, first_step):
-    # Batches of two sizes; each process sees its own.
-    batches = [make_problem(seed, size, 2, 3, alpha=1.5) for seed, size in ((0, 5), (1, 8))]
-    start = np.array([1.5, 1.5] if first_step else [1.0, 1.5])
-    state, log_c, picked, masks = mc.MidasState(start, np.array(0 if first_step else 3)), [], [], []
-    for p in batches:
-        sources = mc.source_matrix(p.partners, 2)
-        log_c.append(np.stack([mc.log_confidence(z, p.labels) for z in p.unimodal]))
-        picked.append(np.stack([mc.log_confidence(p.mixed, p.labels[s]) for s in sources]))
-        masks.append((sources, pair_mask(p.labels[sources]) | (variant == "official")))
-
-    def weigh(k, reduce):
-        sources, mask = masks[k]
-        given = [framework.array(x) for x in (log_c[k], picked[k], mask, sources)]
-        own = mc.MidasState(*(framework.array(x) for x in state))
-        found = weigh_pairs(*given, None, own, eta=0.5, variant=variant, reduce=reduce, backend=framework.backend)
-        arrays = (found.confidence, found.fused_confidence, found.state.alpha, found.state.step)
-        return [framework.numpy(x) for x in arrays]
-
-    with framework.scope("float64"):
-        sums = []
-        for k in range(2):
-            weigh(k, lambda x: sums.append(x) or x)
-        # The vectors that are added are short, one or two in a step.
-        assert all(len(x.shape) == 1 for x in sums)
-        half = len(sums) // 2
-        both = [a + b for a, b in zip(sums[:half], sums[half:], strict=True)]
-        found = []
-        for k in range(2):
-            left = iter(both)
-            found.append(weigh(k, lambda x, left=left: next(left)))
-
-    own = [np.stack([row[s] for row, s in zip(c, masks[k][0], strict=True)]) for k, c in enumerate(log_c)]
-    share, fused = ([normalized_confidence(x) for x in of] for of in (own, picked))
-    confidence, fused_confidence = (
-        np.concatenate([x[:, mask] for x, (_, mask) in zip(of, masks, strict=True)], axis=1).mean(axis=1)
-        for of in (share, fused)
-    )
-    weak = confidence.argmin()
-    gap = (confidence - fused_confidence)[weak]
-    if variant == "official":
-        strong, gap = official_gap(np.concatenate(log_c, axis=-1), np.concatenate(picked, axis=-1))
-        weak = strong.argmin()
-    used = np.where(np.arange(2) == weak, 1.5, 1.0) if first_step or variant == "official" else start
-    alpha = np.where(np.arange(2) == weak, np.maximum(1, used + 0.5 * np.sign(gap)), 1)
-    for process in found:
-        for a, b in zip(process, (confidence, fused_confidence, alpha, state.step + 1), strict=True):
-            np.testing.assert_allclose(a, b)
 
 
 def test_nothing_moves_without_a_pair_and_ties_go_to_the_first():

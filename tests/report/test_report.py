@@ -4,8 +4,6 @@ import copy
 import json
 import re
 import shutil
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -481,31 +479,6 @@ def test_escapes_do_not_reach_the_terminal(tmp_path, runs):
     assert "\x1b" not in result.output
 
 
-def test_a_closed_pipe_ends_quietly(tmp_path, runs):
-    code = "from midas_core.cli.main import main; main(prog_name='midas')"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, "report", *map(str, runs), "-o", str(tmp_path / "page.html")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    process.stdout.close()
-    assert process.stderr.read() == ""
-    process.wait()
-    process.stderr.close()
-    assert (tmp_path / "page.html").exists()
-
-
-@pytest.mark.parametrize(
-    ("module", "package"), [("jinja2", "Jinja2"), ("matplotlib", "Matplotlib"), ("sklearn", "scikit-learn")]
-)
-def test_a_missing_package_says_what_to_install(monkeypatch, module, package):
-    monkeypatch.setitem(sys.modules, module, None)
-    result = CliRunner().invoke(main, ["report", "nowhere"])
-    assert result.exit_code == 2
-    assert f"{package} is not installed: pip install 'midas-multimodal[report]'" in result.output
-
-
 def test_write_report(tmp_path):
     RunLogger(tmp_path, modalities=NAMES, name="a run").close()
     path = write_report([tmp_path], tmp_path / "new" / "page.html")
@@ -524,14 +497,3 @@ def test_the_command(tmp_path):
     page = tmp_path / "page.html"
     result = CliRunner().invoke(main, ["report", str(tmp_path / "run"), "-o", str(page), "--title", "A title"])
     assert Page(page.read_text(encoding="utf-8")).all("h1")[0][1] == "A title"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [([], "Missing argument 'RUN [RUN ...]'"), (["nowhere"], "expected a run folder with run.json")],
-)
-def test_bad_arguments_end_with_a_message(arguments, said):
-    result = CliRunner().invoke(main, ["report", *arguments])
-    assert result.exit_code == 2
-    assert said in result.output
-    assert "Traceback" not in result.output

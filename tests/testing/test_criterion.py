@@ -70,7 +70,7 @@ def replace_everywhere(monkeypatch, own, other):
 
 
 def test_nothing_is_found_where_nothing_is_broken():
-    check_backend("torch", properties=["criterion"], examples=60, seed=1)
+    check_backend("torch", properties=["criterion"], examples=200, seed=1)
 
 
 @pytest.mark.parametrize(("module", "name"), [(module, name) for module, names in BROKEN.items() for name in names])

@@ -61,19 +61,6 @@ def test_a_narrow_terminal_shows_every_column_whole(monkeypatch):
     assert "autograd: numpy has no autograd" in " ".join(output.split())
 
 
-def test_a_closed_pipe_loses_no_numbers(tmp_path):
-    code = "from midas_core.cli.main import main; main(prog_name='midas')"
-    arguments = ["verify", "--backend", "numpy", "--examples", "1", "--json", str(tmp_path / "found.json")]
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    process.stdout.close()
-    assert process.stderr.read() == ""
-    process.wait()
-    process.stderr.close()
-    assert json.loads((tmp_path / "found.json").read_text())["results"]
-
-
 def test_what_disagrees_ends_with_status_one_and_the_command_that_shows_it_again(monkeypatch):
     monkeypatch.setattr("midas_core.testing.oracle.objective.hard_sample_weight", lambda s: 2.0)
     result = run("--backend", "numpy", "--property", "losses", "--examples", 20, "--seed", 7)
@@ -100,31 +87,6 @@ def test_a_missing_backend_is_told_and_is_an_error_only_where_it_was_asked_for(m
     result = run("--backend", "cupy")
     assert result.exit_code == 2
     assert result.output == "Error: CuPy finds no GPU here\n"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--backend", "mxnet"], "mxnet"),
-        (["--property", "speed"], "--property: expected one of pairs, draws"),
-        (["--examples", 0], "--examples"),
-        (["--seed", -1], "--seed"),
-        (["--backend", "numpy", "--device", "gpu"], "numpy finds no gpu here"),
-    ],
-)
-def test_wrong_calls(arguments, said):
-    result = run(*arguments)
-    assert result.exit_code == 2
-    assert said in result.output
-    assert "Traceback" not in result.output
-
-
-@pytest.mark.parametrize(("module", "package"), [("hypothesis", "Hypothesis"), ("rich", "Rich")])
-def test_missing_package_says_what_to_install(monkeypatch, module, package):
-    monkeypatch.setitem(sys.modules, module, None)
-    result = run("--backend", "numpy")
-    assert result.exit_code == 2
-    assert f"{package} is not installed: pip install 'midas-multimodal[verify]'" in result.output
 
 
 def test_the_package_of_properties_without_hypothesis_says_what_to_install():

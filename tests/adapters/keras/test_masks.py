@@ -87,6 +87,7 @@ def test_padding_changes_nothing(kind, similarity):
         np.testing.assert_allclose(mine, expected, rtol=2e-4, atol=2e-5)
 
 
+@pytest.mark.once
 def test_a_diagnosis_reads_the_masks(tmp_path):
     """Padding that a head would see changes its predictions: the accuracy diagnosed is that of `evaluate`."""
     model = compiled(make_model("attention"), optimizer=keras.optimizers.Adam(0.02), run_eagerly=False)

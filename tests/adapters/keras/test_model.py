@@ -219,28 +219,6 @@ def test_encoders_in_a_list_take_a_tuple():
 
 
 @pytest.mark.once
-def test_parts_of_the_user_are_used():
-    x, y = make_data(16)
-    head = keras.Sequential([keras.layers.BatchNormalization(), keras.layers.Dense(CLASSES)])
-    heads = {name: keras.Sequential([keras.layers.Dropout(0.1), keras.layers.Dense(CLASSES)]) for name in x}
-    model = compiled(make_model(head=head, unimodal_heads=heads))
-    history = model.fit(x, y, batch_size=8, epochs=2, verbose=0).history
-    assert np.isfinite(history["loss"]).all()
-    assert model.head is head
-    assert model.unimodal_heads == list(heads.values())
-
-
-@pytest.mark.once
-def test_a_head_of_named_features():
-    inputs = {name: keras.Input((5,), name=name) for name in ("audio", "video")}
-    hidden = keras.layers.Concatenate()(list(inputs.values()))
-    head = keras.Model(inputs, keras.layers.Dense(CLASSES)(keras.layers.Dense(8, activation="relu")(hidden)))
-    x, y = make_data(12)
-    history = compiled(make_model(head=head, head_input="separate")).fit(x, y, verbose=0).history
-    assert np.isfinite(history["loss"]).all()
-
-
-@pytest.mark.once
 def test_summary_shows_the_parts(capsys):
     make_model().summary()
     shown = capsys.readouterr().out

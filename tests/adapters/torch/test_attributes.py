@@ -84,13 +84,6 @@ def test_what_does_not_fit_is_refused_and_nothing_changes(name, value, kind, mes
     assert losses(criterion) == losses(plain)
 
 
-def test_three_modalities_stay_without_the_official_variant():
-    criterion = make(3)
-    with pytest.raises(ValueError, match="variant: 'official' is defined for 2 modalities only, got 3"):
-        criterion.variant = "official"
-    assert criterion.variant == "paper"
-
-
 def test_unimodal_heads_by_name():
     criterion = MidasLoss(num_classes=CLASSES, feature_dims={"audio": 3, "keys": 5})
     assert criterion.unimodal_heads["keys"] is criterion.unimodal_heads[1]

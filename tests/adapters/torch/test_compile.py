@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 
 import pytest
+import torch
 
+from midas_core.adapters.torch import MidasLoss, heads
 from tests.backends.test_tracing import inputs
 
 BATCHES = (7, 1, 12)
@@ -24,10 +26,6 @@ CASES = [
 
 @pytest.mark.parametrize(("backend", "modalities", "variant", "kind"), CASES)
 def test_torch_compile(compiler, backend, modalities, variant, kind, monkeypatch):
-    import torch
-
-    from midas_core.adapters.torch import MidasLoss, heads
-
     monkeypatch.setattr(heads, "FEW_CLASSES", CLASSES if kind == "additive" else CLASSES - 1)
     torch.manual_seed(0)
     eager = MidasLoss(num_classes=CLASSES, feature_dims=[5] * modalities, variant=variant, seed=0)
@@ -35,10 +33,11 @@ def test_torch_compile(compiler, backend, modalities, variant, kind, monkeypatch
     if kind == "two layers":
         head = torch.nn.Sequential(torch.nn.Linear(5 * modalities, 6), torch.nn.Tanh(), torch.nn.Linear(6, CLASSES))
     same = copy.deepcopy(eager)
-    compiled = compiler(same, fullgraph=True, backend=backend)
+    # Inductor compiles for a minute: once, for every size.
+    compiled = compiler(same, fullgraph=True, backend=backend, dynamic=backend == "inductor" or None)
 
     def steps(criterion):
-        """Return loss, gradients and alpha of a step for each size of the batch, one costs inductor another minute."""
+        """Return loss, gradients and alpha of a step for each size of the batch; one alone would be another graph."""
         results = []
         for batch in BATCHES if backend == "aot_eager" else (7, 12):
             arrays = inputs(batch, modalities, torch.tensor)
@@ -59,10 +58,6 @@ def test_torch_compile(compiler, backend, modalities, variant, kind, monkeypatch
 def test_a_compiled_step_draws_what_an_eager_one_does(compiler):
     # Three modalities, and absent partners: every kind of random number. In evaluation every call draws the same, and
     # moves nothing; a resumed run goes on.
-    import torch
-
-    from midas_core.adapters.torch import MidasLoss
-
     arrays, head = inputs(12, 3, torch.tensor), torch.nn.Linear(15, CLASSES)
     criterion = MidasLoss(num_classes=CLASSES, feature_dims=[5] * 3, absent_share=0.4, eta=0, seed=0)
 
@@ -91,10 +86,6 @@ def test_a_compiled_step_draws_what_an_eager_one_does(compiler):
 
 
 def test_a_schedule_of_options_in_compiled_steps(compiler):
-    import torch
-
-    from midas_core.adapters.torch import MidasLoss
-
     torch.manual_seed(0)
     criterion = MidasLoss(num_classes=CLASSES, feature_dims=[5, 5], eta=0, class_weights=[1] * CLASSES, seed=0)
     arrays, head, graphs = inputs(12, 2, torch.tensor), torch.nn.Linear(10, CLASSES), []
@@ -116,10 +107,6 @@ def test_a_schedule_of_options_in_compiled_steps(compiler):
 
 
 def test_torch_compile_of_warmup_and_evaluation(compiler):
-    import torch
-
-    from midas_core.adapters.torch import MidasLoss
-
     criterion = MidasLoss(num_classes=CLASSES, feature_dims=[5, 5], warmup_epochs=1, seed=0)
     head = torch.nn.Linear(10, CLASSES)
     arrays = inputs(7, 2, torch.tensor)

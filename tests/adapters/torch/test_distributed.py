@@ -20,8 +20,7 @@ def launch(folder, ranks, *arguments, worker="distributed_worker"):
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(ranks)]
 
 
-@pytest.mark.parametrize("variant", ["paper", "official"])
-@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize(("ranks", "variant"), [(2, "official"), (3, "paper")])
 def test_ranks_hold_one_alpha(tmp_path, ranks, variant):
     from tests.adapters.torch.distributed_worker import STEPS, make_parts, shard
 

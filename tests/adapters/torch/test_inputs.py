@@ -210,14 +210,6 @@ def test_calls_that_an_option_refuses(options, given, message):
         MidasLoss(num_classes=3, feature_dims=DIMS, **options)([F0, F1], LABELS, head=HEAD, **given)
 
 
-def test_names_where_none_were_given():
-    criterion = MidasLoss(num_classes=3, feature_dims=[3, 5])
-    with pytest.raises(
-        TypeError, match=r"features: expected a list or tuple of 2 modalities.*got a dict with \['a', 'b'"
-    ):
-        criterion({"a": F0, "b": F1}, LABELS, head=HEAD)
-
-
 def test_a_unimodal_head_of_another_number_of_classes():
     given = {"audio": nn.Linear(3, 4), "video": nn.Linear(5, 3)}
     message = r"output of the unimodal head of modality 'audio': expected shape \(B, C\) = \(4, 3\), got \(4, 4\)"

@@ -1,4 +1,4 @@
-"""The PyTorch criterion: what it computes, for every option, structure and kind of head."""
+"""The PyTorch criterion: heads, structures, labels. The property "criterion" holds every option to the oracle."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from torch import nn
 
 import midas_core as mc
 from midas_core.adapters.torch import MidasLoss, MidasTerms
-from tests.adapters.torch.reference import assert_terms, expected_step
 
 WIDTHS = (3, 5, 4)
 CLASSES = 4
@@ -70,41 +69,11 @@ def heads(width):
     }
 
 
-OPTIONS = [
-    {},
-    {"variant": "official", "initial_alpha": 1.6},
-    {"similarity": "l2", "initial_alpha": 2.0},
-    {"similarity": None, "weight": 5.0},
-    {"alpha_update": "difference", "eta": 0.7},
-    {"max_alpha": 1.1, "eta": 0.5},
-    {"weight": 0.0},
-    {"reduction": "sum", "weight": 2.0},
-    {"reduction": "none"},
-    {"warmup_epochs": 2},
-    {"warmup_epochs": 2, "variant": "official"},
-    {"aligned_from": 0, "label_smoothing": 0.1},
-    {"aligned_from": 0, "variant": "official"},
-    {"eta": 0},
-]
 CLASS_WEIGHTS = (0.5, 1.0, 2.0, 4.0)
-REAL_OPTIONS = [
-    {},
-    {"label_smoothing": 0.2, "reduction": "sum"},
-    {"class_weights": CLASS_WEIGHTS, "reduction": "none"},
-    {"multi_label": True, "class_weights": torch.tensor(CLASS_WEIGHTS), "label_smoothing": 0.1},
-    {"multi_label": True, "warmup_epochs": 2},
-    {"absent_share": 0.5, "class_weights": CLASS_WEIGHTS, "initial_alpha": 1.6},
-]
-PER_CALL = [(), ("sample_weight",), ("present",), ("sample_weight", "present")]
-CASES = [*((options, ()) for options in OPTIONS), *((x, given) for x in REAL_OPTIONS[1:] for given in PER_CALL)]
-CASES += [({}, given) for given in PER_CALL[1:]]
 
 
-def describe(given):
-    """Return options as text, and the names of what a call is given beside."""
-    if isinstance(given, dict):
-        return " ".join(f"{name}={value}" for name, value in given.items()) or "default"
-    return "+".join(given) or "nothing"
+def describe(options):
+    return " ".join(f"{name}={value}" for name, value in options.items()) or "default"
 
 
 def real_batch(modalities, options, per_call, seed=0):
@@ -123,33 +92,13 @@ def real_batch(modalities, options, per_call, seed=0):
     return features, labels, more
 
 
-@pytest.mark.parametrize("kind", ["linear", "two layers"])
-@pytest.mark.parametrize("modalities", [2, 3])
-@pytest.mark.parametrize(("options", "per_call"), CASES, ids=describe)
-def test_every_option_follows_the_oracle_over_several_steps(options, per_call, modalities, kind):
-    if modalities == 3 and options.get("variant") == "official":
-        pytest.skip("two modalities only")
-    criterion = make(modalities, **options)
-    criterion.set_epoch(0)
-    head = heads(sum(WIDTHS[:modalities]))[kind]
-    for seed in range(3):
-        features, labels, more = real_batch(modalities, options, per_call, seed)
-        expected = expected_step(criterion, features, labels, lambda x: head(torch.cat(x, dim=1)), seed, **more)
-        terms = criterion.terms(features, labels, head=head, generator=torch.Generator().manual_seed(seed), **more)
-        assert_terms(terms, expected, criterion.reduction)
-        assert criterion.alpha.tolist() == pytest.approx(expected.next_alpha, abs=1e-12)
-        assert criterion.step == expected.next_step
-
-
 @pytest.mark.parametrize("kind", heads(8))
 def test_every_kind_of_head(kind):
     head = heads(8)[kind]
     criterion = make()
     features, labels = batch()
     features = [f.requires_grad_() for f in features]
-    expected = expected_step(criterion, features, labels, lambda x: head(torch.cat(x, dim=1)), 5)
     terms = criterion.terms(features, labels, head=head, generator=torch.Generator().manual_seed(5))
-    assert_terms(terms, expected)
     # The same head behind a function takes the plain way, sample by sample through autograd.
     parameters = [p for p in head.parameters()] if isinstance(head, nn.Module) else []
     leaves = [*features, *criterion.parameters(), *parameters]
@@ -157,6 +106,7 @@ def test_every_kind_of_head(kind):
     other = make()
     generator = torch.Generator().manual_seed(5)
     plain_terms = other.terms(features, labels, head=lambda x: head(x), generator=generator)
+    torch.testing.assert_close(tuple(terms), tuple(plain_terms))
     leaves = [*features, *other.parameters(), *parameters]
     for a, b in zip(slopes, torch.autograd.grad(plain_terms.total, leaves), strict=True):
         torch.testing.assert_close(a, b)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from midas_core.adapters.torch import MidasLoss
-from tests.adapters.torch.test_loss import CLASS_WEIGHTS, CLASSES, REAL_OPTIONS, WIDTHS, batch, heads, make, real_batch
+from tests.adapters.torch.test_loss import CLASS_WEIGHTS, CLASSES, WIDTHS, batch, heads, make, real_batch
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -57,7 +57,10 @@ def test_the_checkpoint_does_not_hold_the_options():
     assert make(class_weights=[0.1] * CLASSES).half().class_weights.tolist() == [0.1] * CLASSES
 
 
-@pytest.mark.parametrize(("options", "modalities"), [(REAL_OPTIONS[3], 3), ({"class_weights": CLASS_WEIGHTS}, 2)])
+SEVERAL = {"multi_label": True, "class_weights": torch.tensor(CLASS_WEIGHTS), "label_smoothing": 0.1}
+
+
+@pytest.mark.parametrize(("options", "modalities"), [(SEVERAL, 3), ({"class_weights": CLASS_WEIGHTS}, 2)])
 def test_torch_compile(compiler, options, modalities):
     eager, head = make(modalities, **options), heads(sum(WIDTHS[:modalities]))["linear"]
     same = copy.deepcopy(eager)

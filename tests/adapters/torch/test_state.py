@@ -33,13 +33,6 @@ def run(criterion, head, steps, start=0):
     return losses
 
 
-def test_initial_alpha_goes_to_the_weak_modality_of_the_first_step():
-    features, labels = batch()
-    terms = make(initial_alpha=2.5).terms(features, labels, head=heads(8)["linear"])
-    assert sorted(terms.alpha.tolist()) == [1.0, 2.5]
-    assert terms.alpha.argmax() == terms.confidence.argmin()
-
-
 @pytest.mark.parametrize("modalities", [2, 3])
 def test_a_resumed_run_is_the_run_without_a_break(modalities):
     def losses_of(criterion, optimizer, head, epochs):

@@ -228,19 +228,3 @@ def test_the_loss_may_be_divided_in_place():
     loss /= 4
     loss.backward()
     assert (loss.item(), terms.aligned.item()) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1, "variant": "official"}])
-@pytest.mark.parametrize("kind", ["linear", "two layers"])
-def test_a_second_derivative(kind, options):
-    p = make_problem(**options)
-
-    def penalty(head):
-        """Return the gradient of a penalty on the gradient, in the features and the head."""
-        features = [x.detach().requires_grad_() for x in p.features]
-        loss = p.criteria[0].eval()(features, p.labels, head=head)
-        (slope,) = torch.autograd.grad(2 * loss, features[:1], create_graph=True)
-        return torch.autograd.grad(loss + slope.square().sum(), [*features, p.linear.weight])
-
-    head = HEADS[kind](p.linear)
-    assert_close(penalty(head), penalty(lambda x: head(x)))
