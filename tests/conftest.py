@@ -1,7 +1,5 @@
 """What all tests share: quiet frameworks, fixed examples, the frameworks as fixtures."""
 
-from __future__ import annotations
-
 import os
 import warnings
 from collections.abc import Callable, Iterator

@@ -3,8 +3,6 @@
 The arguments are the names of usages; without any, all of them.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 import sys

@@ -1,7 +1,5 @@
 """Whether an error is one of the library."""
 
-from __future__ import annotations
-
 import re
 
 ARGUMENTS = [

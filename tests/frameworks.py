@@ -1,7 +1,5 @@
 """A framework for a test: skipped where it is missing, or failed where it has to be there."""
 
-from __future__ import annotations
-
 import os
 
 import pytest

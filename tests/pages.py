@@ -5,8 +5,6 @@ A block that runs elsewhere has a comment before it that says where, ``<!-- skip
 reader need not see stands in ``<!-- invisible-code-block: python ... -->``.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from pathlib import Path

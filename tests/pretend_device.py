@@ -5,8 +5,6 @@ host, so that these can be compared; every operation on them passes through `_ru
 import this module in a process of its own.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

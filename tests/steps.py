@@ -1,7 +1,5 @@
 """A step of the core for a test: run on NumPy, compared, judged."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from midas_core.testing import oracle

@@ -1,7 +1,5 @@
 """The augmentation alone: features, soft labels and weights are the oracle's, on every backend."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

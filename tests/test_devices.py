@@ -2,8 +2,6 @@
 be one (`tests.pretend_device`), and what JAX hands to XLA stand in for it.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """The soft vote is the weighted mean of probabilities, on every backend."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings

@@ -1,7 +1,5 @@
 """`midas_loss`: one step as a function, on every backend and under the transformations of JAX."""
 
-from __future__ import annotations
-
 import re
 from functools import partial
 

@@ -1,34 +1,14 @@
 """Samples that lack a modality."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import midas_core as mc
-from midas_core.testing.checks import check_values, results_of
+from midas_core.testing.checks import check_values
 from midas_core.testing.problems import make_problem
-from tests.frameworks import get_framework
 from tests.steps import problem
-
-
-@pytest.mark.parametrize("modalities", [2, 3])
-def test_missing_modalities_by_hand(modalities):
-    p = problem({"missing": 0.4}, modalities=modalities, label_kind="any")
-    found = results_of(get_framework("numpy"), p)
-    for v in range(2):
-        for i in range(8):
-            parts = found["sources"][:, v, i]
-            whole = all(p.present[j, m] for m, j in enumerate(parts)) and len(set(p.labels[parts])) > 1
-            assert (found["soft_weights"][:, v, i] > 0).all() == whole
-    # The mean over the batch is the mean over the samples that have the modality.
-    for m in range(modalities):
-        here = p.present[:, m]
-        own = -mc.log_confidence(p.unimodal[m][here], p.labels[here])
-        assert found["unimodal"][m].mean() == pytest.approx(own.mean())
-        assert (found["unimodal"][m][~here] == 0).all()
 
 
 @pytest.mark.parametrize("missing", ["one modality", "everything"])

@@ -1,7 +1,5 @@
 """Modalities in a list, a tuple or a dict: their order, their names, and what does not fit."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from typing import NamedTuple
 

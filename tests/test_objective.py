@@ -1,7 +1,5 @@
 """The terms of the objective and their total (eq. 10, 11), on every backend."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

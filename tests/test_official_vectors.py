@@ -1,7 +1,5 @@
 """``variant="official"`` is the authors' code: numbers that it produced (tests/data), matched to 1e-9 in float64."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

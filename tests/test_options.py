@@ -1,7 +1,5 @@
 """The options of the loss: each written and checked once, with one wording, in both adapters."""
 
-from __future__ import annotations
-
 import ast
 import re
 from dataclasses import FrozenInstanceError, fields

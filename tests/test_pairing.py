@@ -1,7 +1,5 @@
 """Pairs: classes of the parts, what counts, label vectors as classes, and absent partners."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Who is mixed with whom."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

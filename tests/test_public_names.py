@@ -1,7 +1,5 @@
 """What is public is listed in the API reference, and what is listed there is public."""
 
-from __future__ import annotations
-
 import dataclasses
 import importlib
 import inspect

@@ -1,7 +1,5 @@
 """What can be told from the source alone: where there is no math, no framework, no pickle."""
 
-from __future__ import annotations
-
 import ast
 import re
 import sys

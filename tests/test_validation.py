@@ -1,7 +1,5 @@
 """Bad and hostile input to the core: the error names the argument, what was expected and what came."""
 
-from __future__ import annotations
-
 import sys
 
 import hypothesis.strategies as st

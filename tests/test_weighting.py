@@ -1,7 +1,5 @@
 """Confidence shares and soft labels, and the weight of the weak modality (eq. 2 to 7)."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Plain English in docs, docstrings and messages: phrases of a dialect stay out."""
 
-from __future__ import annotations
-
 import ast
 import re
 from pathlib import Path

@@ -40,9 +40,12 @@ class Classifier(pl.LightningModule):
         )
         self.losses = []
 
-    def training_step(self, batch, _):
+    def encode(self, batch):
         *views, labels = batch
-        features = {name: self.encoders[name](x) for name, x in zip(("left", "right"), views, strict=True)}
+        return {name: self.encoders[name](x) for name, x in zip(("left", "right"), views, strict=True)}, labels
+
+    def training_step(self, batch, _):
+        features, labels = self.encode(batch)
         loss = self.criterion(features, labels, head=self.head)
         self.losses.append(loss.item())
         return loss
@@ -266,8 +269,7 @@ def test_a_criterion_outside_of_the_module_gets_its_mode(tmp_path):
             return self.known[0] if name == "criterion" else super().__getattr__(name)
 
         def training_step(self, batch, _):
-            *views, labels = batch
-            features = {name: self.encoders[name](x) for name, x in zip(("left", "right"), views, strict=True)}
+            features, labels = self.encode(batch)
             return self.criterion.terms(features, labels, head=self.head).total
 
         validation_step = test_step = training_step
@@ -295,8 +297,7 @@ def test_two_criteria_with_a_callback_each(tmp_path):
             self.small = nn.Linear(32, 2)
 
         def training_step(self, batch, _):
-            *views, labels = batch
-            features = {name: self.encoders[name](x) for name, x in zip(("left", "right"), views, strict=True)}
+            features, labels = self.encode(batch)
             loss = self.criterion(features, labels, head=self.head)
             return loss + self.parity(features, labels % 2, head=self.small)
 

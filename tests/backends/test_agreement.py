@@ -4,15 +4,11 @@ Tolerance: 16 roundings of the problem's dtype times 1 + the largest logit (stra
 the largest entry.
 """
 
-from __future__ import annotations
-
-import pytest
 from hypothesis import given, settings
 
 from midas_core.testing.checks import check_autograd, check_values
 from midas_core.testing.problems import FEW_SHAPES, problems
 from tests.frameworks import get_framework
-from tests.training import losses_of_training
 
 
 @settings(max_examples=150)
@@ -31,9 +27,3 @@ def test_values(framework, p):
 @given(p=problems(FEW_SHAPES))
 def test_gradients(autograd, p):
     check_autograd(autograd, p)
-
-
-@pytest.mark.parametrize("name", ["numpy", "array_api_strict"])
-def test_training_by_the_closed_form_gradients_lowers_the_loss(name):
-    losses = losses_of_training(get_framework(name))
-    assert losses[-1] < 0.3 * losses[0]

@@ -1,7 +1,5 @@
 """Backends: who serves an array, what the core asks of a namespace, and what is imported when."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 import subprocess

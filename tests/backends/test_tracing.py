@@ -1,7 +1,5 @@
 """Compiled steps: torch.compile, jax.jit and tf.function give what eager execution gives, for any batch size."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The benchmark compares what is equal, and its command runs. No time is asserted."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -1,7 +1,5 @@
 """The page on speed shows what was recorded."""
 
-from __future__ import annotations
-
 import json
 import runpy
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The script for a lent GPU: every line of it runs, in little, on the CPU. No value or time is judged."""
 
-from __future__ import annotations
-
 import json
 import os
 from unittest import mock

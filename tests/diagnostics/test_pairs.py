@@ -1,7 +1,5 @@
 """Misaligned samples of a split: how sure what is measured on them is."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

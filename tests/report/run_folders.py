@@ -1,7 +1,5 @@
 """What every run folder has to hold, whoever wrote it: the same metrics, diagnoses and sections of the report."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import fields
 

@@ -1,7 +1,5 @@
 """The property "criterion" can fail: it finds every function of pairing, weights and heads that is broken."""
 
-from __future__ import annotations
-
 import sys
 from importlib import import_module
 

@@ -1,7 +1,5 @@
 """The oracle's closed-form gradient is the slope of its own loss."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

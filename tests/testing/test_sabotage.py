@@ -4,8 +4,6 @@ Each mutant changes one thing, and names the properties that it breaks. They are
 `midas_core.testing` and `midas verify`, on as many cases as it takes, and must raise.
 """
 
-from __future__ import annotations
-
 import sys
 from functools import partial
 from types import SimpleNamespace

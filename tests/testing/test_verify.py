@@ -1,7 +1,5 @@
 """midas verify: what it prints, writes, and ends with; and the one line for the backends of others."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """Keras takes one backend per process: these tests run where ``KERAS_BACKEND`` names it, and nowhere else."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 

@@ -1,7 +1,5 @@
 """The hand-written step of each Keras backend, and small things to train."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

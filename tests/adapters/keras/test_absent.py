@@ -1,7 +1,5 @@
 """A step gives the numbers of the core for every kind of head; absent partners in `fit`, saved and loaded."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """What MIDAS is compared with, in the same model."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest

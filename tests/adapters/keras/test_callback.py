@@ -1,7 +1,5 @@
 """The run folder that ``fit`` leaves: the one that every other way of training leaves."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest

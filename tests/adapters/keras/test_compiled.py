@@ -1,7 +1,5 @@
 """A step that XLA compiles does what it does eagerly."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

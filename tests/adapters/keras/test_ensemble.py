@@ -1,7 +1,5 @@
 """A model whose heads vote: what it predicts, what metrics see, and what the loss does not."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest

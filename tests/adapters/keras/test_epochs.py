@@ -1,7 +1,5 @@
 """Who counts the epochs of the warm-up, and the callbacks that do not go with it."""
 
-from __future__ import annotations
-
 import warnings
 
 import keras

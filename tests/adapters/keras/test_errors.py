@@ -1,7 +1,5 @@
 """Bad input: at construction or at compile, with the argument, what was expected and what came."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

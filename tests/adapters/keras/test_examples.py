@@ -1,7 +1,5 @@
 """What the documentation shows runs as it stands."""
 
-from __future__ import annotations
-
 import doctest
 import importlib
 import runpy

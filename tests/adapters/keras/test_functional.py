@@ -1,7 +1,5 @@
 """A functional multimodal model that was there before becomes a MidasModel."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest
@@ -9,11 +7,11 @@ import pytest
 from midas_core.adapters.keras import MidasLoss, MidasModel
 from tests.adapters.keras.loops import CLASSES, array, compiled, make_data
 
+layers = keras.layers
 NAMES = {"audio": "audio_features", "video": "video_features"}
 
 
 def functional(ending: str = "softmax", skip: bool = False) -> keras.Model:
-    layers = keras.layers
     audio, video = keras.Input((6,), name="audio"), keras.Input((4,), name="video")
     features = [
         layers.Dense(5, activation="relu", name="audio_features")(layers.Dense(7)(audio)),
@@ -133,7 +131,6 @@ def test_it_is_built(tmp_path, capsys):
 
 @pytest.mark.once
 def test_tensors_may_be_features():
-    layers = keras.layers
     audio, video = keras.Input((6,), name="audio"), keras.Input((6,), name="video")
     shared = layers.Dense(5, name="shared")
     first, second = shared(audio), shared(video)
@@ -150,7 +147,6 @@ def test_tensors_may_be_features():
 
 @pytest.mark.once
 def test_a_mask_is_used_before_the_feature_or_named():
-    layers = keras.layers
     text, audio = keras.Input((4,), dtype="int32", name="text"), keras.Input((3,), name="audio")
     tokens = layers.Embedding(5, 3, mask_zero=True, name="tokens")(text)
     pooled = layers.GlobalAveragePooling1D(name="pooled")(tokens)
@@ -164,7 +160,6 @@ def test_a_mask_is_used_before_the_feature_or_named():
 
 
 def crossed():
-    layers = keras.layers
     audio, video = keras.Input((5, 6), name="audio"), keras.Input((5, 6), name="video")
     one = layers.MultiHeadAttention(1, 4)(audio, video)
     two = layers.MultiHeadAttention(1, 4)(video, audio)
@@ -175,7 +170,6 @@ def crossed():
 
 
 def chained():
-    layers = keras.layers
     audio, video = keras.Input((6,), name="audio"), keras.Input((4,), name="video")
     first = layers.Dense(5, name="audio_features")(audio)
     second = layers.Dense(5, name="video_features")(layers.Concatenate()([first, video]))
@@ -193,7 +187,6 @@ def test_features_that_know_the_other_modality_are_refused(make):
 
 @pytest.mark.once
 def test_two_halves_of_one_input_are_two_modalities():
-    layers = keras.layers
     image = keras.Input((4, 4, 1), name="image")
     halves = [layers.Cropping2D(((0, 0), cut))(image) for cut in ((0, 2), (2, 0))]
     features = [layers.Dense(3, name=f"half_{i}")(layers.Flatten()(x)) for i, x in enumerate(halves)]
@@ -205,7 +198,6 @@ def test_two_halves_of_one_input_are_two_modalities():
 
 @pytest.mark.once
 def test_what_cannot_be_cut_says_what_to_do():
-    layers = keras.layers
     audio, video = keras.Input((6,), name="audio"), keras.Input((4,), name="video")
     nested = keras.Sequential([keras.Input((6,)), layers.Dense(5, name="inner")], name="encoder")
     features = [nested(audio), layers.Dense(5, name="video_features")(video)]

@@ -1,7 +1,5 @@
 """A head gives logits: one that ends in softmax or sigmoid is refused, wherever it is given."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest

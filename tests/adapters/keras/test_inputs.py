@@ -1,7 +1,5 @@
 """What people have: labels in NumPy and from CSV files, masks of numbers, NaN where something is missing."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest

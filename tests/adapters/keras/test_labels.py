@@ -1,7 +1,5 @@
 """Labels that are wrong: seen on the host, and inside tensors, where a step only counts."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """The loss alone: the numbers of the PyTorch criterion, its options, its state."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import keras

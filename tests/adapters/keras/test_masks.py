@@ -1,7 +1,5 @@
 """Masks of token sequences go wherever the features go: padding never counts."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """The augmentation alone: structure, soft labels, weights, inference, functional models, tf.data."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """The model as any Keras model: fit, evaluate, predict, labels, weights of samples, sources of data."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import keras

@@ -1,7 +1,5 @@
 """Data parallel: two simulated devices give the loss and the alpha of one."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """Save and load: in the middle of training, with and without the compilation, weights alone."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """Options that are set after the start, dtypes, batch normalisation, stateless calls, export, messages."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest

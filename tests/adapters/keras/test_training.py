@@ -1,7 +1,5 @@
 """Warm-up, callbacks, precision, compilation, and what is learned."""
 
-from __future__ import annotations
-
 import csv
 
 import keras
@@ -52,16 +50,6 @@ def test_callbacks_see_the_logs(tmp_path):
     assert len(rows) == 2
     assert float(rows[1]["alpha_audio"]) >= 1
     assert float(rows[1]["confidence_video"]) > 0
-
-
-@pytest.mark.once
-def test_a_callback_list_may_come_from_outside():
-    x, y = make_data(12)
-    model = compiled(loss=MidasLoss(warmup_epochs=1))
-    callbacks = keras.callbacks.CallbackList([], add_history=True, model=model, epochs=2)
-    model.fit(x, y, epochs=2, verbose=0, callbacks=callbacks)
-    model.fit(x, y, epochs=1, verbose=0, callbacks=callbacks)
-    assert int(model.epoch) == 3
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64", "floatx"])

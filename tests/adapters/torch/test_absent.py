@@ -1,7 +1,5 @@
 """Absent partners in PyTorch, beside what the oracle says of them (test_loss): compiled, alone, not finite."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest

@@ -1,7 +1,5 @@
 """Attributes that look settable: each is checked and works, or says what to do instead."""
 
-from __future__ import annotations
-
 import pickle
 
 import pytest

@@ -1,7 +1,5 @@
 """Derivatives as others take them: for several losses at once, batched, second ones, and over stacked models."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import nn

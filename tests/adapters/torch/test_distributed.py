@@ -67,18 +67,13 @@ def test_a_warning_where_the_heads_drift_apart(wrapped):
 
 
 def test_a_criterion_inside_the_wrapper_is_the_same_on_all_ranks(wrapped):
-    one, other = (found["inside"] for found in wrapped)
-    torch.testing.assert_close(one["heads"], other["heads"], rtol=0, atol=0)
-    assert one["warnings"] == []
-
-
-def test_ranks_with_uneven_inputs_come_to_an_end(wrapped):
-    assert all(found["uneven"]["step"] == 5 for found in wrapped)
-
-
-def test_a_rank_that_validates_alone_waits_for_nobody(wrapped):
-    assert all(found["alone"]["step"] == 4 for found in wrapped)
-    assert torch.equal(*(found["alone"]["alpha"] for found in wrapped))
+    one, other = wrapped
+    torch.testing.assert_close(one["inside"]["heads"], other["inside"]["heads"], rtol=0, atol=0)
+    assert torch.equal(one["alone"]["alpha"], other["alone"]["alpha"])
+    for found in wrapped:
+        assert found["inside"]["warnings"] == []
+        # Uneven inputs come to an end, and a rank that validates alone waits for nobody.
+        assert (found["uneven"]["step"], found["alone"]["step"]) == (5, 4)
 
 
 @pytest.mark.parametrize("way", ["FSDP2", "FSDP2, resharded", "FSDP2, criterion by itself"])
@@ -90,15 +85,11 @@ def test_a_sharded_criterion_does_what_one_in_ddp_does(wrapped, way):
         assert torch.equal(alpha, expected_alpha)
 
 
-def test_terms_of_a_sharded_criterion_say_what_to_do(wrapped):
-    for found in wrapped:
-        assert "unimodal_heads: expected whole parameters, got parts of them" in found["sharded"]["error"]
-        assert "register_fsdp_forward_method(criterion, 'terms')" in found["sharded"]["error"]
-
-
-def test_the_diagnosis_of_sharded_heads_says_what_to_do(wrapped):
-    for found in wrapped:
-        assert "head: expected whole parameters, got parts of them" in found["sharded"]["diagnosis"]
+def test_terms_and_diagnosis_of_sharded_heads_say_what_to_do(wrapped):
+    for found in (each["sharded"] for each in wrapped):
+        assert "unimodal_heads: expected whole parameters, got parts of them" in found["error"]
+        assert "register_fsdp_forward_method(criterion, 'terms')" in found["error"]
+        assert "head: expected whole parameters, got parts of them" in found["diagnosis"]
 
 
 def test_the_last_sums_outlive_the_step_that_asked_for_them(monkeypatch):

@@ -1,7 +1,5 @@
 """The vote of a criterion: that of the core, on the logits of its heads."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import nn

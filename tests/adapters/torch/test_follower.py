@@ -1,7 +1,5 @@
 """Means of the terms over the steps of an epoch."""
 
-from __future__ import annotations
-
 from copy import deepcopy
 
 import pytest

@@ -1,7 +1,5 @@
 """Fused logits for prediction: in the order of the training, with a criterion or without."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import nn

@@ -3,8 +3,6 @@
 No error of the framework may come through for what shapes, dtypes and structure show.
 """
 
-from __future__ import annotations
-
 import hypothesis.strategies as st
 import numpy as np
 import torch

@@ -1,7 +1,5 @@
 """One warning where the unimodal heads stay at their first values: forgotten by the optimizer, or frozen."""
 
-from __future__ import annotations
-
 import copy
 import pickle
 import warnings

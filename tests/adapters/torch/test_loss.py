@@ -1,7 +1,5 @@
 """The PyTorch criterion: heads, structures, labels. The property "criterion" holds every option to the oracle."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """The augmentation layer alone."""
 
-from __future__ import annotations
-
 from collections import namedtuple
 
 import numpy as np

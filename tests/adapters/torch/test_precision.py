@@ -4,8 +4,6 @@ The bounds, for features and logits of size 1 to 10: the loss to 0.3 % under bfl
 1e-6 where only the logits are rounded and both sides get the rounded ones.
 """
 
-from __future__ import annotations
-
 import copy
 
 import pytest

@@ -1,7 +1,5 @@
 """The random stream: uniform, the same on every way, of constant size, other draws in every worker and epoch."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The PyTorch criterion on real data: weights, label smoothing, several labels, missing modalities."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest
@@ -9,7 +7,7 @@ import torch
 from torch import nn
 
 from midas_core.adapters.torch import MidasLoss
-from tests.adapters.torch.test_loss import CLASS_WEIGHTS, CLASSES, WIDTHS, batch, heads, make, real_batch
+from tests.adapters.torch.test_loss import CLASS_WEIGHTS, CLASSES, WIDTHS, heads, make, real_batch
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -37,15 +35,6 @@ def test_present_comes_as_a_tensor_or_as_the_features_do():
         losses.append(criterion(dict(zip(dims, features, strict=True)), labels, head=head, present=form))
     assert losses[0] == losses[1]
     assert losses[0] == make()(features, labels, head=head, present=list(more["present"].unbind(1)))
-
-
-def test_all_there_and_all_alike_is_the_plain_loss():
-    features, labels = batch()
-    plain, head = make(), heads(8)["linear"]
-    criterion = make(class_weights=[1] * CLASSES)
-    more = {"sample_weight": torch.ones(9), "present": torch.ones(9, 2, dtype=torch.bool)}
-    torch.testing.assert_close(criterion(features, labels, head=head, **more), plain(features, labels, head=head))
-    torch.testing.assert_close(criterion.alpha, plain.alpha)
 
 
 def test_the_checkpoint_does_not_hold_the_options():

@@ -1,7 +1,5 @@
 """A torchrun job that dies in mid-training and starts again from its checkpoint goes on as if it had not."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """What the PyTorch criterion carries: alpha, step, epoch, the random stream; and when it moves."""
 
-from __future__ import annotations
-
 import copy
 import io
 import pickle

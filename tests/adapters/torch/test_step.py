@@ -1,7 +1,5 @@
 """A step from partial products gives what the heads give one by one, and takes part in what people do to gradients."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import pytest

@@ -1,7 +1,5 @@
 """Token features with masks: dicts and tuples of tensors through the criterion, a cross-attention head, the Trainer."""
 
-from __future__ import annotations
-
 import re
 from collections import namedtuple
 

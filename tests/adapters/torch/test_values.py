@@ -1,7 +1,5 @@
 """``check=True``: a value that MIDAS cannot take is told by sample and modality, and the state does not move."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import nn

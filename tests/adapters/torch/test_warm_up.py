@@ -1,7 +1,5 @@
 """Warm-up and aligned finish follow the epoch buffer, however it came by its value; evaluation knows neither."""
 
-from __future__ import annotations
-
 import copy
 from contextlib import contextmanager
 
