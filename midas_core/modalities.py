@@ -19,13 +19,13 @@ MASK = "mask"
 class Modalities:
     """How many modalities there are, in what order, and what they are called; ``argument`` is named in errors."""
 
-    def __init__(self, given: Any, argument: str) -> None:
-        self.names = tuple(given) if isinstance(given, Mapping) else None
-        if self.names is None and not _is_sequence(given):
+    def __init__(self, structure: Any, argument: str) -> None:
+        self.names = tuple(structure) if isinstance(structure, Mapping) else None
+        if self.names is None and not _is_sequence(structure):
             raise TypeError(
-                f"{argument}: expected a list, a tuple or a dict by modality name, got {type(given).__name__}"
+                f"{argument}: expected a list, a tuple or a dict by modality name, got {type(structure).__name__}"
             )
-        self.count = len(given)
+        self.count = len(structure)
         if self.count < 2:
             raise ValueError(f"{argument}: expected two or more modalities, got {self.count}")
 
@@ -38,26 +38,26 @@ class Modalities:
         """Return what to call modality ``m`` in an error."""
         return f"modality {m if self.names is None else self.names[m]!r}"
 
-    def unpack(self, given: Any, argument: str) -> list[Any]:
-        """Return the items of ``given`` in order, or raise if the structure, the names or the number do not fit."""
-        if isinstance(given, Mapping):
+    def unpack(self, structure: Any, argument: str) -> list[Any]:
+        """Return the items of ``structure`` in order, or raise if its kind, the names or the number do not fit."""
+        if isinstance(structure, Mapping):
             if self.names is None:
-                if all(isinstance(name, int) for name in given):
-                    raise TypeError(f"{argument}: expected names as keys, got {list(given)}")
+                if all(isinstance(name, int) for name in structure):
+                    raise TypeError(f"{argument}: expected names as keys, got {list(structure)}")
                 raise TypeError(
                     f"{argument}: expected a list or tuple of {self.count} modalities, because the "
-                    f"modalities were given without names, got a dict with {sorted(given)}"
+                    f"modalities were given without names, got a dict with {sorted(structure)}"
                 )
-            if set(given) != set(self.names):
-                raise ValueError(f"{argument}: expected the modalities {list(self.names)}, got {list(given)}")
-            return [given[name] for name in self.names]
-        if not _is_sequence(given):
+            if set(structure) != set(self.names):
+                raise ValueError(f"{argument}: expected the modalities {list(self.names)}, got {list(structure)}")
+            return [structure[name] for name in self.names]
+        if not _is_sequence(structure):
             raise TypeError(
-                f"{argument}: expected a list, a tuple or a dict by modality name, got {type(given).__name__}"
+                f"{argument}: expected a list, a tuple or a dict by modality name, got {type(structure).__name__}"
             )
-        if len(given) != self.count:
-            raise ValueError(f"{argument}: expected {self.count} modalities, got {len(given)}")
-        return list(given)
+        if len(structure) != self.count:
+            raise ValueError(f"{argument}: expected {self.count} modalities, got {len(structure)}")
+        return list(structure)
 
     def pack(self, items: Sequence[Any], like: Any = None) -> Any:
         """Return ``items`` in the structure of ``like``, with its type, names and order, or by name where there are."""
@@ -123,6 +123,6 @@ def pool_tokens(modality: Any, backend: Backend) -> Array:
     return total / backend.at_least(xp.sum(there, axis=1), 1.0)[:, None]
 
 
-def _is_sequence(given: Any) -> bool:
+def _is_sequence(structure: Any) -> bool:
     # An array has a length too, but its rows are samples.
-    return isinstance(given, Sequence) and not isinstance(given, (str, bytes))
+    return isinstance(structure, Sequence) and not isinstance(structure, (str, bytes))

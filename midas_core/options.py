@@ -176,9 +176,9 @@ def check_seed(seed: Any) -> int | None:
     return number
 
 
-def read_class_weights(given: Any) -> tuple[float, ...]:
+def read_class_weights(weights: Any) -> tuple[float, ...]:
     """Return the weights as numbers, or raise unless they are finite and >= 0."""
-    values = given.tolist() if hasattr(given, "tolist") else given
+    values = weights.tolist() if hasattr(weights, "tolist") else weights
     if not isinstance(values, (list, tuple)):
-        raise TypeError(f"class_weights: expected a sequence of numbers, one each, got {type(given).__name__}")
+        raise TypeError(f"class_weights: expected a sequence of numbers, one each, got {type(weights).__name__}")
     return tuple(float(check_number(f"class_weights[{c}]", value, minimum=0)) for c, value in enumerate(values))

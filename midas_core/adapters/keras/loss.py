@@ -263,29 +263,29 @@ class MidasLoss(Layer):  # type: ignore[misc, valid-type]
         if training:
             state.warn_without_epoch(self.options, "criterion")
         modalities, num_classes = self.modalities, self.num_classes
-        values = [keras.ops.convert_to_tensor(x) for x in modalities.unpack(features, "features")]
+        tensors = [keras.ops.convert_to_tensor(x) for x in modalities.unpack(features, "features")]
         targets = read_labels(self._checked(labels, training), num_classes, self.options.multi_label)
-        check_features(values, targets.values, modalities, self.options.accepts_raw_inputs)
+        check_features(tensors, targets.values, modalities, self.options.accepts_raw_inputs)
         batch = targets.values.shape[0]
         for m, width in enumerate(modalities.unpack(self._feature_dims, "feature_dims") if self._feature_dims else ()):
-            check_shape(f"features of {modalities.title(m)}", values[m], (batch, width), "(B, D)")
-        inputs = split_masks(values)
+            check_shape(f"features of {modalities.title(m)}", tensors[m], (batch, width), "(B, D)")
+        structure, features = features, split_masks(tensors)
         if present is not None:
             present = presence(present, batch, modalities)
-            inputs = zero_missing(inputs, present, backend=BACKEND)
-        unimodal_logits = run_unimodal(self.unimodal_heads, inputs, modalities, num_classes, training)
+            features = zero_missing(features, present, backend=BACKEND)
+        unimodal_logits = run_unimodal(self.unimodal_heads, features, modalities, num_classes, training)
         if permutation is not None:
             permutation = keras.ops.convert_to_tensor(permutation)
             check_shape("permutation", permutation, (batch,), "(B,)")
 
-        fused = FusedHead(head, self.options.head_input, modalities, num_classes, training=training, like=features)
-        run = fused.run(inputs)
+        fused = FusedHead(head, self.options.head_input, modalities, num_classes, training=training, like=structure)
+        run = fused.run(features)
         if training not in self._phases_seen:
             self._phases_seen.add(training)
             check_values("head", run.logits)
             for m, logits in enumerate(unimodal_logits):
                 check_values(f"unimodal head of {modalities.title(m)}", logits)
-        forward = Pass(self, inputs, present, fused, run, unimodal_logits, run.logits)
+        forward = Pass(self, features, present, fused, run, unimodal_logits, run.logits)
         more: dict[str, Any] = {"permutation": permutation, "sample_weight": sample_weight}
         terms = step_terms(self.options, state, forward, targets, training=training, **more)
         return reduce_terms(terms, self.options.reduction, backend=BACKEND)

@@ -52,11 +52,11 @@ _last: list[Tensor] = []
 
 def sum_over_ranks(sums: Any) -> Any:
     """Add up a small tensor, or a NumPy array on the host, over all ranks, in place."""
-    own = torch.as_tensor(sums)
-    distributed.all_reduce(own)
+    tensor = torch.as_tensor(sums)
+    distributed.all_reduce(tensor)
     # If a thread of the process group were the last to let go of it, that thread would wait for the interpreter, which
     # waits for the thread when the group is destroyed: with gloo a run could hang at its very end.
-    _last[:] = [own]
+    _last[:] = [tensor]
     return sums
 
 

@@ -171,7 +171,7 @@ def _is_sharded(model: nn.Module) -> bool:
         return False
     from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
 
-    return any(isinstance(each, (FSDPModule, FullyShardedDataParallel)) for each in model.modules())
+    return any(isinstance(module, (FSDPModule, FullyShardedDataParallel)) for module in model.modules())
 
 
 class TermMeans:
@@ -184,11 +184,11 @@ class TermMeans:
 
     def add(self, terms: MidasTerms, batch: int) -> None:
         """Take in the terms of a step of ``batch`` samples; of another loss the total alone."""
-        given = [getattr(terms, name) for name in (MEANS if terms.alpha is not None else MEANS[:1])]
+        values = [getattr(terms, name) for name in (MEANS if terms.alpha is not None else MEANS[:1])]
         if terms.total.ndim:  # not reduced
-            given = [x.mean(dim=-1) if name in LOSSES else x for name, x in zip(MEANS, given, strict=False)]
+            values = [x.mean(dim=-1) if name in LOSSES else x for name, x in zip(MEANS, values, strict=False)]
         # One row of numbers: a step should cost no more than a few operations.
-        row = torch.cat([x.detach().reshape(-1) for x in given])
+        row = torch.cat([x.detach().reshape(-1) for x in values])
         self._sums = row * batch if self._sums is None else self._sums.add_(row, alpha=batch)
         self._count += batch
         self._alpha = terms.alpha
@@ -202,8 +202,8 @@ class TermMeans:
         sums = sums.cpu()
         if alpha is None:
             return {"loss": float(sums[0]) / count}
-        each = len(modalities)
-        total, aligned, misaligned, unimodal, *shares = sums.split([1, 1, 1, each, each, each])
+        size = len(modalities)
+        total, aligned, misaligned, unimodal, *shares = sums.split([1, 1, 1, size, size, size])
         # The shares of a batch sum to one, or to zero where it offers no pair: such a batch says nothing.
         confidence, fused_confidence = (x / (x.sum() or 1) for x in shares)
         losses = (total[0] / count, aligned[0] / count, unimodal / count, misaligned[0] / count)
@@ -229,8 +229,8 @@ class _Hook:
         """Make a step of the call of another criterion."""
         if self.follower is None:
             return
-        given = {**dict(zip(("features", "labels", "head"), args, strict=False)), **kwargs}
-        missing = [name for name in ("features", "labels", "head") if name not in given]
+        arguments = {**dict(zip(("features", "labels", "head"), args, strict=False)), **kwargs}
+        missing = [name for name in ("features", "labels", "head") if name not in arguments]
         if missing:
             raise TypeError(
                 f"criterion: expected {type(module).__name__} to be called as criterion(features, labels, head=head), "
@@ -238,7 +238,7 @@ class _Hook:
             )
         terms = MidasTerms(loss, *[None] * (len(MidasTerms._fields) - 1))
         learns = module.training and torch.is_grad_enabled()
-        self(Step(module, given["features"], given["labels"], given["head"], terms, training=learns))
+        self(Step(module, arguments["features"], arguments["labels"], arguments["head"], terms, training=learns))
 
     def __reduce__(self) -> tuple[type[_Hook], tuple[()]]:
         return _Hook, ()

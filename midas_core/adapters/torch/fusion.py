@@ -61,24 +61,24 @@ def fuse(
     """
     check_choice("head_input", head_input, HEAD_INPUTS)
     modalities = _modalities(names, features)
-    given, _ = read_features(features, modalities, head_input == "separate", head_input, present)
-    return run_head(head, given, features, modalities, head_input)
+    items, _ = read_features(features, modalities, head_input == "separate", head_input, present)
+    return run_head(head, items, features, modalities, head_input)
 
 
 def read_features(
     features: Any, modalities: Modalities, raw: bool, head_input: str, present: Any
 ) -> tuple[list[Any], Tensor | None]:
     """Return features without labels, zeros for what is missing, and the mask of what is present, (B, M) or None."""
-    given = modalities.unpack(features, "features")
+    items = modalities.unpack(features, "features")
     whose = f"features of {modalities.title(0)}"
-    first = next((x for x in leaves(given[0]) if isinstance(x, Tensor)), given[0])
+    first = next((x for x in leaves(items[0]) if isinstance(x, Tensor)), items[0])
     if isinstance(first, Tensor) and first.ndim < 1:
         check_shape(whose, first, (None, None), "(B, D)")
-    check_features(given, first, whose, modalities, raw=raw, head_input=head_input)
+    check_features(items, first, whose, modalities, raw=raw, head_input=head_input)
     if present is None:
-        return given, None
+        return items, None
     present = presence(present, first, modalities, whose)
-    return zero_missing(given, present, backend=BACKEND), present
+    return zero_missing(items, present, backend=BACKEND), present
 
 
 def run_head(

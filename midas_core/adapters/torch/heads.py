@@ -253,6 +253,6 @@ def fused_logits(
 
 
 def _has_hooks(module: nn.Module) -> bool:
-    own = vars(module)
+    attributes = vars(module)
     # Some tools replace the forward method of an instance, to the same end; hooks of all modules are kept apart.
-    return "forward" in own or any(own.get(kind) for kind in HOOKS) or global_hooks._has_any_global_hook()
+    return "forward" in attributes or any(attributes.get(kind) for kind in HOOKS) or global_hooks._has_any_global_hook()

@@ -272,26 +272,26 @@ def check_sample_weight(sample_weight: Any, labels: Tensor) -> None:
     check_shape("sample_weight", sample_weight, labels.shape[:1], "(B,)")
 
 
-def presence(given: Any, like: Tensor, modalities: Modalities, whose: str = "labels") -> Tensor:
+def presence(present: Any, like: Tensor, modalities: Modalities, whose: str = "labels") -> Tensor:
     """Return the mask of what is present, shape (B, M), beside the samples of ``like``, which ``whose`` names."""
-    if not isinstance(given, Tensor):
-        parts = modalities.unpack(given, "present")
+    if not isinstance(present, Tensor):
+        parts = modalities.unpack(present, "present")
         for m, part in enumerate(parts):
             name = f"present of {modalities.title(m)}"
             check_beside(part, name, like, whose)
             check_shape(name, part, like.shape[:1], "(B,)")
-        given = torch.stack(parts, dim=1)
-    check_beside(given, "present", like, whose)
-    check_present(given, like.shape[0], modalities.count, BACKEND)
-    return given
+        present = torch.stack(parts, dim=1)
+    check_beside(present, "present", like, whose)
+    check_present(present, like.shape[0], modalities.count, BACKEND)
+    return present
 
 
-def check_beside(given: Any, name: str, like: Tensor, whose: str = "labels") -> None:
+def check_beside(tensor: Any, name: str, like: Tensor, whose: str = "labels") -> None:
     """Raise unless ``given`` is a tensor on the device of ``like``, which ``whose`` names."""
-    if not isinstance(given, Tensor):
-        raise TypeError(f"{name}: expected a tensor, got {type(given).__name__}")
-    if given.device != like.device:
-        raise ValueError(f"{name}: expected the device of {whose}, {like.device}, got {given.device}")
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name}: expected a tensor, got {type(tensor).__name__}")
+    if tensor.device != like.device:
+        raise ValueError(f"{name}: expected the device of {whose}, {like.device}, got {tensor.device}")
 
 
 def check_logits(name: str, logits: Any, batch: int, num_classes: int | None) -> None:

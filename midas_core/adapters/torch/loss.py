@@ -298,8 +298,8 @@ class MidasLoss(StatefulModule):
         Features are concatenated in the order of ``feature_dims``, whatever the order in which they come. Nothing is
         drawn and no state moves.
         """
-        given, _ = self._features(features, present)
-        return run_head(head, given, features, self.modalities, self.options.head_input, self.num_classes)
+        items, _ = self._features(features, present)
+        return run_head(head, items, features, self.modalities, self.options.head_input, self.num_classes)
 
     def ensemble_logits(
         self, features: Any, *, head: Callable[..., Tensor], weight: float = 0.5, present: Any = None
@@ -309,9 +309,9 @@ class MidasLoss(StatefulModule):
         Features, head and present as for `terms`; ``weight``, the share of the unimodal heads, and the result as for
         `midas_core.ensemble_logits`. Nothing is drawn and no state moves.
         """
-        given, present = self._features(features, present)
-        unimodal = unimodal_logits(self.unimodal_heads, given, self.modalities, self.num_classes)
-        fused = run_head(head, given, features, self.modalities, self.options.head_input, self.num_classes)
+        items, present = self._features(features, present)
+        unimodal = unimodal_logits(self.unimodal_heads, items, self.modalities, self.num_classes)
+        fused = run_head(head, items, features, self.modalities, self.options.head_input, self.num_classes)
         options = {"present": present, "multi_label": self.options.multi_label, "backend": BACKEND}
         return ensemble_logits(fused, unimodal, weight=weight, **options)
 
@@ -349,9 +349,9 @@ class MidasLoss(StatefulModule):
     def _features(self, features: Any, present: Any) -> tuple[list[Tensor], Tensor | None]:
         """Return checked features without labels, and the mask of what is present."""
         kind = self.options.accepts_raw_inputs, self.options.head_input
-        given, present = read_features(features, self.modalities, *kind, present)
-        check_widths(self.unimodal_heads, given, self.modalities)
-        return given, present
+        items, present = read_features(features, self.modalities, *kind, present)
+        check_widths(self.unimodal_heads, items, self.modalities)
+        return items, present
 
     def _phase(self) -> Phase:
         """Return what this step does; without gradients nothing is learned, whatever the mode says."""

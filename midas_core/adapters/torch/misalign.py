@@ -117,9 +117,9 @@ class Misalign(StatefulModule):
             Draws the pairs, instead of the layer's own stream.
         """
         modalities = Modalities(features, "features")
-        given = modalities.unpack(features, "features")
+        items = modalities.unpack(features, "features")
         labels = read_labels(labels, self.num_classes, self.multi_label, look=False)
-        for m, x in enumerate(given):
+        for m, x in enumerate(items):
             name = f"features of {modalities.title(m)}"
             check_modality(name, x, labels, "labels")
             feature = feature_of(x, BACKEND)
@@ -134,14 +134,14 @@ class Misalign(StatefulModule):
         if present is not None:
             present = presence(present, labels, modalities)
             if not self.training:
-                features = modalities.pack(zero_missing(given, present, backend=BACKEND), features)
+                features = modalities.pack(zero_missing(items, present, backend=BACKEND), features)
         logits = None if unimodal_logits is None else modalities.unpack(unimodal_logits, "unimodal_logits")
         for m, z in enumerate(logits or []):
             name = f"unimodal_logits of {modalities.title(m)}"
             check_beside(z, name, labels)
             check_shape(name, z, (labels.shape[0], self.num_classes), "(B, C)")
         if not self.training:
-            whole = torch.ones(labels.shape[:1], dtype=share_dtype(logits or given, BACKEND), device=labels.device)
+            whole = torch.ones(labels.shape[:1], dtype=share_dtype(logits or items, BACKEND), device=labels.device)
             return Misaligned(
                 features, soft_labels(whole[None], labels[None], self.num_classes, backend=BACKEND), whole
             )
@@ -157,7 +157,7 @@ class Misalign(StatefulModule):
             absent_share=self.absent_share,
         )
         mixed = misalign(
-            given,
+            items,
             labels,
             pairs,
             self.num_classes,

@@ -134,9 +134,9 @@ def digest_of(names: Sequence[Any] | None) -> int:
 
 def check_digest(state: Tensor, names: Sequence[Any] | None) -> None:
     """Raise ``ValueError`` where a saved state is of modalities with other names, or in another order."""
-    saved, own = round(float(state[2])) if len(state) > 2 else 0, digest_of(names)
+    saved, current = round(float(state[2])) if len(state) > 2 else 0, digest_of(names)
     # Older states, and those of a criterion without names, say nothing; half precision does not hold the number.
-    if 0 in (saved, own) or saved == own or state.dtype.itemsize < 4:
+    if 0 in (saved, current) or saved == current or state.dtype.itemsize < 4:
         return
     assert names is not None
     orders = [list(order) for order in itertools.permutations(names) if digest_of(order) == saved]

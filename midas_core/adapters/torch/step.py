@@ -133,10 +133,10 @@ def read_inputs(
     check: bool,
 ) -> StepInputs:
     """Return the inputs of a step, or raise unless they fit. ``check`` looks at the values on any device."""
-    given = modalities.unpack(features, "features")
+    items = modalities.unpack(features, "features")
     labels = read_labels(labels, num_classes, options.multi_label, check)
     kind: dict[str, Any] = {"raw": options.accepts_raw_inputs, "head_input": options.head_input}
-    check_features(given, labels, "labels", modalities, **kind)
+    check_features(items, labels, "labels", modalities, **kind)
     targets: Tensor | Targets = labels
     classes, number = labels, num_classes
     # By the buffer, not the option: a compiled step would depend on its numbers.
@@ -147,7 +147,7 @@ def read_inputs(
         if present is not None:
             check_missing_allowed(options.variant)
             present = presence(present, labels, modalities)
-            given = zero_missing(given, present, backend=BACKEND)
+            items = zero_missing(items, present, backend=BACKEND)
         if options.multi_label:
             classes, number = label_ids(labels, backend=BACKEND), labels.shape[0]
     if permutation is not None:
@@ -155,8 +155,8 @@ def read_inputs(
         check_shape("permutation", permutation, classes.shape, "(B,)")
     if check:
         beside = {"permutation": permutation, "sample_weight": sample_weight}
-        check_values(given, labels, modalities, num_classes, similarity=options.similarity, **beside)
-    return StepInputs(given, features, classes, number, targets, present)
+        check_values(items, labels, modalities, num_classes, similarity=options.similarity, **beside)
+    return StepInputs(items, features, classes, number, targets, present)
 
 
 def run_step(
