@@ -102,7 +102,7 @@ def read_features(path: str | Path, labels: str | Path | None = None, missing: M
         raise DataError(f"{path}: expected an array named labels, or --labels FILE, got {some_names(sorted(arrays))}")
     given = [arrays.pop(name, None) for name in RESERVED]
     with _readable(path):
-        return make_features(arrays, *given, missing=missing)  # type: ignore[arg-type]
+        return make_features(arrays, *given, missing=missing)
 
 
 def make_features(

@@ -240,7 +240,8 @@ def digest(task: Task) -> str:
     """Return a number, as text, that tasks of other data do not have."""
     hashed = hashlib.blake2b(digest_size=8)
     for split in (task.training, task.validation, task.test):
-        for x in (*split.inputs, split.labels):
+        arrays: list[Any] = [*split.inputs, split.labels]
+        for x in arrays:
             hashed.update(x.tobytes())
     return hashed.hexdigest()
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import operator
 import os
 import platform
-from collections import ChainMap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial, reduce
 from pathlib import Path
@@ -181,7 +180,7 @@ def _columns(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     measures = [name for name in MEASURES if all(run["test"].get(name) is not None for run in runs)]
 
     def over(*path: str) -> list[float | None]:
-        values = (reduce(operator.getitem, path, ChainMap(run["test"], run)) for run in runs)
+        values: Iterator[Any] = (reduce(operator.getitem, path, {**run, **run["test"]}) for run in runs)
         return [None if x is None else round(float(x), 4) for x in values]
 
     return {

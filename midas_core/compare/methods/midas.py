@@ -65,11 +65,12 @@ class Midas(Method):
         return loss
 
     def _objective_of_one(
-        self, logits: Any, labels: Tensor, pairs: Any, similarities: Any, state: Any, weight: Tensor
+        self, logits: Any, labels: Tensor, pairs: Any, similarities: Any, state: Any, weight: Any
     ) -> tuple[Tensor, Any]:
         """Return the loss of one model, and its state for the next step."""
-        drawn, before = Pairs(*pairs), MidasState(*state)
-        result = midas_objective(*logits, labels, drawn, similarities, before, weight=weight, **self.options)
+        fused, unimodal, mixed = logits
+        parts = (labels, Pairs(*pairs), similarities, MidasState(*state))
+        result = midas_objective(fused, unimodal, mixed, *parts, weight=weight, **self.options)
         return result.terms.total.mean(), tuple(result.state)
 
     def draw(self, labels: Tensor) -> Pairs:
