@@ -201,7 +201,7 @@ def draw_pairs(
     absent = None
     if check_fraction("absent_share", absent_share) > 0:
         if numbers.absent is None:
-            raise ValueError("numbers: expected those of draw(..., absent=True) with absent_share > 0, got others")
+            raise ValueError("numbers: expected draw(..., absent=True) with absent_share > 0, got a draw without it")
         absent = absent_modalities(numbers.absent, num_modalities, absent_share, backend=bk)
     return make_pairs(ids, sources, absent=absent, variant=variant, backend=bk)
 

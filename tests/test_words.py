@@ -11,8 +11,8 @@ import midas_core
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(midas_core.__file__).parent
 
-THAT_OF = r"\b(that|those) of\b"
 PHRASES = [
+    r"\b(that|those) of\b",
     r"\bone's own\b",
     r"\banother thing than\b",
     r"\bless MIDAS\b",
@@ -27,8 +27,7 @@ PHRASES = [
     r"\bstands? in the place\b",
     r"\bis no (array|number|list|part)\b",
 ]
-IN_MODULES = re.compile("|".join(PHRASES), re.IGNORECASE)
-ON_PAGES = re.compile("|".join([THAT_OF, *PHRASES]), re.IGNORECASE)
+DIALECT = re.compile("|".join(PHRASES), re.IGNORECASE)
 OPENINGS = ("What ", "That of ", "Those of ", "That which ")
 MODULES = sorted(PACKAGE.rglob("*.py"))
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
@@ -57,12 +56,12 @@ def test_docstrings_begin_with_a_noun_or_a_verb(path):
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_pages(path):
     text = plain(re.sub(r"```.*?```|<!--.*?-->", "", path.read_text(encoding="utf-8"), flags=re.DOTALL))
-    uses = [text[max(0, m.start() - 60) : m.end() + 30] for m in ON_PAGES.finditer(text)]
+    uses = [text[max(0, m.start() - 60) : m.end() + 30] for m in DIALECT.finditer(text)]
     assert not uses, "\n".join(uses)
 
 
 def test_modules():
-    uses = {path: [m[0] for text in texts_of(path) for m in IN_MODULES.finditer(plain(text))] for path in MODULES}
+    uses = {path: [m[0] for text in texts_of(path) for m in DIALECT.finditer(plain(text))] for path in MODULES}
     found = [f"{path.relative_to(PACKAGE)}: {words}" for path, words in uses.items() if words]
     assert not found, "\n".join(found)
 

@@ -54,7 +54,7 @@ def compare_methods(
     labels : array, shape (N,)
         Numbers or text.
     groups : array, shape (N,), optional
-        Samples of one group, such as those of one person, are never on two sides of a split.
+        Samples of one group, such as a person, are never on two sides of a split.
     fold : array, shape (N,), optional
         0 for training, 1 for validation, 2 for the test. Without a 1 some of 0 validate; without it, samples are split
         at random, 60 : 20 : 20, several times where they are few.

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from midas_core.data.base import DataError, Floats, Labels, some_names
 
 RESERVED = ("labels", "groups", "fold")
-"""Names that are not those of modalities."""
+"""Names that no modality may have."""
 FORMATS = "a .npz file, a folder of .npy files or a .csv file"
 COPIES = 5
 """Of the data, that are in memory at once while models train."""

@@ -161,7 +161,7 @@ class MethodComparison:
         return MethodComparison(json.loads(text))
 
     def setting(self, method: str) -> tuple[float, float]:
-        """Return learning rate and strength of a method, those of most of its runs."""
+        """Return learning rate and strength of most runs of a method."""
         settings = Counter(tuple(run["setting"][1:]) for run in self.content["methods"][method])
         rate, strength = settings.most_common(1)[0][0]
         return rate, strength

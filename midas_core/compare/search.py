@@ -70,7 +70,7 @@ class Cell:
 
     @property
     def work(self) -> float:
-        """Epochs of single models, those of several modalities counted double."""
+        """Epochs of single models; several modalities count double."""
         return len(self.settings) * self.recipe.epochs * (1 if self.method.endswith(" alone") else 2)
 
     def as_dict(self) -> dict[str, Any]:
@@ -139,7 +139,7 @@ class Plan:
         ]
 
     def cells(self) -> list[Cell]:
-        """Return all cells; those of the reporting seeds lack the settings, which are not yet chosen."""
+        """Return all cells; the reporting seeds lack the settings, which are not yet chosen."""
         unknown = {title: dict.fromkeys(range(self.source.splits), (1.0, 1.0)) for title in self.trained}
         return [*self.tuning_cells(), *self.report_cells(unknown)]
 

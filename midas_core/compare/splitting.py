@@ -103,7 +103,7 @@ def _absent_classes(features: FeatureSet, training: Indices) -> list[str]:
 
 
 def _take_part(features: FeatureSet, samples: Indices, parts: int, number: int) -> tuple[Indices, Indices]:
-    """Return the other samples and those of one of several parts, counted through repeated partitions."""
+    """Return the other samples, then one of several parts, counted through repeated partitions."""
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     groups = None if features.groups is None else features.groups[samples]

@@ -149,7 +149,7 @@ class StackedSplit:
 
     def __init__(self, splits: Sequence[Split], which: Sequence[int]) -> None:
         self.sizes = [len(split) for split in splits]
-        # Seeds that have the very same samples, as those of large data do, share one copy.
+        # Seeds that have the very same samples, as with large data, share one copy.
         distinct = list({id(split): split for split in splits}.values())
         self._inputs = [_joined(arrays) for arrays in zip(*(split.inputs for split in distinct), strict=True)]
         self._labels = _joined([split.labels for split in distinct])

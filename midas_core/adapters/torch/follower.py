@@ -96,7 +96,7 @@ class Follower:
     def see(self, step: Step) -> None:
         """Take in a step."""
         if self._structure is None:
-            # In the order of the criterion: that of a dict may be another.
+            # In the order of the criterion: a dict may have another.
             known = getattr(step.criterion, "modalities", None)
             self._structure = known if isinstance(known, Modalities) else Modalities(step.features, "features")
         if step.training:
@@ -211,7 +211,7 @@ class TermMeans:
 
 
 class _Hook:
-    """Called by the criterion; that of a copy, or of one that is unpickled, does nothing."""
+    """Called by the criterion; in a copy, or one that is unpickled, it does nothing."""
 
     def __init__(self, follower: Follower | None = None) -> None:
         self.follower = follower

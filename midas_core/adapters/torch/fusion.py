@@ -101,7 +101,7 @@ def _modalities(names: Any, features: Any) -> Modalities:
     if names is None:
         if isinstance(features, Mapping):
             raise ValueError(
-                "names: expected the modalities in the order in which the head was trained (that of feature_dims), "
+                "names: expected the modalities in the order in which the head was trained (as in feature_dims), "
                 f"because features come by name, got None with features {list(features)}"
             )
         return Modalities(features, "features")

@@ -100,7 +100,7 @@ def _whole(module: nn.Module) -> list[Tensor]:
 
 
 def _module_of(head: Any) -> nn.Module | None:
-    """Return the module that a callable runs: itself, that of a bound method, or the first one in a closure."""
+    """Return the module that a callable runs: itself, a bound method's, or the first one in a closure."""
     candidates = [head, getattr(head, "__self__", None)]
     for cell in getattr(head, "__closure__", None) or ():
         with suppress(ValueError):  # an empty one

@@ -80,7 +80,7 @@ def check_attribute(criterion: Any, name: str, value: Any) -> Any:
         criterion.options, weights, alpha = options, options.class_weights, criterion.alpha
         return None if weights is None else torch.tensor(weights, dtype=alpha.dtype, device=alpha.device)
     if before is not None and isinstance(value, Tensor):
-        check_shape(name, value, before.shape, "that of before")
+        check_shape(name, value, before.shape, "as before")
     return value
 
 

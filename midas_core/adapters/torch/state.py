@@ -135,15 +135,13 @@ def digest_of(names: Sequence[Any] | None) -> int:
 def check_digest(state: Tensor, names: Sequence[Any] | None) -> None:
     """Raise ``ValueError`` where a saved state is of modalities with other names, or in another order."""
     saved, current = round(float(state[2])) if len(state) > 2 else 0, digest_of(names)
-    # Older states, and those of a criterion without names, say nothing; half precision does not hold the number.
+    # Older states, and a criterion without names, say nothing; half precision does not hold the number.
     if 0 in (saved, current) or saved == current or state.dtype.itemsize < 4:
         return
     assert names is not None
     orders = [list(order) for order in itertools.permutations(names) if digest_of(order) == saved]
     got = f"the order {orders[0]}" if orders else "other names"
-    raise ValueError(
-        f"state: expected that of the modalities {list(names)}, got {got}; give feature_dims in that order"
-    )
+    raise ValueError(f"state: expected the modalities {list(names)}, got {got}; give feature_dims in that order")
 
 
 def read_whole_numbers(state: Any, count: int) -> list[int]:

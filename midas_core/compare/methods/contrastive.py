@@ -22,7 +22,7 @@ def unit_features(features: Sequence[Tensor]) -> list[Tensor]:
 def matching_loss(features: Sequence[Tensor], temperature: float) -> Tensor:
     """Return the InfoNCE loss between each two modalities, both directions, the mean of all, shape (K,).
 
-    The other modality of the same sample is the positive, that of the rest of the batch the negatives.
+    The other modality of the same sample is the positive, the rest of the batch the negatives.
     """
     units = unit_features(features)
     positives = torch.arange(units[0].shape[1]).expand(units[0].shape[:2])

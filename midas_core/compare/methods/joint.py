@@ -61,7 +61,7 @@ class FeatureDropout(Method):
 
 
 class JointUnimodal(Method):
-    """The cross-entropy of the fused head plus that of each unimodal head: CE(z, y) + weight * sum_m CE(z^m, y)."""
+    """The cross-entropy of the fused head and of each unimodal head: CE(z, y) + weight * sum_m CE(z^m, y)."""
 
     title = "joint + unimodal"
     strengths = (0.5, 1.0, 2.0)

@@ -16,7 +16,7 @@ def gradient_coefficients(ratio: Tensor, strength: Tensor) -> Tensor:
 
 
 class OgmGe(Method):
-    """OGM-GE: gradients of the leading encoder shrink, and noise is added to those of all.
+    """OGM-GE: gradients of the leading encoder shrink, and noise is added to all encoders'.
 
     Peng et al., "Balanced Multimodal Learning via On-the-fly Gradient Modulation" (CVPR 2022).
     theta^m <- theta^m - lr * (k^m * g^m + xi), xi ~ N(0, Sigma); k^m = 1 - tanh(alpha * rho^m) where rho^m > 1, else 1;

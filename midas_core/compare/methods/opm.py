@@ -23,7 +23,7 @@ def drop_probabilities(ratio: Tensor, base: Tensor) -> Tensor:
 
 
 def drop_features(features: Sequence[Tensor], probabilities: Tensor, numbers: Tensor) -> list[Tensor]:
-    """Return the features with those of some samples at zero, the rest scaled by 1 / (1 - theta).
+    """Return the features, some samples at zero, the rest scaled by 1 / (1 - theta).
 
     theta = sum_m D_m q^m / sum_m D_m is the share of the features that is expected to go.
     """

@@ -70,7 +70,7 @@ def test_class_weights_can_be_set_changed_and_left_out():
         ("check", "yes", TypeError, "check: expected True or False, got 'yes'"),
         ("seed", -1, ValueError, "seed: expected a whole number >= 0, got -1"),
         ("epoch", 3, TypeError, r"epoch: expected a call of set_epoch\(3\), got an assignment"),
-        ("alpha", torch.ones(3), ValueError, r"alpha: expected shape that of before = \(2,\), got \(3,\)"),
+        ("alpha", torch.ones(3), ValueError, r"alpha: expected shape as before = \(2,\), got \(3,\)"),
         ("num_classes", 5, AttributeError, "num_classes: fixed by the unimodal heads; make another MidasLoss"),
         ("modalities", None, AttributeError, "modalities: fixed by the unimodal heads; make another MidasLoss"),
     ],

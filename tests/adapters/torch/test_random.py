@@ -197,7 +197,7 @@ NAMED = {"audio": 4, "video": 5}
 
 def test_names_in_another_order_are_refused():
     saved = MidasLoss(num_classes=3, feature_dims=NAMED).state_dict()
-    message = r"state: expected that of the modalities \['video', 'audio'\], got the order \['audio', 'video'\]"
+    message = r"state: expected the modalities \['video', 'audio'\], got the order \['audio', 'video'\]"
     with pytest.raises((ValueError, RuntimeError), match=message):
         MidasLoss(num_classes=3, feature_dims={"video": 4, "audio": 5}).load_state_dict(saved)
     with pytest.raises((ValueError, RuntimeError), match="got other names"):
