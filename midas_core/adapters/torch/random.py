@@ -85,7 +85,7 @@ def uniform(count: int, stream: Tensor, device: torch.device, *, moves: bool) ->
     if moves:
         with torch.no_grad():
             stream[1].add_(1)
-    # Draw 0 is that of the evaluation.
+    # Draw 0 belongs to the evaluation.
     seed, draw = stream.tolist() if may_look(stream) else stream.unbind()
     seed, draw = seed + place if (place := _place()) else seed, draw if moves else 0
     keys = (draw + seed * SEED_FACTOR, seed + draw * DRAW_FACTOR)
