@@ -47,8 +47,8 @@ def midas_gradients(
 
     d total_i / d z_i = softmax(z_i) - onehot(y_i), the same for each z^m, and for a mixed sample, w = ``soft_weights``,
     d total_i / d z~_i = weight / V * (sum_m w[m, i] softmax(z~_i) - sum_m w[m, i] onehot(Y[m, i])).
-    A smoothed label takes the place of onehot; with several labels for a sample, sigmoid / C and label / C take those
-    of softmax and onehot.
+    A smoothed label replaces onehot; with several labels for a sample, sigmoid / C and label / C replace softmax and
+    onehot.
 
     Parameters
     ----------
