@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import midas_core as mc
-from midas_core.testing.checks import results_of, run_core
+from midas_core.testing.checks import results_of
 from midas_core.testing.problems import make_problem
 from tests.frameworks import get_framework
 from tests.steps import DOUBLE, clear_decision, close, problem, run
@@ -136,38 +136,6 @@ def test_confidence_of_label_vectors():
     # The gradient of the mixed logits is sigmoid - soft label, over C.
     closed = mc.midas_gradients(z, [z, z], np.zeros((2, 2, 2)), targets, sources, found.soft_weights)
     np.testing.assert_allclose(closed.mixed[0, 0], (0.5 - share @ y) / 2 / 2)
-
-
-def all_of_a_step(p, arrays):
-    out = run_core(
-        mc.backends.get_backend(arrays["fused"]), p, arrays | {"assignment": None, "absent": None, "mask": None}
-    )
-    return [*out.terms, out.soft_weights, out.gradients.mixed]
-
-
-def open_spec(batch, x):
-    import tensorflow as tf
-
-    return tf.TensorSpec([None if n == batch else n for n in x.shape], x.dtype)
-
-
-def test_tf_function_with_unknown_batch_size():
-    framework = get_framework("tensorflow")
-    import tensorflow as tf
-
-    for multi_label in (False, True):
-        traced = None
-        for batch in (8, 5):
-            p = make_problem(1, batch, 2, 3, multi_label=multi_label, dtype="float32", **EVERYTHING)
-            names = ("labels", "features", "fused", "unimodal", "mixed", "partners", "alpha", "step")
-            names += ("sample_weight", "class_weights", "present")
-            arrays = tf.nest.map_structure(framework.array, {name: getattr(p, name) for name in names})
-
-            if traced is None:
-                specs = tf.nest.map_structure(partial(open_spec, batch), arrays)
-                traced = tf.function(partial(all_of_a_step, p), input_signature=[specs])
-            for a, b in zip(traced(arrays), all_of_a_step(p, arrays), strict=True):
-                np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 def test_jax_takes_targets_through_jit():

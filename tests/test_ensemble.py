@@ -98,21 +98,16 @@ def test_large_logits_stay_finite_and_half_precision_is_taken_to_single(dtype):
     assert np.isfinite(ensemble_logits(z, [z[::-1], z[::-1]], multi_label=True)).all()
 
 
+ZEROS = np.zeros((2, 3))
+
+
 @pytest.mark.parametrize(
     ("change", "kind", "message"),
     [
         ({"weight": 1.5}, ValueError, r"weight: expected a number in \[0, 1\], got 1.5"),
         ({"weight": "half"}, TypeError, r"weight: expected a number in \[0, 1\], got 'half'"),
-        (
-            {"unimodal_logits": [np.zeros((2, 3))]},
-            ValueError,
-            "unimodal_logits: expected two or more modalities, got 1",
-        ),
-        (
-            {"unimodal_logits": [np.zeros((2, 3)), np.zeros((2, 4))]},
-            ValueError,
-            r"unimodal_logits\[1\]: expected shape \(B, C\) = \(2, 3\), got \(2, 4\)",
-        ),
+        ({"unimodal_logits": [ZEROS]}, ValueError, "unimodal_logits: expected two or more modalities, got 1"),
+        ({"unimodal_logits": [ZEROS, np.zeros((2, 4))]}, ValueError, r"\[1\]: expected .* = \(2, 3\), got \(2, 4\)"),
         ({"fused_logits": np.zeros((2, 3), int)}, TypeError, "fused_logits: expected a real floating dtype, got int64"),
         ({"present": np.ones((2, 3), bool)}, ValueError, r"present: expected shape \(B, M\) = \(2, 2\), got \(2, 3\)"),
         ({"present": np.ones((2, 2))}, TypeError, "present: expected dtype bool, got float64"),
@@ -121,7 +116,7 @@ def test_large_logits_stay_finite_and_half_precision_is_taken_to_single(dtype):
     ids=map(str, range(8)),
 )
 def test_errors(change, kind, message):
-    given = {"fused_logits": np.zeros((2, 3)), "unimodal_logits": [np.zeros((2, 3))] * 2, **change}
+    given = {"fused_logits": ZEROS, "unimodal_logits": [ZEROS] * 2, **change}
     with pytest.raises(kind, match=message):
         ensemble_logits(**given)
 

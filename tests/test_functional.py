@@ -33,19 +33,32 @@ def composed(*, warmup=False, similarity="cosine", present=None, weight=1.0):
     return terms.total.mean(), state.alpha
 
 
-def loss_on(framework, rng=None, **options):
-    array = framework.array
-    features, weights = ({k: array(x) for k, x in xs.items()} for xs in (FEATURES, WEIGHTS))
-    fused = array(FUSED)
-    heads = {"video": lambda x: x @ weights["video"], "audio": lambda x: x @ weights["audio"]}
+def masked_mean(tokens, mask):
+    weights = mask[..., None] * 1.0
+    return (tokens * weights).sum(1) / (weights.sum(1) + 1e-9)
+
+
+def loss_on(framework, rng=None, features=FEATURES, **options):
+    """Take a step with linear heads, of token features after their mean."""
+    array, xp = framework.array, framework.backend.xp
+    own = {k: {n: array(y) for n, y in x.items()} if isinstance(x, dict) else array(x) for k, x in features.items()}
+    weights, fused = {k: array(w) for k, w in WEIGHTS.items()}, array(FUSED)
+
+    def pool(x):
+        return masked_mean(**x) if isinstance(x, dict) else x
+
     options = {k: array(x) if isinstance(x, np.ndarray) else x for k, x in options.items()}
+    if features is FEATURES:
+        options["head"] = lambda z: z @ fused
+    else:
+        options["head"] = lambda x: xp.concat([x["audio"], pool(x["video"])], axis=-1) @ fused
+        options["head_input"] = "separate"
     loss, (state, _) = mc.midas_loss(
-        features,
+        own,
         array(LABELS),
         framework.rng(0) if rng is None else rng,
-        mc.init_state(2, features["audio"]),
-        head=lambda z: z @ fused,
-        unimodal_heads=heads,
+        mc.init_state(2, own["audio"]),
+        unimodal_heads={"video": lambda x: pool(x) @ weights["video"], "audio": lambda x: x @ weights["audio"]},
         **options,
     )
     return framework.numpy(loss), framework.numpy(state.alpha)
@@ -73,11 +86,6 @@ def test_partners_follow_the_random_numbers(framework):
     assert len({float(first), float(other), float(alone)}) == 3
 
 
-def masked_mean(tokens, mask):
-    weights = mask[..., None] * 1.0
-    return (tokens * weights).sum(1) / (weights.sum(1) + 1e-9)
-
-
 @pytest.mark.parametrize("name", ["numpy", "torch", "jax"])
 @pytest.mark.parametrize("options", [{}, {"present": PRESENT}, {"absent_share": 0.7}, {"similarity": "l2"}])
 def test_padding_changes_no_number(name, options):
@@ -85,29 +93,11 @@ def test_padding_changes_no_number(name, options):
     tokens, lengths = RNG.normal(size=(B, T, 5)), np.array([4, 1, 2, 3, 4, 2])
 
     def loss(columns, filling):
-        padded = np.full((B, T + columns, 5), filling)
+        padded, mask = np.full((B, T + columns, 5), filling), np.arange(T + columns) < lengths[:, None]
         padded[:, :T] = tokens
-        mask = np.arange(T + columns) < lengths[:, None]
         padded[~mask] = filling
-        array = framework.array
-        weights = {key: array(w) for key, w in WEIGHTS.items()}
-        fused = array(FUSED)
-        xp = framework.backend.xp
-        features = {"audio": array(FEATURES["audio"]), "video": {"tokens": array(padded), "mask": array(mask)}}
-        total, (state, _) = mc.midas_loss(
-            features,
-            array(LABELS),
-            framework.rng(0),
-            mc.init_state(2, features["audio"]),
-            head=lambda x: xp.concat([x["audio"], masked_mean(**x["video"])], axis=-1) @ fused,
-            unimodal_heads={
-                "audio": lambda x: x @ weights["audio"],
-                "video": lambda x: masked_mean(**x) @ weights["video"],
-            },
-            head_input="separate",
-            **{key: array(x) if isinstance(x, np.ndarray) else x for key, x in options.items()},
-        )
-        return framework.numpy(total), framework.numpy(state.alpha)
+        features = {"audio": FEATURES["audio"], "video": {"tokens": padded, "mask": mask}}
+        return loss_on(framework, features=features, **options)
 
     with framework.scope("float64"):
         expected, alpha = loss(0, 0.0)

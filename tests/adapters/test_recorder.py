@@ -13,6 +13,13 @@ NAMES = ["audio", "video"]
 KNOWN = {"method": "joint", "weight": 1.0}
 
 
+def train(recorder, epoch=0, **options):
+    """Train for one epoch."""
+    recorder.begin(NAMES, KNOWN, **options)
+    recorder.log({"loss": 1.0}, epoch=epoch)
+    recorder.finish()
+
+
 def test_a_run_from_its_begin_to_its_end(tmp_path):
     recorder = Recorder(tmp_path, name="mine", class_names=["cat", "dog"], config={"weight": 2.0, "lr": 0.1})
     recorder.log({"loss": 9.0}, epoch=0)  # before there is a folder
@@ -34,18 +41,14 @@ def test_a_run_from_its_begin_to_its_end(tmp_path):
 def test_a_training_in_several_parts_is_one_run(tmp_path):
     recorder = Recorder(tmp_path, tensorboard=False)
     for epoch in range(2):
-        recorder.begin(NAMES, KNOWN, resumed=epoch > 0)
-        recorder.log({"loss": 1.0}, epoch=epoch)
-        recorder.finish()
+        train(recorder, epoch, resumed=epoch > 0)
     assert [row["epoch"] for row in read_run(tmp_path).metrics] == [0, 1]
 
 
 @pytest.mark.parametrize("resume", [None, True])
 def test_another_training_does_not_replace_the_last_one(tmp_path, resume):
     recorder = Recorder(tmp_path, resume=resume)
-    recorder.begin(NAMES, KNOWN)
-    recorder.log({"loss": 1.0}, epoch=0)
-    recorder.finish()
+    train(recorder)
     with pytest.raises(ValueError, match="holds the last training of this callback, and another one begins"):
         recorder.begin(NAMES, KNOWN)
     assert read_run(tmp_path).metrics == ({"epoch": 0, "loss": 1.0},)
@@ -55,9 +58,7 @@ def test_each_of_several_trainings_has_a_folder_within(tmp_path):
     recorder = Recorder(tmp_path, config=Namespace(lr=0.1))
     for trial in range(2):
         part = recorder.in_folder(f"trial-{trial}", {"weight": float(trial)})
-        part.begin(NAMES, KNOWN)
-        part.log({"loss": 1.0}, epoch=0)
-        part.finish()
+        train(part)
     assert [read_run(tmp_path / f"trial-{trial}").config["weight"] for trial in range(2)] == [0.0, 1.0]
     assert read_run(tmp_path / "trial-1").config == {"method": "joint", "weight": 1.0, "lr": 0.1}
 
@@ -66,9 +67,7 @@ def test_each_of_several_trainings_has_a_folder_within(tmp_path):
 def test_another_process_goes_on(tmp_path, resume, resumed):
     for epoch in range(2):
         recorder = Recorder(tmp_path, resume=resume)
-        recorder.begin(NAMES, KNOWN, resumed=resumed)
-        recorder.log({"loss": 1.0}, epoch=epoch)
-        recorder.finish()
+        train(recorder, epoch, resumed=resumed)
     assert len(read_run(tmp_path).metrics) == 2
 
 
@@ -92,9 +91,7 @@ def test_a_run_that_an_error_ended_is_unfinished(tmp_path):
     run = read_run(tmp_path)
     assert (run.finished, run.metrics) == (None, ())
     # The same callback tries again.
-    recorder.begin(NAMES, KNOWN)
-    recorder.log({"loss": 1.0}, epoch=0)
-    recorder.finish()
+    train(recorder)
     assert read_run(tmp_path).finished is not None
 
 

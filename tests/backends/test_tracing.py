@@ -23,15 +23,18 @@ def step(bk, modalities, variant, arrays):
     mixed_logits = sum(f @ w for f, w in zip(mixed, arrays["fusion"], strict=True))
     unimodal = [f @ w for f, w in zip(features, arrays["heads"], strict=True)]
     similarities = mc.similarity(features, sources, backend=bk)
+    options = {"variant": variant, "backend": bk}
+    if "rows" in arrays:
+        labels = mc.Targets(arrays["rows"], arrays["sample_weight"], arrays["class_weights"], label_smoothing=0.1)
+        options["present"] = arrays["present"]
     logits = (fused, unimodal, mixed_logits, labels, sources)
-    state = mc.MidasState(arrays["alpha"], arrays["step"])
-    out = mc.midas_objective(*logits, similarities, state, variant=variant, backend=bk)
-    closed = mc.midas_gradients(*logits, out.soft_weights, variant=variant, backend=bk)
+    out = mc.midas_objective(*logits, similarities, mc.MidasState(arrays["alpha"], arrays["step"]), **options)
+    closed = mc.midas_gradients(*logits, out.soft_weights, **options)
     return [sources, *out.terms, *out.state, out.soft_weights, closed.fused, *closed.unimodal, closed.mixed]
 
 
 def inputs(batch, modalities, array):
-    """Draw the inputs in float32."""
+    """Draw the inputs in float32; those of three modalities have several labels, weights, and lack modalities."""
     rng = np.random.default_rng(batch)
     labels = rng.integers(0, CLASSES, batch)
     numbers = mc.draw(labels, modalities, rng)
@@ -39,7 +42,14 @@ def inputs(batch, modalities, array):
     def normal(*shape):
         return array(rng.normal(size=shape).astype(np.float32))
 
+    several = {
+        "rows": array(rng.integers(0, 2, (batch, CLASSES))),
+        "sample_weight": array(rng.random(batch).astype(np.float32)),
+        "class_weights": array(np.arange(1, CLASSES + 1, dtype=np.float32)),
+        "present": array(rng.random((batch, modalities)) < 0.7),
+    }
     return {
+        **(several if modalities == 3 else {}),
         "labels": array(labels),
         "features": [normal(batch, 5) for _ in range(modalities)],
         "fusion": [normal(5, CLASSES) for _ in range(modalities)],

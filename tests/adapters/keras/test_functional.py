@@ -72,17 +72,9 @@ def test_a_model_can_be_wrapped_twice():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (
-            {"features": ["audio_features", "nothing"]},
-            ValueError,
-            "features of modality 1: expected the name of one of",
-        ),
+        ({"features": ["audio_features", "nothing"]}, ValueError, "of modality 1: expected the name of one of"),
         ({"features": ["audio_features"]}, ValueError, "features: expected two or more modalities, got 1"),
-        (
-            {"features": ["audio_features", 3]},
-            TypeError,
-            "features of modality 1: expected the name of a layer or a tensor, got int",
-        ),
+        ({"features": ["audio_features", 3]}, TypeError, "expected the name of a layer or a tensor, got int"),
         ({"features": NAMES, "head": "nothing"}, ValueError, "head: expected the name of one of the layers"),
         ({"features": NAMES, "num_classes": 4}, ValueError, "head: expected 4 logits, as many as num_classes, got 3"),
         ({"features": NAMES, "model": keras.layers.Dense(3)}, TypeError, "model: expected a functional Keras model"),

@@ -14,7 +14,7 @@ STEPS = 6
 
 
 class Parts(nn.Module):
-    """Encoders and head, and in a run the criterion beside them, so that one wrapper sees every parameter."""
+    """Encoders and head, and the criterion with them, so that one wrapper sees every parameter, or outside."""
 
     def __init__(self, criterion=None):
         super().__init__()
@@ -23,11 +23,12 @@ class Parts(nn.Module):
         self.head = nn.Linear(11, 4)
         for parameter in self.parameters():
             parameter.data = torch.randn(parameter.shape, generator=generator) / 2
-        if criterion is not None:
-            self.criterion = criterion
+        self.criterion = criterion
 
-    def forward(self, views, labels, permutation):
+    def forward(self, views, labels, permutation=None):
         features = [encoder(view) for encoder, view in zip(self.encoders, views, strict=True)]
+        if self.criterion is None:
+            return features
         return self.criterion(features, labels, head=self.head, permutation=permutation)
 
 

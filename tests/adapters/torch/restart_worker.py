@@ -5,26 +5,13 @@ import sys
 from pathlib import Path
 
 import torch
-from torch import distributed, nn
+from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from midas_core.adapters.torch import MidasLoss
+from tests.adapters.torch.distributed_worker import Parts
 
 STEPS, DIES_AT, SAVES_AT = 8, 5, 3
-
-
-class Model(nn.Module):
-    """Encoders, head and criterion under one wrapper."""
-
-    def __init__(self):
-        super().__init__()
-        self.encoders = nn.ModuleList([nn.Linear(7, 6), nn.Linear(8, 5)])
-        self.head = nn.Linear(11, 4)
-        self.criterion = MidasLoss(num_classes=4, feature_dims=(6, 5), warmup_epochs=1, initial_alpha=1.5, seed=0)
-
-    def forward(self, views, labels):
-        features = [encoder(view) for encoder, view in zip(self.encoders, views, strict=True)]
-        return self.criterion(features, labels, head=self.head)
 
 
 def batch(step, rank):
@@ -52,7 +39,8 @@ def main(folder, dies):
     distributed.init_process_group("gloo")
     rank, checkpoint = distributed.get_rank(), folder / f"checkpoint{distributed.get_rank()}.pt"
     torch.manual_seed(0)
-    model = DistributedDataParallel(Model())
+    options = {"warmup_epochs": 1, "initial_alpha": 1.5, "seed": 0}
+    model = DistributedDataParallel(Parts(MidasLoss(num_classes=4, feature_dims=(6, 5), **options)))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     start = 0
     if checkpoint.exists():

@@ -93,23 +93,18 @@ def test_half_precision_is_voted_on_in_full():
     assert found.dtype == torch.float32
 
 
+VIDEO = torch.ones(7, 5)
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
         ({"weight": 1.5}, ValueError, "weight: expected a number"),
         ({"head": None}, TypeError, "head: expected a callable, got NoneType"),
-        ({"features": {"audio": [1.0], "video": torch.ones(7, 5)}}, TypeError, "'audio': expected a tensor, got list"),
+        ({"features": {"audio": [1.0], "video": VIDEO}}, TypeError, "'audio': expected a tensor, got list"),
         ({"features": {"audio": torch.ones(7, 4)}}, ValueError, "features: expected"),
-        (
-            {"features": {"audio": torch.ones(()), "video": torch.ones(7, 5)}},
-            ValueError,
-            "features of modality 'audio': expected shape",
-        ),
-        (
-            {"features": {"audio": torch.ones(6, 4), "video": torch.ones(7, 5)}},
-            ValueError,
-            "'video': expected shape \\(B, D\\) with B = 6 as in features of modality 'audio', got \\(7, 5\\)",
-        ),
+        ({"features": {"audio": torch.ones(()), "video": VIDEO}}, ValueError, "of modality 'audio': expected shape"),
+        ({"features": {"audio": torch.ones(6, 4), "video": VIDEO}}, ValueError, "'video': expected .* with B = 6 as"),
         ({"present": torch.ones(7, 2)}, TypeError, "present: expected dtype bool"),
         ({"present": torch.ones(7, 3, dtype=torch.bool)}, ValueError, "present: expected shape"),
     ],

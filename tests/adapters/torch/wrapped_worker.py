@@ -13,20 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from midas_core.adapters.torch import MidasLoss
 from midas_core.diagnostics import Diagnostics
-
-
-class Parts(nn.Module):
-    """Encoders and head, with the criterion inside or beside."""
-
-    def __init__(self, criterion=None):
-        super().__init__()
-        self.encoders = nn.ModuleList([nn.Linear(7, 6), nn.Linear(8, 5)])
-        self.head = nn.Linear(11, 4)
-        self.criterion = criterion
-
-    def forward(self, views, labels):
-        features = [encoder(view) for encoder, view in zip(self.encoders, views, strict=True)]
-        return self.criterion(features, labels, head=self.head) if self.criterion is not None else features
+from tests.adapters.torch.distributed_worker import Parts
 
 
 def make(**options):
