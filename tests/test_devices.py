@@ -141,12 +141,6 @@ def test_what_xla_gets_of_a_step_in_jax_calls_nothing_on_the_host():
         assert word not in text
 
 
-def test_a_half_precision_step_needs_no_values():
-    problem = Problem(SIZE, "meta", torch.bfloat16)
-    training_step(problem, midas_loss(problem))()
-    assert all(x.grad.dtype == torch.bfloat16 for x in problem.leaves)
-
-
 def test_labels_of_another_device_are_named():
     problem = Problem(SIZE, "meta")
     problem.labels = torch.zeros(SIZE.batch, dtype=torch.int64)

@@ -112,17 +112,6 @@ def test_every_line_is_there_before_the_end(tmp_path):
         log.log(epoch=1, loss=1.0)
 
 
-def test_an_error_leaves_the_run_unfinished(tmp_path):
-    def train():
-        with RunLogger(tmp_path, modalities=NAMES) as log:
-            log.log(epoch=0, loss=1.0)
-            raise RuntimeError("stop")
-
-    with pytest.raises(RuntimeError, match="stop"):
-        train()
-    assert read_run(tmp_path).finished is None
-
-
 def test_a_line_cut_off_is_skipped_and_said(tmp_path):
     write_epochs(tmp_path, range(3))
     file = tmp_path / "metrics.jsonl"

@@ -223,14 +223,6 @@ def test_summary_shows_the_parts(capsys):
     assert all(name in shown for name in ("audio", "video", "head", "midas_state"))
 
 
-@pytest.mark.once
-def test_the_state_is_no_trainable_weight():
-    model = make_model()
-    state = {id(v) for v in (model.alpha, model.step, model.epoch)}
-    assert state <= {id(v) for v in model.non_trainable_weights}
-    assert not state & {id(v) for v in model.trainable_weights}
-
-
 def test_compute_loss_by_hand():
     """Outside a step nothing waits: the encoders run again."""
     x, y = make_data(12)

@@ -32,17 +32,6 @@ def test_two_devices_give_what_one_gives():
     np.testing.assert_allclose(alpha_two, alpha, rtol=1e-6)
 
 
-@pytest.mark.skipif(BACKEND != "tensorflow", reason="tf.distribute is for TensorFlow")
-def test_one_replica_of_tf_distribute_changes_nothing():
-    import tensorflow as tf
-
-    one, alpha = run()
-    with tf.distribute.MirroredStrategy(["/cpu:0"]).scope():
-        two, alpha_two = run()
-    np.testing.assert_allclose(two["loss"], one["loss"], rtol=1e-5)
-    np.testing.assert_allclose(alpha_two, alpha, rtol=1e-6)
-
-
 REPLICAS = """
 import sys
 import keras, numpy as np, tensorflow as tf

@@ -47,18 +47,17 @@ def test_one_warning_where_no_optimizer_holds_the_heads():
     assert warning.filename == __file__
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"warmup_epochs": 1},
-        {"call": lambda head: head.forward},
-        {"call": lambda head: lambda x: head(x)},
-        {"every": 3, "steps": 3 * LEARNT_BY + 1},
-    ],
-    ids=["warm-up", "bound method", "closure", "gradients added up"],
-)
-def test_it_is_heard_in_the_warm_up_and_of_other_callables(options):
-    (warning,), *_ = train(holds_heads=False, **options)
+HEARD = {
+    "warm-up": {"warmup_epochs": 1},
+    "bound method": {"call": lambda head: head.forward},
+    "closure": {"call": lambda head: lambda x: head(x)},
+    "gradients added up": {"every": 3, "steps": 3 * LEARNT_BY + 1},
+}
+
+
+@pytest.mark.parametrize("name", HEARD)
+def test_it_is_heard_in_the_warm_up_and_of_other_callables(name):
+    (warning,), *_ = train(holds_heads=False, **HEARD[name])
     assert "in 20 steps" in str(warning.message)
 
 
@@ -78,29 +77,20 @@ def test_a_short_epoch_is_enough(end, holds_heads):
     assert ["in one step of the optimizer" in str(x.message) for x in caught] == [True] * (not holds_heads)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"holds_heads": True},
-        {"holds_heads": True, "every": 128, "steps": 200},
-        {"holds_heads": True, "every": 128, "steps": 100},
-        {"holds_heads": True, "steps": 2, "lr": 0.0},
-        {"holds_heads": False, "backward": False},
-        {"holds_heads": False, "backward": False, "in_training": False},
-        {"holds_heads": False, "call": lambda head: lambda x, known=[head]: known[0](x)},
-    ],
-    ids=[
-        "held",
-        "128 micro-batches",
-        "no step of the optimizer",
-        "a rate of 0",
-        "nothing learned",
-        "evaluation",
-        "unknown head",
-    ],
-)
-def test_nothing_is_said_where_they_learn_or_nothing_does(options):
-    caught, criterion, _head = train(**options)
+QUIET = {
+    "held": {"holds_heads": True},
+    "128 micro-batches": {"holds_heads": True, "every": 128, "steps": 200},
+    "no step of the optimizer": {"holds_heads": True, "every": 128, "steps": 100},
+    "a rate of 0": {"holds_heads": True, "steps": 2, "lr": 0.0},
+    "nothing learned": {"holds_heads": False, "backward": False},
+    "evaluation": {"holds_heads": False, "backward": False, "in_training": False},
+    "unknown head": {"holds_heads": False, "call": lambda head: lambda x, known=[head]: known[0](x)},
+}
+
+
+@pytest.mark.parametrize("name", QUIET)
+def test_nothing_is_said_where_they_learn_or_nothing_does(name):
+    caught, criterion, _head = train(**QUIET[name])
     criterion.set_epoch(1)
     assert caught == []
 
