@@ -23,6 +23,9 @@ SHORT = (
 )
 """Methods of the table in the README."""
 
+PUBLISHED = ("OGM-GE", "MMPareto", "OPM", "AMCo", "SMV", "LFM", "MCR", "PowMix", "Data Remixing")
+"""Methods of other papers about imbalanced modalities."""
+
 Rows = list[list[str]]
 """The first row holds the headings."""
 
@@ -200,6 +203,7 @@ class SuiteResults:
                     if "MixUp" in self.methods(True)
                     else []
                 ),
+                f"- **Other published methods.** {self.rivals()}",
                 "- **A modality is memorised or drowned: MIDAS.** Against joint training: "
                 + "; ".join(on(task, smooth, "modality dropout", "MIDAS") for task in memorised)
                 + ".",
@@ -219,6 +223,16 @@ class SuiteResults:
                 f"natural tasks, against joint training: {over(BEST, BASELINE, True)}.",
             ]
         )
+
+    def rivals(self) -> str:
+        """Return the mean accuracy of MIDAS, and of the most accurate methods of other papers."""
+        sentences = []
+        for natural, kind in KINDS.items():
+            means = {t: self.mean(t, "accuracy", natural) for t in self.methods(natural) if t in PUBLISHED}
+            best = sorted(means, key=lambda title: -means[title])[:3]
+            listed = ", ".join(f"{t} {self.mean(t, 'accuracy', natural):.1f}" for t in ("MIDAS", EVEN, *best))
+            sentences.append(f"Mean accuracy over the {kind} tasks: {listed}.")
+        return " ".join(sentences)
 
     def calibration(self, title: str) -> str:
         """Return a method's mean calibration error over the natural tasks, in percent."""

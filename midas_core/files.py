@@ -31,9 +31,9 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any, *, indent: int | None = 1) -> None:
     """Write JSON as a whole or not at all, making its folder where it is missing; what is not finite becomes null."""
-    text = json.dumps(finite(content), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    text = json.dumps(finite(content), indent=indent, allow_nan=False, ensure_ascii=False) + "\n"
     # A lone surrogate, as in a file name of other bytes, is left escaped.
     write_whole(path, text.encode("utf-8", "backslashreplace"))
 

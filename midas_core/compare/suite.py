@@ -155,7 +155,7 @@ def run_suite(
         name: {"title": TASKS[name].title, "natural": TASKS[name].natural, **content}
         for name, content in run_plans(plans, Store(output, MADE_BY), jobs=jobs, progress=progress).items()
     }
-    write_json(output / "results.json", kept(results))
+    write_json(output / "results.json", kept(results), indent=None)
     return results
 
 
