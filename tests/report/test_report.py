@@ -201,8 +201,7 @@ def leaves(value, path=()):
 
 @pytest.mark.parametrize("file", ["run.json", "diagnostics.json"])
 def test_whatever_is_wrong_in_a_file_the_page_is_made_or_the_error_says_why(tmp_path, runs, file):
-    folder = tmp_path / "run"
-    shutil.copytree(runs[0], folder)
+    folder = shutil.copytree(runs[0], tmp_path / "run")
     whole = json.loads((folder / file).read_text())
     for place in leaves(whole):
         for wrong in (None, "x", 3, [], {}, ["x"]):
@@ -435,8 +434,7 @@ def test_names_of_runs_are_not_cut_in_figures(tmp_path, runs):
 
 
 def test_hostile_runs_end_in_a_page_or_a_message(tmp_path, runs):
-    folder = tmp_path / "run"
-    shutil.copytree(runs[0], folder)
+    folder = shutil.copytree(runs[0], tmp_path / "run")
     whole = json.loads((folder / "diagnostics.json").read_text())
     absurd = [float("inf"), float("nan"), -1, -(10**400), 10**400, 10**17, 1e308, 0.5, True, "7"]
     for key in ("kept", "samples", "pairs", "accuracy", "chance", "calibration_error"):
@@ -455,8 +453,7 @@ def test_hostile_runs_end_in_a_page_or_a_message(tmp_path, runs):
 
 
 def test_the_page_takes_the_place_of_no_link(tmp_path, runs):
-    folder = tmp_path / "run"
-    shutil.copytree(runs[0], folder)
+    folder = shutil.copytree(runs[0], tmp_path / "run")
     target = tmp_path / "precious"
     target.write_text("precious")
     (folder / "report.html").symlink_to(target)

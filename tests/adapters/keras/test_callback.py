@@ -9,6 +9,8 @@ from midas_core.runs import read_run
 from tests.pages import blocks_of
 from tests.report.run_folders import assert_complete, digits
 
+(x, y), validation = digits()
+
 
 def compiled(*, warmup_epochs=1):
     model = MidasModel({name: keras.layers.Dense(16, activation="relu") for name in ("left", "right")}, num_classes=10)
@@ -21,7 +23,6 @@ def compiled(*, warmup_epochs=1):
 
 def test_a_run_leaves_its_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (x, y), validation = digits()
     model = compiled()
     (block,) = [code for code in blocks_of("docs/trainers.md") if "adapters.keras" in code]
     exec(block, {"model": model, "x": x, "labels": y, "validation": validation})
@@ -52,7 +53,6 @@ def plain_model():
 
 
 def test_a_plain_model_leaves_its_folder_too(tmp_path):
-    (x, y), validation = digits()
     features = {"left": "left_features", "right": "right_features"}
     callback = MidasCallback(tmp_path / "run", validation_data=validation, features=features)
     model = plain_model()
@@ -80,7 +80,6 @@ def test_a_plain_model_leaves_its_folder_too(tmp_path):
 @pytest.mark.once
 def test_a_checkpoint_may_monitor_the_diagnosis(tmp_path):
     """The other callback is given first, and runs after it all the same."""
-    (x, y), validation = digits()
     best = keras.callbacks.ModelCheckpoint(
         tmp_path / "best.keras", "val_misaligned_accuracy", mode="max", save_best_only=True
     )
@@ -91,7 +90,6 @@ def test_a_checkpoint_may_monitor_the_diagnosis(tmp_path):
 
 
 def test_the_terms_of_training_and_evaluation_go_to_the_folder_and_not_to_the_logs(tmp_path):
-    (x, y), validation = digits()
     model = compiled(warmup_epochs=0)
     fit = {"validation_data": validation, "callbacks": [MidasCallback(tmp_path / "run")], "verbose": 0}
     history = model.fit(x, y, epochs=2, **fit).history
@@ -107,7 +105,6 @@ def test_the_terms_of_training_and_evaluation_go_to_the_folder_and_not_to_the_lo
 @pytest.mark.once
 def test_the_folder_knows_the_epochs_of_the_model(tmp_path):
     """The counter goes before this callback: ``initial_epoch`` has moved the epoch when the folder is opened."""
-    (x, y), _ = digits()
     compiled().fit(x, y, initial_epoch=3, epochs=4, verbose=0, callbacks=[MidasCallback(tmp_path / "run")])
     assert list(read_run(tmp_path / "run").series("loss")[0]) == [3]
 
@@ -115,7 +112,6 @@ def test_the_folder_knows_the_epochs_of_the_model(tmp_path):
 @pytest.mark.once
 @pytest.mark.parametrize("make", [compiled, plain_model])
 def test_each_fold_wants_a_callback_of_its_own(tmp_path, make):
-    (x, y), _ = digits()
     callback = MidasCallback(tmp_path / "run")
     make().fit(x, y, epochs=1, verbose=0, callbacks=[callback])
     first = read_run(tmp_path / "run").metrics
@@ -130,7 +126,6 @@ def test_a_loss_that_is_not_called_is_an_error(tmp_path):
         def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
             return keras.ops.mean(keras.losses.sparse_categorical_crossentropy(y, y_pred, from_logits=True))
 
-    (x, y), _ = digits()
     model = Own({name: keras.layers.Dense(16) for name in ("left", "right")}, num_classes=10)
     model.compile("adam", MidasLoss())
     with pytest.raises(RuntimeError, match="loss: expected calls of MidasLoss in 7 steps, got none"):
@@ -140,7 +135,6 @@ def test_a_loss_that_is_not_called_is_an_error(tmp_path):
 
 @pytest.mark.once
 def test_several_callbacks_take_prefixes(tmp_path):
-    (x, y), validation = digits()
     names = ["run", "other"]
     fit = {"epochs": 1, "verbose": 0}
 
@@ -163,7 +157,6 @@ def test_validation_data_has_to_last(tmp_path):
 
 @pytest.mark.once
 def test_the_last_share_of_the_epochs_has_the_aligned_loss_alone(tmp_path):
-    (x, y), _ = digits()
     model = compiled(warmup_epochs=0)
     callback = MidasCallback(tmp_path / "run", aligned_share=0.5)
     model.fit(x, y, epochs=3, verbose=0, callbacks=[callback])
