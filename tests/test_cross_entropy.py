@@ -90,17 +90,6 @@ def test_what_changes_nothing(variant):
         np.testing.assert_allclose(found, expected[name], rtol=1e-12, atol=1e-12, err_msg=name)
 
 
-def test_the_loss_is_linear_in_the_weights_and_nothing_else_looks_at_them():
-    run, p, w = partial(results_of, get_framework("numpy")), problem(), np.arange(8.0)
-    found = [run(replace(p, sample_weight=x)) for x in (w, 3 * w, 2 * w + 1, np.ones(8))]
-    for name in ("total", "aligned", "unimodal", "misaligned", "gradient 0", "gradient 1", "gradient 3"):
-        one, three, mixed, ones = (x[name] for x in found)
-        np.testing.assert_allclose(three, 3 * one)
-        np.testing.assert_allclose(mixed, 2 * one + ones)
-    for name in ("alpha", "next_alpha", "confidence", "fused_confidence"):
-        np.testing.assert_array_equal(found[0][name], found[3][name])
-
-
 def test_a_weight_goes_with_the_label_into_the_mixed_samples():
     # Only sample 2 weighs anything: a mixed sample counts by what it has of sample 2.
     p = replace(problem(), sample_weight=np.eye(8)[2])
@@ -113,13 +102,6 @@ def test_a_weight_goes_with_the_label_into_the_mixed_samples():
 
 def _pairs(p):
     return mc.pairing.pair_mask(mc.pairing.pair_classes(p.labels, mc.source_matrix(p.partners, 2)))
-
-
-def test_class_weights_are_sample_weights_by_class():
-    run, p, by_class = partial(results_of, get_framework("numpy")), problem(), np.array([0.5, 2.0, 3.0])
-    a, b = run(replace(p, class_weights=by_class)), run(replace(p, sample_weight=by_class[p.labels]))
-    for name, x in a.items():
-        np.testing.assert_array_equal(x, b[name])
 
 
 def test_confidence_of_label_vectors():

@@ -40,14 +40,6 @@ def test_partners_are_distinct_and_the_first_of_another_class_wherever_possible(
         assert len({i, *column}) == min(modalities, len(labels))
 
 
-@pytest.mark.parametrize("labels", [[0], [3, 3, 3], [0, 1], [0, 0, 1], [0, 0, 0, 1, 1, 1], [2, 2, 2, 0, 1]])
-def test_the_mask_leaves_out_a_batch_of_one_class_and_nothing_else(labels):
-    labels = np.array(labels)
-    for seed in range(20):
-        pairs = mc.draw_pairs(mc.draw(labels, 2, seed), labels, 2)
-        assert (pairs.mask == (len(set(labels)) > 1)).all()
-
-
 @pytest.mark.parametrize("modalities", [2, 3, 6])
 @pytest.mark.parametrize("kind", LABELS)
 def test_the_first_partner_is_uniform_over_the_samples_of_other_classes(kind, modalities):

@@ -4,6 +4,7 @@ Tolerance: 16 roundings of the problem's dtype times 1 + the largest logit (stra
 the largest entry.
 """
 
+import pytest
 from hypothesis import given, settings
 
 from midas_core.testing.checks import check_autograd, check_values
@@ -21,6 +22,13 @@ def test_values_numpy(p):
 @given(p=problems(FEW_SHAPES))
 def test_values(framework, p):
     check_values(framework, p)
+
+
+@pytest.mark.gpu
+@settings(max_examples=20)
+@given(p=problems(FEW_SHAPES))
+def test_values_cupy(p):
+    check_values(get_framework("cupy"), p)
 
 
 @settings(max_examples=15)

@@ -57,22 +57,6 @@ def test_the_interval_of_all_or_nothing(right):
     assert (low, high) == pytest.approx((0.929, 1.0) if right else (0.0, 0.071), abs=0.001)
 
 
-def test_the_interval_by_hand():
-    labels = np.array([0, 1, 2])
-    pairs = misaligned_pairs(labels, 2, rounds=1)
-    deviations = np.array([0.5, -0.5, 0.25, 0.5, 0.0, -0.75])
-    versions = [(deviations[i] + deviations[3 + i], {i, int(pairs.sources[1, i])}) for i in range(3)]
-    total = sum(a * b for a, who in versions for b, others in versions for _ in range(bool(who & others)))
-    # Draws of the same two samples share both: counted twice, on the safe side.
-    twice = sum(
-        a * b for i, (a, who) in enumerate(versions) for j, (b, x) in enumerate(versions) if i != j and who == x
-    )
-    from midas_core.diagnostics.pairs import _squared_error
-
-    expected = max(total + twice, float((deviations**2).sum())) / 36 * 3
-    assert _squared_error(deviations, pairs, 3) == pytest.approx(expected)
-
-
 def test_without_pairs():
     pairs = misaligned_pairs(np.zeros(5, int), 2)
     assert np.isnan(misaligned_interval(np.zeros(0, bool), pairs, 5)).all()

@@ -7,22 +7,17 @@ import sys
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from midas_core.backends import Backend, _loaded
-from midas_core.cli.main import main
 from midas_core.testing import PROPERTIES, check_backend, check_head, make_problem, verify_backend
 from midas_core.testing.problems import FEW_STRUCTURES
+from tests.cli.commands import run
 from tests.frameworks import NAMES, get_framework
-
-
-def run(*arguments):
-    return CliRunner().invoke(main, ["verify", *map(str, arguments)])
 
 
 def test_table_and_json(tmp_path):
     path = tmp_path / "results.json"
-    result = run("--backend", "numpy", "--examples", 5, "--json", path)
+    result = run("verify", "--backend", "numpy", "--examples", 5, "--json", path)
     assert result.exit_code == 0, result.output
     for name in PROPERTIES:
         assert name in result.output
@@ -42,7 +37,7 @@ def test_table_and_json(tmp_path):
 
 def test_a_narrow_terminal_shows_every_column_whole(monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
-    output = CliRunner().invoke(main, ["verify", "--backend", "numpy", "--examples", "1"]).output
+    output = run("verify", "--backend", "numpy", "--examples", 1).output
     assert "…" not in output
     assert max(map(len, output.splitlines())) <= 60
     for words in (
@@ -61,7 +56,7 @@ def test_a_narrow_terminal_shows_every_column_whole(monkeypatch):
 
 def test_what_disagrees_ends_with_status_one_and_the_command_that_shows_it_again(monkeypatch):
     monkeypatch.setattr("midas_core.testing.oracle.objective.hard_sample_weight", lambda s: 2.0)
-    result = run("--backend", "numpy", "--property", "losses", "--examples", 20, "--seed", 7)
+    result = run("verify", "--backend", "numpy", "--property", "losses", "--examples", 20, "--seed", 7)
     assert result.exit_code == 1
     assert "NO" in result.output
     assert "times the allowed error" in result.output
@@ -78,11 +73,11 @@ def test_a_missing_backend_is_told_and_is_an_error_only_where_it_was_asked_for(m
 
     monkeypatch.setitem(_loaded, "cupy", WithoutGpu("cupy", np))
     monkeypatch.setattr("midas_core.cli.verify.BACKENDS", ("numpy", "cupy"))
-    result = run("--property", "pairs", "--examples", 2)
+    result = run("verify", "--property", "pairs", "--examples", 2)
     assert result.exit_code == 0, result.output
     assert "not tried" in result.output
     assert "CuPy finds no GPU" in result.output
-    result = run("--backend", "cupy")
+    result = run("verify", "--backend", "cupy")
     assert result.exit_code == 2
     assert result.output == "Error: CuPy finds no GPU here\n"
 

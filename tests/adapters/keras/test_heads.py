@@ -1,5 +1,8 @@
 """A head gives logits: one that ends in softmax or sigmoid is refused, wherever it is given."""
 
+from functools import partial
+from importlib import import_module
+
 import keras
 import numpy as np
 import pytest
@@ -16,25 +19,12 @@ def functional(end):
     return keras.Model(inputs, end(layers.Dense(3)(inputs)))
 
 
-def _tensorflow():
-    import tensorflow as tf
-
-    return tf.nn.softmax
-
-
-def _jax():
-    import jax
-
-    return jax.nn.softmax
+def framework_softmax():
+    if BACKEND == "torch":
+        return partial(import_module("torch").nn.functional.softmax, dim=-1)
+    return import_module(BACKEND).nn.softmax
 
 
-def _torch():
-    import torch
-
-    return lambda x: torch.nn.functional.softmax(x, dim=-1)
-
-
-SOFTMAX = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}
 ENDINGS = {
     "dense": lambda: layers.Dense(3, activation="softmax"),
     "sigmoid": lambda: layers.Dense(3, activation="sigmoid"),
@@ -42,7 +32,7 @@ ENDINGS = {
     "activation": lambda: keras.Sequential([layers.Dense(3), layers.Activation("softmax")]),
     "functional": lambda: functional(layers.Softmax()),
     "operation": lambda: functional(keras.ops.softmax),
-    "framework": lambda: layers.Dense(3, activation=SOFTMAX[BACKEND]()),
+    "framework": lambda: layers.Dense(3, activation=framework_softmax()),
     "of keras.ops": lambda: keras.Sequential([layers.Dense(3), layers.Activation(keras.ops.softmax)]),
     "nested": lambda: functional(keras.Sequential([layers.Dense(3, activation="softmax")])),
 }

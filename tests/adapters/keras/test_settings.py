@@ -88,8 +88,8 @@ def test_options_of_a_loop_and_of_a_baseline_count_too():
 @pytest.mark.once
 def test_what_is_set_is_checked():
     model = compiled(loss=MidasLoss())
-    for name, wrong in (("weight", -1), ("eta", "big"), ("similarity", "dot"), ("class_weights", [1.0, -1.0])):
-        with pytest.raises((TypeError, ValueError), match=f"{name}"):
+    for name, wrong in (("weight", -1), ("class_weights", [1.0, -1.0])):
+        with pytest.raises(ValueError, match=name):
             setattr(model.loss, name, wrong)
     for name, wrong in (("dropout", 2), ("unimodal_weight", -1), ("label_smoothing", 2)):
         with pytest.raises(ValueError, match=name):

@@ -1,6 +1,7 @@
 """Token features with masks: dicts and tuples of tensors through the criterion, a cross-attention head, the Trainer."""
 
 import re
+import runpy
 from collections import namedtuple
 
 import pytest
@@ -214,13 +215,6 @@ def test_several_tensors_need_heads_that_take_them():
         concatenated(modalities(), LABELS, head=len)
 
 
-def load_example():
-    path = ROOT / "examples" / "token_features.py"
-    names = {"__name__": "token_features"}
-    exec(compile(path.read_text(encoding="utf-8"), path, "exec"), names)
-    return names
-
-
 # The Trainer asks for it where there is no GPU too.
 @pytest.mark.filterwarnings("ignore:.*pin_memory")
 def test_the_page_in_the_trainer(tmp_path):
@@ -229,7 +223,8 @@ def test_the_page_in_the_trainer(tmp_path):
     from midas_core.runs import read_run
     from tests.pages import blocks_of
 
-    names = load_example() | {"Trainer": transformers.Trainer}
+    names = runpy.run_path(str(ROOT / "examples" / "token_features.py"), run_name="token_features")
+    names["Trainer"] = transformers.Trainer
     block = next(block for block in blocks_of("docs/fusion.md") if "class MidasTrainer" in block)
     exec(block, names)
     images, words, mask, labels = names["make_data"]()
