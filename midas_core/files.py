@@ -56,10 +56,13 @@ def check_writable(path: Path) -> None:
     """Raise ``OSError`` unless a file can be written at ``path``, before the work that is to fill it."""
     _refuse_other_than_files(path)
     # Nothing is left behind: where its folder is missing, the nearest one that is there has to take files.
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    folder = next(parent for parent in Path(os.path.abspath(path)).parents if parent.exists())
     beside = folder / f".{path.name}.{os.getpid()}"
-    beside.touch()
-    beside.unlink()
+    try:
+        beside.touch()
+        beside.unlink()
+    except OSError as error:
+        raise OSError(f"{path}: expected a place where a file can be written, got {error.strerror}") from error
 
 
 def read_text(path: Path, most: int) -> str:

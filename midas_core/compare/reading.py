@@ -138,7 +138,7 @@ def make_features(
     result = FeatureSet(features, classes, class_names, group_numbers, folds, tuple(notes))
     result = _without_missing(result, missing)
     if len(class_names) < 2:
-        raise DataError(f"labels: expected two classes or more, got {some_names(class_names)} alone")
+        raise DataError(f"labels: expected two classes or more, got one, {some_names(class_names)}")
     copies = [
         f"{a} and {b} are the same numbers: neither can add anything to the other"
         for (a, x), (b, y) in combinations(result.inputs.items(), 2)
@@ -243,8 +243,8 @@ def _as_features(name: str, values: ArrayLike, notes: list[str]) -> Floats:
     """Return an array (N, D) of float32; what is not finite becomes NaN."""
     x = _as_array(name, values)
     if x.dtype.kind not in "fiub":
-        kind = "text" if x.dtype.kind in "US" else f"dtype {x.dtype}"
-        raise DataError(f"{name}: expected numbers, got {kind}: encode it first, as embeddings or counts")
+        text = "text: encode it first, as embeddings or counts"
+        raise DataError(f"{name}: expected real numbers, got {text if x.dtype.kind in 'US' else f'dtype {x.dtype}'}")
     if x.ndim not in (2, 3) or 0 in x.shape:
         raise DataError(
             f"{name}: expected features (N, D) or (N, T, D), got shape {x.shape}"

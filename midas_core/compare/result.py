@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 BASELINE = "joint"
 IGNORED, UNDERUSED = 1.0, 10.0
 """Points of accuracy: less than the first lost without a modality, more than the second not got out of it."""
+UNEVEN = 20.0
+"""Points by which the largest class exceeds an even share, from which it is told."""
 DISAGREEMENT = 5.0
 """Points between validation and test accuracy that are told."""
 
@@ -100,6 +102,12 @@ class MethodComparison:
         notes = list(self.content.get("notes", ()))
         if len(self.values(BASELINE)) < 2:
             notes.insert(0, "One run of each method does not tell a difference from noise: take more with --seeds.")
+        if self._chance - 100 / self.content["classes"] > UNEVEN:
+            notes.insert(
+                0,
+                f"The largest class makes up {self._chance:.1f} % of the test samples: accuracy says little about the "
+                "other classes, macro-F1 weighs all alike.",
+            )
         if not any(accuracy.lower > self._chance for accuracy in self.accuracies.values()):
             return [self._no_signal(), *notes]
         return [self._answer(), *self._modalities(), *self._validation(), *notes]
@@ -192,9 +200,9 @@ class MethodComparison:
         share = self.content["chance"]
         always = 100 * 2 * share / (1 + share) / self.content["classes"]
         return (
-            f"No method is above {self._chance:.1f}, the share of the largest class: in accuracy these models find "
-            f"nothing that tells the classes apart. The best macro-F1 is {scores[best]:.1f} ({best}); always saying "
-            f"the largest class reaches {always:.1f}."
+            f"No method is above {self._chance:.1f}, the share of the largest class, beyond noise: in accuracy these "
+            f"models find nothing that tells the classes apart. The best macro-F1 is {scores[best]:.1f} ({best}); "
+            f"always saying the largest class reaches {always:.1f}."
         )
 
     def _answer(self) -> str:
@@ -232,11 +240,12 @@ class MethodComparison:
                 f"{name} is not shown to tell the classes apart: a model of {name} alone reaches {alone}, the largest "
                 f"class makes up {self._chance:.1f}."
             )
-        lost = self.accuracies[BASELINE].mean - self.mean(BASELINE, "without", name)
-        if lost < IGNORED:
-            falls = f"falls by {lost:.1f} points" if lost > 0 else "does not fall"
+        pairs = zip(self.values(BASELINE, "without", name), self.values(BASELINE), strict=True)
+        change = estimate([without - joint for without, joint in pairs], self.content["splits"])
+        if change.mean > -IGNORED:
             return (
-                f"Joint training ignores {name}: without it, accuracy {falls}; a model of {name} alone reaches {alone}."
+                f"Joint training ignores {name}: without it, accuracy changes by {change.signed} points; a model of "
+                f"{name} alone reaches {alone}."
             )
         inside = self.mean(BASELINE, "alone", name)
         if alone.mean - inside > UNDERUSED:

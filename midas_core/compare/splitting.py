@@ -142,7 +142,7 @@ def _check_sizes(features: FeatureSet) -> None:
         few = int((sizes < least).sum())
         raise DataError(
             f"labels: expected {least} {what} or more of every class, to train, validate and test, got {sizes[small]} "
-            f"of {features.class_names[small]}"
+            f"of class {features.class_names[small]}"
             + (f", and too few of {few - 1} other classes" if few > 1 else "")
             + ": leave such classes out, or put them together"
         )

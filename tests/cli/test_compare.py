@@ -108,10 +108,10 @@ def test_groups_folds_labels_and_missing_values(tmp_path):
     [
         ({"text": np.full((90, 2), np.nan)}, (), "in 90 of 90 samples of text; --missing zero"),
         ({"labels": LABELS[:-1]}, (), "samples: expected as many in every array, got audio 90, text 90, labels 89"),
-        ({"labels": np.array(["cat"] * 90)}, (), "labels: expected two classes or more, got cat alone"),
+        ({"labels": np.array(["cat"] * 90)}, (), "labels: expected two classes or more, got one, cat"),
         ({"labels": np.arange(90) % 30}, (), "labels: expected 5 samples or more of every class"),
         ({"groups": np.zeros(90)}, (), "groups: expected three or more, to train, validate and test, got 1"),
-        ({"text": np.array([["a"]] * 90)}, (), "text: expected numbers, got text"),
+        ({"text": np.array([["a"]] * 90)}, (), "text: expected real numbers, got text"),
         ({"text": np.array([[{}]] * 90)}, (), "pickled objects"),
         ({"fold": np.zeros(90)}, (), "fold: expected 0 (training)"),
         ({}, ("--methods", "cats"), "got 'cats'"),

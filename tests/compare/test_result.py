@@ -102,8 +102,9 @@ def test_data_without_signal():
     result = comparison(chance=0.33, audio=(33, 3), text=(32, 3), joint=(34, 3), MIDAS=(33.5, 3))
     # 2 * 0.33 / 1.33 for the largest of three classes, nothing for the others.
     assert result.sentences() == [
-        "No method is above 33.0, the share of the largest class: in accuracy these models find nothing that tells the "
-        "classes apart. The best macro-F1 is 34.0 (joint); always saying the largest class reaches 16.5.",
+        "No method is above 33.0, the share of the largest class, beyond noise: in accuracy these models find nothing "
+        "that tells the classes apart. The best macro-F1 is 34.0 (joint); always saying the largest class reaches "
+        "16.5.",
         "a note",
     ]
 
@@ -113,7 +114,7 @@ def test_data_without_signal():
     [
         (
             {"without_text": 0.647, "alone_text": 0.1},
-            "Joint training ignores text: without it, accuracy falls by 0.2 points; a model of text alone reaches 55",
+            "Joint training ignores text: without it, accuracy changes by -0.2 ± 0.4 points; a model of text alone",
         ),
         (
             {"alone_text": 0.3},
@@ -127,6 +128,11 @@ def test_a_modality_that_is_ignored_or_used_in_part(beside, said):
     assert not any(
         word in s for s in comparison(**ALONE, joint=(64.9, 0.5)).sentences() for word in ("ignores", "in part")
     )
+
+
+def test_uneven_classes_are_told():
+    said = "The largest class makes up 97.0 % of the test samples"
+    assert [s for s in comparison(chance=0.97, **ALONE, joint=(98, 0.5)).sentences() if s.startswith(said)]
 
 
 def test_a_single_modality_that_is_no_worse():

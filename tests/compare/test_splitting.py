@@ -97,8 +97,8 @@ def test_columns_have_the_scale_of_the_training_samples_and_missing_values_their
 @pytest.mark.parametrize(
     ("labels", "more", "said"),
     [
-        (np.arange(78) % 26, {}, "expected 5 samples or more of every class, .* got 3 of 0, .* 25 other classes"),
-        (np.repeat([0, 1], [57, 3]), {}, "got 3 of 1: leave such classes out"),
+        (np.arange(78) % 26, {}, "expected 5 samples or more of every class, .* got 3 of class 0, .* 25 other classes"),
+        (np.repeat([0, 1], [57, 3]), {}, "got 3 of class 1: leave such classes out"),
         (
             np.arange(60) % 2,
             {"groups": np.zeros(60)},
@@ -108,7 +108,7 @@ def test_columns_have_the_scale_of_the_training_samples_and_missing_values_their
         (
             np.arange(60) // 20,
             {"groups": np.arange(60) // 10},
-            "expected 3 groups or more of every class, .* got 2 of 0",
+            "expected 3 groups or more of every class, .* got 2 of class 0",
         ),
         (np.arange(60) // 30, {"fold": np.repeat([0, 2], 30)}, "every class in the training samples .* got none of 1"),
         (np.arange(60) % 2, {"fold": np.repeat([0, 2], 30), "groups": np.repeat([0, 2], 30)}, "two or more in fold 0"),
