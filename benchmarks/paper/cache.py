@@ -15,7 +15,7 @@ from benchmarks.paper.decoding import Clip, DamagedError, Decoder, Features, Tex
 from benchmarks.paper.listing import DataError, FlowFolders, Listing, Problem, Sample
 from midas_core.files import write_whole
 
-VERSION = 1
+VERSION = 2
 """Part of every key: higher with every change of what a decoder makes of a file."""
 NAMED = 3
 """Problems that a message names; the rest it counts."""

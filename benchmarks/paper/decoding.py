@@ -112,8 +112,7 @@ class Spectrogram(OneFile):
         """Return the spectrogram, float32, shape (1, 1, window // 2 + 1, frames)."""
         from scipy.signal import stft
 
-        read = _read_wav if source.suffix.lower() == ".wav" else _read_sound
-        sound = read(source, self.rate)
+        sound = _read_sound(source, self.rate)
         if not np.abs(sound).max(initial=0.0) > 0:
             raise DamagedError(f"expected sound, got silence of {len(sound) / self.rate:.2f} s")
         sound = np.resize(sound, round(self.seconds * self.rate))
@@ -205,20 +204,6 @@ def _read_sound(source: Path, rate: int) -> NDArray[np.float32]:
             for part in resampler.resample(frame)
         ]
     return np.concatenate(parts).astype(np.float32) if parts else np.zeros(0, dtype=np.float32)
-
-
-def _read_wav(source: Path, rate: int) -> NDArray[np.float32]:
-    import soundfile
-    from scipy.signal import resample_poly
-
-    try:
-        sound, own_rate = soundfile.read(source, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise DamagedError(f"expected a readable wav file, got {error}") from error
-    mono: NDArray[np.float32] = sound.mean(axis=1)
-    if own_rate == rate or not len(mono):
-        return mono
-    return resample_poly(mono, rate, own_rate).astype(np.float32)
 
 
 def _read_image(source: Path, mode: str, size: int) -> Any:

@@ -60,6 +60,8 @@ def make_listing(
     root: Path, layout: str, classes: Sequence[str], candidates: Iterable[Sample | Problem], note: str = ""
 ) -> Listing:
     """Return the listing, samples whose files are missing among its problems."""
+    if len(classes) < 2:
+        raise DataError(f"looked for {root / layout}: expected two or more class folders, found {len(classes)}")
     samples: list[Sample] = []
     problems: list[Problem] = []
     for candidate in candidates:

@@ -143,14 +143,6 @@ def test_bad_calls(features, tmp_path):
     fails("compare", features, "--output", tmp_path / "out", said=["expected an empty folder or one of a comparison"])
 
 
-def test_results_of_other_data_are_kept(features, tmp_path):
-    assert compare(features, tmp_path).exit_code == 0
-    before = (tmp_path / "out/results.json").read_bytes()
-    other = write_features(tmp_path / "other.npz", labels=LABELS[::-1])
-    fails("compare", other, "--output", tmp_path / "out", "--jobs", 1, said=["its runs are kept"])
-    assert (tmp_path / "out/results.json").read_bytes() == before
-
-
 def test_demo_trains_with_the_settings_of_its_file(tmp_path, monkeypatch):
     short = {name: replace(suite.TASKS[name], recipe=Recipe(2)) for name in NAMES}
     monkeypatch.setattr("midas_core.compare.demo.TASKS", short)

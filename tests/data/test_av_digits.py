@@ -72,58 +72,42 @@ def test_split_speakers_takes_turns_in_validation():
     assert split_speakers(names, 4) == (["a", "c"], ["b"], ["d", "e"])
 
 
-def expect(root, *said):
-    with pytest.raises(DataError) as caught:
-        read_recordings(root)
-    for words in ("root: expected", *said) if said[0] != "wav" else said:
-        assert words in str(caught.value)
+def delete(pattern):
+    return lambda folder: [path.unlink() for path in (folder / "recordings").glob(pattern)]
 
 
-def test_missing_folder(tmp_path):
-    expect(tmp_path / "nowhere", "{digit}_{speaker}_{index}.wav", "got no folder")
+def write(content):
+    return lambda folder: (folder / f"recordings/3_{SPEAKERS[0]}_0.wav").write_bytes(content)
 
 
-def test_folder_without_recordings(tmp_path):
-    (tmp_path / "notes.txt").write_text("")
-    expect(tmp_path, "got no folder recordings, but notes.txt")
-
-
-def test_folder_of_the_recordings_themselves(folder):
-    expect(folder / "recordings", "give the folder that holds recordings")
-
-
-def test_empty_folder(tmp_path):
-    (tmp_path / "recordings").mkdir()
-    expect(tmp_path, "got no such file, but nothing")
-
-
-def test_too_few_speakers(damaged):
-    for path in (damaged / "recordings").glob(f"*_{SPEAKERS[0]}_*.wav"):
-        path.unlink()
-    expect(damaged, "4 speakers or more", "got 3")
-
-
-def test_missing_digit(damaged):
-    for path in (damaged / "recordings").glob(f"7_{SPEAKERS[1]}_*.wav"):
-        path.unlink()
-    expect(damaged, f"got none of [7] by {SPEAKERS[1]}")
-
-
-@pytest.mark.parametrize("content", [b"", b"not a sound", b"RIFF\x00\x00"])
-def test_damaged_recording_is_named(damaged, content):
-    path = damaged / "recordings" / f"3_{SPEAKERS[0]}_0.wav"
-    path.write_bytes(content)
-    expect(damaged, "wav", path.name, "expected a readable wav file")
-
-
-def test_cut_off_recording_is_named(damaged):
-    path = damaged / "recordings" / f"3_{SPEAKERS[0]}_0.wav"
+def cut_off(folder):
+    path = folder / f"recordings/3_{SPEAKERS[0]}_0.wav"
     path.write_bytes(path.read_bytes()[:44])
-    expect(damaged, "wav", path.name)
+
+
+@pytest.mark.parametrize(
+    ("damage", "root", "said"),
+    [
+        (None, "nowhere", r"root: expected .*{digit}_{speaker}_{index}.wav, got no folder"),
+        (lambda folder: shutil.rmtree(folder / "recordings"), ".", "got no folder recordings, but nothing"),
+        (None, "recordings", "got no folder recordings, but .*; give the folder that holds recordings"),
+        (delete("*"), ".", "got no such file, but nothing"),
+        (delete(f"*_{SPEAKERS[0]}_*.wav"), ".", "root: expected .* with 4 speakers or more .*, got 3"),
+        (delete(f"7_{SPEAKERS[1]}_*.wav"), ".", rf"root: expected .* got none of \[7\] by {SPEAKERS[1]}"),
+        *((write(content), ".", "_0.wav: expected a readable wav file") for content in (b"", b"no sound", b"RIFF\0\0")),
+        (cut_off, ".", "_0.wav: expected "),
+    ],
+)
+def test_what_is_missing_or_damaged_is_named(damaged, damage, root, said):
+    if damage:
+        damage(damaged)
+    with pytest.raises(DataError, match=said):
+        read_recordings(damaged / root)
 
 
 def test_other_sampling_rate(damaged):
     soundfile = pytest.importorskip("soundfile")
     path = damaged / "recordings" / f"3_{SPEAKERS[0]}_0.wav"
     soundfile.write(path, np.ones((100, 2)) * 0.1, 16000)
-    expect(damaged, "wav", path.name, "one channel at 8000 Hz, got 2 at 16000 Hz")
+    with pytest.raises(DataError, match=f"{path.name}: expected one channel at 8000 Hz, got 2 at 16000 Hz"):
+        read_recordings(damaged)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.paper.listing import DataError, Listing, Problem, Sample, files_in, make_listing
+from benchmarks.paper.listing import Listing, Problem, Sample, files_in, make_listing
 
 LAYOUT = "{split}/{class}/{id}_{start}_{end}.mp4"
 SUFFIXES = {".mp4", ".mkv", ".webm"}
@@ -20,8 +20,6 @@ def read(root: Path) -> Listing:
     """List the clips. The group is the YouTube video."""
     folders = [path for split in files_in(root, ".", LAYOUT) if split.is_dir() for path in split.iterdir()]
     classes = sorted({path.name for path in folders if path.is_dir()})
-    if len(classes) < 2:
-        raise DataError(f"looked for {root / LAYOUT}: expected two or more class folders, found {len(classes)}")
     return make_listing(root, LAYOUT, classes, _samples(root, classes))
 
 

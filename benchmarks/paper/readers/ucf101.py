@@ -10,15 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.paper.listing import (
-    DataError,
-    FlowFolders,
-    Listing,
-    Problem,
-    Sample,
-    files_in,
-    make_listing,
-)
+from benchmarks.paper.listing import FlowFolders, Listing, Problem, Sample, files_in, make_listing
 
 LAYOUT = "UCF-101/{class}/v_{class}_g{group}_c{clip}.avi, and tvl1_flow/{u,v}/v_{class}_g{group}_c{clip}/"
 
@@ -28,8 +20,6 @@ _NAME = re.compile(r"v_(.+)(_g\d+)(_c\d+)")
 def read(root: Path) -> Listing:
     """List the clips. The group is the scene: the same people at the same place."""
     classes = [path.name for path in files_in(root, "UCF-101", LAYOUT) if path.is_dir()]
-    if len(classes) < 2:
-        raise DataError(f"looked for {root / LAYOUT}: expected two or more class folders, found {len(classes)}")
     flow = root / "tvl1_flow"
     files_in(root, "tvl1_flow", LAYOUT)
     return make_listing(root, LAYOUT, classes, _samples(root / "UCF-101", flow, classes))

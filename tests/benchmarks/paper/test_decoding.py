@@ -100,7 +100,7 @@ def test_silence_and_what_has_no_sound_are_damaged(tmp_path):
     with pytest.raises(DamagedError, match="expected a stream of audio, found video"):
         SOUND.decode(tmp_path / "a.mp4")
     (tmp_path / "b.wav").write_bytes(b"RIFF")
-    with pytest.raises(DamagedError, match="expected a readable wav file"):
+    with pytest.raises(DamagedError, match="expected video or sound that FFmpeg reads"):
         SOUND.decode(tmp_path / "b.wav")
 
 
