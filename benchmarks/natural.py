@@ -36,8 +36,8 @@ CATEGORIES = (
 def wisdm(root: Path) -> Arrays:
     """Read WISDM (Weiss, 2019): ``arff_files/{phone,watch}/{accel,gyro}/data_{person}_{sensor}_{device}.arff``.
 
-    Nothing says which windows of the four sensors were recorded at once: those of one person and activity are put
-    together in the order of the files, as many as the sensor with the fewest has.
+    Nothing says which windows of the four sensors were recorded at once: windows of one person and activity are
+    put together in the order of the files, as many as the sensor with the fewest has.
     """
     layout = "arff_files/phone/accel/data_*_accel_phone.arff"
     features: dict[str, list[NDArray[Any]]] = {sensor: [] for sensor in SENSORS}

@@ -1,6 +1,6 @@
 """``python -m benchmarks.robustness``: whether the comparison holds with other heads, optimizers and lengths.
 
-Four tasks on which no choice of a method was made, four methods; everything else is that of ``midas compare --suite``.
+Four tasks on which no choice of a method was made, four methods; everything else as in ``midas compare --suite``.
 """
 
 from __future__ import annotations

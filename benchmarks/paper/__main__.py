@@ -47,7 +47,7 @@ def option(name: str, kind: Any, default: Any, text: str, *more: str) -> Any:
 )
 @click.pass_context
 def paper(
-    context: click.Context, /, data: str, root: Path, methods: str, features: Path | None, output: Path, **given: Any
+    context: click.Context, /, data: str, root: Path, methods: str, features: Path | None, output: Path, **options: Any
 ) -> None:
     """Train on a data set of the paper, with its encoders and settings, by MidasLoss in a plain loop.
 
@@ -63,7 +63,7 @@ def paper(
         with failing(DataError, ImportError, OSError):
             if features is not None:
                 check_writable(features)
-            _run(data, root, chosen, features, output, **given)
+            _run(data, root, chosen, features, output, **options)
     except KeyboardInterrupt:
         click.echo(f"Stopped. The same command goes on with what is finished in {output}.", err=True)
         context.exit(130)
@@ -149,7 +149,7 @@ def _check_folder(output: Path, made_by: dict[str, Any]) -> None:
     except ValueError as error:
         raise DataError(f"{about}: expected the settings of a run, got {error}") from error
     if before != made_by:
-        raise DataError(f"{output}: expected runs of {made_by}, got those of {before}; choose another --output")
+        raise DataError(f"{output}: expected runs of {made_by}, got {before}; choose another --output")
 
 
 def _tell(console: Any, listing: Listing, classes: int) -> None:

@@ -70,7 +70,7 @@ class Flow:
     size: int
 
     def files(self, source: FlowFolders) -> list[Path]:
-        """Return the T images of u, then those of v."""
+        """Return the T images of u, then of v."""
         return [path for folder in source for path in self._chosen(folder)]
 
     def decode(self, source: FlowFolders) -> Clip:
@@ -82,10 +82,10 @@ class Flow:
         return np.concatenate(components, axis=1)
 
     def _chosen(self, folder: Path) -> list[Path]:
-        found = sorted(folder.glob("frame*.jpg"))
-        if not found:
+        frames = sorted(folder.glob("frame*.jpg"))
+        if not frames:
             raise DamagedError("expected frame000001.jpg and on, found none")
-        return [found[int((k + 0.5) * len(found) / self.count)] for k in range(self.count)]
+        return [frames[int((k + 0.5) * len(frames) / self.count)] for k in range(self.count)]
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,8 @@ class Spectrogram(OneFile):
             raise DamagedError(f"expected sound, got silence of {len(sound) / self.rate:.2f} s")
         sound = np.resize(sound, round(self.seconds * self.rate))
         spectrum = stft(sound, nperseg=self.window, noverlap=self.window - self.hop, padded=False)[2]
-        found = np.log(np.abs(spectrum) + FLOOR)
-        scaled: Clip = ((found - found.mean()) / (found.std() + 1e-9)).astype(np.float32)
+        levels = np.log(np.abs(spectrum) + FLOOR)
+        scaled: Clip = ((levels - levels.mean()) / (levels.std() + 1e-9)).astype(np.float32)
         return scaled[None, None]
 
 

@@ -85,7 +85,7 @@ class ClipEncoder(nn.Module):
 
 
 class TextEncoder(nn.Module):
-    """ELECTRA (`transformers.ElectraModel`); the feature is that of the first token."""
+    """ELECTRA (`transformers.ElectraModel`); the feature of the first token."""
 
     def __init__(self, electra: Any) -> None:
         super().__init__()
@@ -120,14 +120,14 @@ class SequenceEncoder(nn.Module):
 
 def shrink(decoders: Mapping[str, Any], size: Size) -> dict[str, Any]:
     """Return the decoders with the clips of a size."""
-    return {name: replace(each, size=size.image) if hasattr(each, "size") else each for name, each in decoders.items()}
+    return {name: replace(x, size=size.image) if hasattr(x, "size") else x for name, x in decoders.items()}
 
 
 def make_encoder(decoder: Any, size: Size, *, pretrained: bool, vocabulary: int) -> Any:
-    """Return the encoder of a modality; its ``width`` is that of the feature.
+    """Return the encoder of a modality; its ``width`` is the width of the feature.
 
-    Photos and text start from pre-trained weights where experiment and size do; ``vocabulary`` is that of a tiny text
-    encoder. Raises ``DataError`` where weights are neither on this machine nor to be had.
+    Photos and text start from pre-trained weights where experiment and size do; a tiny text encoder has ``vocabulary``
+    tokens. Raises ``DataError`` where weights are neither on this machine nor to be had.
     """
     if isinstance(decoder, Features):
         return SequenceEncoder(decoder.width, **size.transformer)

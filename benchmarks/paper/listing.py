@@ -90,10 +90,10 @@ def files_in(root: Path, folder: str, layout: str) -> list[Path]:
         raise DataError(
             f"{looked}: found no folder {folder}, but {some_names(sorted(path.name for path in root.iterdir()))}"
         )
-    found = sorted(path for path in (root / folder).iterdir() if not path.name.startswith("."))
-    if not found:
+    paths = sorted(path for path in (root / folder).iterdir() if not path.name.startswith("."))
+    if not paths:
         raise DataError(f"{looked}: found nothing in {folder}")
-    return found
+    return paths
 
 
 def read_lines(root: Path, file: str, layout: str) -> list[str]:

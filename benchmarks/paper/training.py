@@ -179,7 +179,7 @@ class Training:
     def run(self, folder: Path, report: Callable[[], None] = lambda: None) -> dict[str, Any]:
         """Train to the end, from the last checkpoint of the folder where there is one, and return the results.
 
-        ``report`` is called for each epoch, those of the checkpoint too.
+        ``report`` is called for each epoch, also of the checkpoint.
         """
         done = self._load(folder)
         for epoch in range(self.plan.epochs):

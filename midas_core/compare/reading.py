@@ -100,9 +100,9 @@ def read_features(path: str | Path, labels: str | Path | None = None, missing: M
         arrays["labels"] = _read_labels(Path(labels))
     if "labels" not in arrays:
         raise DataError(f"{path}: expected an array named labels, or --labels FILE, got {some_names(sorted(arrays))}")
-    given = [arrays.pop(name, None) for name in RESERVED]
+    reserved = [arrays.pop(name, None) for name in RESERVED]
     with _readable(path):
-        return make_features(arrays, *given, missing=missing)
+        return make_features(arrays, *reserved, missing=missing)
 
 
 def make_features(

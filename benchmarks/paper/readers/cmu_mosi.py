@@ -43,7 +43,7 @@ def read(root: Path) -> Listing:
     """List the utterances; above 0 is positive. The group is the video that they were cut from."""
     path = root / FILE
     if not path.is_file():
-        inside = some_names([found.name for found in files_in(root, ".", FILE)])
+        inside = some_names([path.name for path in files_in(root, ".", FILE)])
         raise DataError(f"looked for {path}: found no such file, but {inside}")
     try:
         with path.open("rb") as file:
@@ -71,8 +71,8 @@ def _arrays(path: Path, content: Any, split: str) -> dict[str, Any]:
     expected = f"{path}: expected a dict of {', '.join(SPLITS)}, each with {', '.join((*MODALITIES, 'labels', 'id'))}"
     arrays = content.get(split) if isinstance(content, dict) else None
     if not isinstance(arrays, dict):
-        found = some_names(sorted(map(str, content))) if isinstance(content, dict) else type(content).__name__
-        raise DataError(f"{expected}; got {found}")
+        keys = some_names(sorted(map(str, content))) if isinstance(content, dict) else type(content).__name__
+        raise DataError(f"{expected}; got {keys}")
     missing = [key for key in (*MODALITIES, "labels", "id") if key not in arrays]
     if missing:
         raise DataError(f"{expected}; {split} has no {some_names(missing)}")

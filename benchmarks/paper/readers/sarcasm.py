@@ -24,13 +24,13 @@ CUES = {
 def read(root: Path) -> Listing:
     """List the tweets. Each is a group of its own."""
     files_in(root, "dataset_image", LAYOUT)
-    found = [
-        found
+    tweets = [
+        tweet
         for file in ("train.txt", "valid2.txt", "test2.txt")
-        for found in _parse(root, file, read_lines(root, f"text/{file}", LAYOUT))
+        for tweet in _parse(root, file, read_lines(root, f"text/{file}", LAYOUT))
     ]
-    kept = [x for x in found if isinstance(x, Problem) or not CUES & set(str(x.sources[0]).split())]
-    left_out = len(found) - len(kept)
+    kept = [x for x in tweets if isinstance(x, Problem) or not CUES & set(str(x.sources[0]).split())]
+    left_out = len(tweets) - len(kept)
     note = f"{left_out} tweets left out whose words give the label away" if left_out else ""
     return make_listing(root, LAYOUT, CLASSES, kept, note)
 
