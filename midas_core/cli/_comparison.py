@@ -31,7 +31,7 @@ JOBS = click.option(
     help="Processes that train.  [default: all cores]",
 )
 SETTLED = 1.0
-"""Seconds in which work that is done counts as finished before: it tells no speed."""
+"""Seconds in which work counts as finished before; the speed is taken from the next that is finished on."""
 PACKAGES = {
     "torch": "PyTorch",
     "sklearn": "scikit-learn",
@@ -87,15 +87,17 @@ def following(console: Console) -> Iterator[Callable[[float, float, str], None]]
     columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[left]}{task.description}"))
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("", total=None, left="")
-        start, before = time.monotonic(), 0.0
+        start = time.monotonic()
+        since, before = 0.0, 0.0
 
         def follow(done: float, total: float, what: str) -> None:
-            nonlocal before
+            nonlocal since, before
             seconds = time.monotonic() - start
-            before = done if seconds < SETTLED else before
+            if since < SETTLED:
+                since, before = seconds, done
             left = ""
             if before < done < total:
-                left = duration(seconds / (done - before) * (total - done)) + " left, "
+                left = duration((seconds - since) / (done - before) * (total - done)) + " left, "
             bar.update(task, completed=done, total=total, description=what, left=left)
 
         yield follow
