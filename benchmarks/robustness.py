@@ -15,6 +15,7 @@ from benchmarks.suite_tables import Rows, SuiteResults
 from midas_core.cli._common import make_console
 from midas_core.cli._comparison import following
 from midas_core.compare import suite
+from midas_core.compare.result import BASELINE
 from midas_core.compare.stack import Network
 from midas_core.compare.statistics import estimate
 from midas_core.compare.training import Recipe
@@ -38,16 +39,15 @@ def vary(recipe: Recipe, variant: str) -> Recipe:
 
 def variant_rows(results: SuiteResults) -> Rows:
     """Return the accuracy of joint training, and what the other methods add to it: a row for each variant and task."""
-    table = [["variant", "task", "joint", *(f"{title} - joint" for title in METHODS[1:]), f"{FINISH} - MIDAS"]]
+    pairs = [*((title, BASELINE) for title in METHODS[1:]), (FINISH, "MIDAS")]
+    table = [["variant", "task", BASELINE, *(f"{title} - {other}" for title, other in pairs)]]
     for variant in VARIANTS:
-        tasks = [name for name in results.tasks() if name.endswith(f", {variant}")]
-        for name in tasks:
-            gains = [results.difference(name, title).signed for title in METHODS[1:]]
-            cells = [str(results.accuracy(name, "joint")), *gains, results.difference(name, FINISH, "MIDAS").signed]
-            table.append([variant, name.removesuffix(f", {variant}"), *cells])
-        pairs = [*((title, "joint") for title in METHODS[1:]), (FINISH, "MIDAS")]
-        means = [estimate([results.difference(name, *pair).mean for name in tasks]).signed for pair in pairs]
-        table.append([variant, "mean", f"{fmean(results.mean(name, 'joint') for name in tasks):.1f}", *means])
+        tasks = {name: task for name, task in results.tasks().items() if name.endswith(f", {variant}")}
+        for name, task in tasks.items():
+            gains = [task.difference(*pair).signed for pair in pairs]
+            table.append([variant, name.removesuffix(f", {variant}"), str(task.accuracies[BASELINE]), *gains])
+        means = [estimate([task.difference(*pair).mean for task in tasks.values()]).signed for pair in pairs]
+        table.append([variant, "mean", f"{fmean(task.mean(BASELINE) for task in tasks.values()):.1f}", *means])
     return table
 
 

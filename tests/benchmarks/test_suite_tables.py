@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from benchmarks.robustness import METHODS, VARIANTS, variant_rows
 from benchmarks.suite_figures import rank, write_figures
 from benchmarks.suite_tables import SHORT, SuiteResults
 from midas_core.compare.suite import compact
@@ -136,6 +137,16 @@ def test_the_claims_have_the_numbers_of_the_results(results):
     assert "MIDAS +1.0 ± 50.8 on average, ahead on 1 and behind on 1 of 2" in label_smoothing
     assert any("wiki: joint + label smoothing +3.0" in line for line in rest), "the task where MIDAS loses"
     assert any("joint 65.0 and 62.0, joint + label smoothing 67.0 and 64.0" in line for line in rest)
+
+
+def test_the_variants_have_a_row_for_each_task_and_a_mean():
+    tasks = {f"{task}, {variant}": x for variant in VARIANTS for task, x in content().items()}
+    head, *rows = variant_rows(SuiteResults({"tasks": compact(tasks)}))
+    assert head == ["variant", "task", "joint", *(f"{x} - joint" for x in METHODS[1:]), f"{METHODS[-1]} - MIDAS"]
+    assert [row[:2] for row in rows[:4]] == [["deeper head", name] for name in (*TASKS, "mean")]
+    assert len(rows) == 12
+    assert [cell[:4] for cell in rows[0][2:]] == ["60.0", "+3.0", "-3.0", "+1.0", "+4.0"]
+    assert [cell[:4] for cell in rows[3][2:]] == ["70.0", "+1.7", "+4.0", "+5.3", "+1.3"]
 
 
 def test_the_figures_are_drawn(results, tmp_path):
