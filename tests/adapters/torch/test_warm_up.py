@@ -259,16 +259,3 @@ def test_a_forgotten_set_epoch_is_warned_of_once(way, options, said):
     # Warnings are errors here: there is no second one, and none without warm-up.
     run(features, labels, head=HEAD)
     make()(features, labels, head=HEAD)
-
-
-def test_the_aligned_finish_can_be_set_on_the_way():
-    features, labels = batch()
-    criterion = make(warmup_epochs=1)
-    criterion.set_epoch(3)
-    assert criterion.terms(features, labels, head=HEAD).misaligned > 0
-    criterion.aligned_from = 3
-    assert criterion.terms(features, labels, head=HEAD).misaligned == 0
-    with pytest.raises(ValueError, match="aligned_from: expected a whole number >= warmup_epochs = 1, got 0"):
-        criterion.aligned_from = 0
-    criterion.aligned_from = None
-    assert criterion.terms(features, labels, head=HEAD).misaligned > 0
