@@ -19,8 +19,8 @@ TOKENS = {name: torch.randn(B, T, D, generator=torch.Generator().manual_seed(k))
 PRESENT = torch.tensor([[True, True], [False, True], [True, True], [True, False], [True, True], [True, True]])
 
 
-def modalities(columns=0, filling=0.0, order=None, dtype=torch.float64):
-    """Return both modalities with more padding, other content in it, or other samples first."""
+def modalities(columns=0, filling=0.0, dtype=torch.float64):
+    """Return both modalities with more padding or other content in it."""
     made = {}
     for name, tokens in TOKENS.items():
         padded = torch.full((B, T + columns, D), filling, dtype=dtype)
@@ -28,7 +28,7 @@ def modalities(columns=0, filling=0.0, order=None, dtype=torch.float64):
         mask = torch.arange(T + columns) < LENGTHS[name][:, None]
         padded[~mask] = filling
         made[name] = {"tokens": padded, "mask": mask}
-    return made if order is None else {k: {n: x[order] for n, x in m.items()} for k, m in made.items()}
+    return made
 
 
 def masked_mean(tokens, mask):
@@ -93,16 +93,6 @@ def test_padding_changes_no_number(options, present):
     for columns, filling in ((0, 7.0), (3, -2.0)):
         for x, y in zip(outcome(modalities(columns, filling), present=present, **options), expected, strict=True):
             torch.testing.assert_close(x, y, rtol=1e-9, atol=1e-12)
-
-
-def test_the_order_of_samples_of_different_length_changes_no_number():
-    order = torch.tensor([5, 3, 1, 0, 2, 4])
-    permutation = torch.tensor([1, 2, 3, 4, 5, 0])
-    place = order.argsort()
-    expected = outcome(modalities(), permutation=permutation)
-    moved = outcome(modalities(order=order), LABELS[order], permutation=place[permutation[order]])
-    for x, y in zip(moved, expected, strict=True):
-        torch.testing.assert_close(x, y, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("absent_share", [0.0, 0.5])
