@@ -110,7 +110,7 @@ def draw_participants(labels: Array, numbers: Array, bk: Backend) -> list[Array]
     if numbers.shape[0] == 1:
         return participants
     ranks = bk.arange(1 + numbers.shape[0], samples)[:, None]
-    drawn = _below(numbers[1:, ...], batch - ranks[2:, :], bk)
+    drawn = bk.at_least(_below(numbers[1:, ...], batch - ranks[2:, :], bk), 0)
     for k in range(2, 1 + numbers.shape[0]):
         # Those that take part are left out: in ascending order, number j moves up what is not below it, less j.
         taken = xp.sort(xp.stack(participants), axis=0) - ranks[:k, :]
@@ -134,15 +134,16 @@ def _of_another_class(labels: Array, numbers: Array, samples: Array, bk: Backend
     first, size = xp.where(only, samples, first), bk.fill(size, only, 1)
     place = _below(numbers, batch - size, bk)
     place = xp.where(place < first, place, place + size)
-    return xp.take(order, bk.at_most(place, batch - 1), axis=0)
+    # A batch of one has no place for a partner.
+    return xp.take(order, bk.at_least(place, 0), axis=0)
 
 
 def _below(numbers: Array, counts: Array, bk: Backend) -> Array:
-    """Return whole numbers from 0 to counts - 1, 0 where a count is none, from numbers in [0, 1)."""
+    """Return whole numbers from 0 to counts - 1, negative ones where a count is none, from numbers in [0, 1)."""
     # A float32 holds 24 bits: up to about a million samples the draw is uniform within 6 %.
     whole = bk.xp.astype(numbers * bk.xp.astype(counts, numbers.dtype), counts.dtype)
     # The product of a number next to one may round up.
-    return bk.at_least(bk.xp.minimum(whole, counts - 1), 0)
+    return bk.xp.minimum(whole, counts - 1)
 
 
 def absent_modalities(numbers: Array, num_modalities: int, share: float, *, backend: Backend | None = None) -> Array:

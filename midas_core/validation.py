@@ -62,6 +62,12 @@ def is_floating(x: Array, backend: Backend) -> bool:
     return x.dtype in (xp.float32, xp.float64) or "bfloat16" in str(x.dtype) or xp.isdtype(x.dtype, "real floating")
 
 
+def is_integral(x: Array, backend: Backend) -> bool:
+    """Return whether ``x`` has an integer dtype."""
+    # To look it up in a list of kinds takes longer.
+    return x.dtype == backend.xp.int64 or backend.xp.isdtype(x.dtype, "integral")
+
+
 def check_floating(name: str, x: Array, backend: Backend) -> None:
     """Raise ``TypeError`` unless ``x`` has a real floating dtype."""
     if not is_floating(x, backend):
@@ -70,13 +76,13 @@ def check_floating(name: str, x: Array, backend: Backend) -> None:
 
 def check_integral(name: str, x: Array, backend: Backend) -> None:
     """Raise ``TypeError`` unless ``x`` has an integer dtype."""
-    if not backend.xp.isdtype(x.dtype, "integral"):
+    if not is_integral(x, backend):
         raise TypeError(f"{name}: expected an integer dtype, got {x.dtype}")
 
 
 def check_labels(labels: Array, backend: Backend) -> None:
     """Raise unless ``labels`` is a vector of whole numbers."""
-    if not backend.xp.isdtype(labels.dtype, "integral"):
+    if not is_integral(labels, backend):
         raise TypeError(f"labels: expected class indices of an integer dtype, got {labels.dtype}")
     if len(labels.shape) != 1:
         raise ValueError(f"labels: expected shape (B,), got {shape_text(labels)}")

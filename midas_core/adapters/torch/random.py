@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ MASK = 0xFFFFFFFF
 MIXERS = (0x21F0AAAD, 0x2C1B3C6D, 0x31848BAB)
 SEED_FACTOR, DRAW_FACTOR = 0x2545F491, 0x1E3779B1
 """Odd and below 2^30: an int64 holds their products with 32 bits, and the sum of two, on every device."""
+AT_ONCE = 4096
+"""Numbers that the host makes at once, of several draws: NumPy takes hardly longer for them than for those of one."""
 
 
 def draw_pairs(
@@ -82,21 +85,35 @@ def uniform(count: int, stream: Tensor, device: torch.device, *, moves: bool) ->
     """
     seed: Any
     draw: Any
-    if moves:
-        with torch.no_grad():
-            stream[1].add_(1)
+    if may_look(stream):
+        on_host = stream.numpy()
+        on_host[1] += moves
+        seed, draw = on_host.tolist()
+    else:
+        if moves:
+            with torch.no_grad():
+                stream[1].add_(1)
+        seed, draw = stream.unbind()
     # Draw 0 belongs to the evaluation.
-    seed, draw = stream.tolist() if may_look(stream) else stream.unbind()
     seed, draw = seed + place if (place := _place()) else seed, draw if moves else 0
-    keys = (draw + seed * SEED_FACTOR, seed + draw * DRAW_FACTOR)
-    if not isinstance(seed, Tensor) and device.type == "cpu":
-        # In NumPy a draw takes a fifth of the time.
-        words = _numpy_hash(count, *(key & MASK for key in keys))
-        return torch.from_numpy((words >> np.uint32(8)).astype(np.float32) * np.float32(2**-24))
-    if not isinstance(seed, Tensor) and is_recorded(device):
+    if isinstance(seed, Tensor):
+        return _numbers_of(_hash(torch.arange(count, device=stream.device), *_keys(seed, draw))).to(device)
+    if device.type == "cpu":
+        draws = max(1, AT_ONCE // max(1, count))
+        return torch.from_numpy(_host_numbers(seed, draw // draws * draws, draws, count)[draw % draws])
+    if is_recorded(device):
         raise RuntimeError(f"a captured step would draw the same pairs for ever: move the module to {device}")
-    bits = _hash(torch.arange(count, device=stream.device if isinstance(seed, Tensor) else device), *keys)
-    return ((bits >> 8).to(torch.float32) * 2.0**-24).to(device)
+    return _numbers_of(_hash(torch.arange(count, device=device), *_keys(seed, draw)))
+
+
+def _keys(seed: Any, draw: Any) -> tuple[Any, Any]:
+    """Return the keys of a draw: whole numbers, or tensors of shape ()."""
+    return draw + seed * SEED_FACTOR, seed + draw * DRAW_FACTOR
+
+
+def _numbers_of(bits: Tensor) -> Tensor:
+    """Return 32 bits as a number in [0, 1)."""
+    return (bits >> 8).to(torch.float32) * 2.0**-24
 
 
 def is_recorded(device: torch.device) -> bool:
@@ -123,10 +140,13 @@ def _hash(x: Tensor, first: Any, second: Any) -> Tensor:
     return x
 
 
-def _numpy_hash(count: int, first: int, second: int) -> NDArray[np.uint32]:
-    """Return what `_hash` does of 0 ... count - 1; uint32 needs no mask."""
+@lru_cache(maxsize=32)
+def _host_numbers(seed: int, first: int, draws: int, count: int) -> NDArray[np.float32]:
+    """Return the numbers of some draws in a row, shape (draws, count), as `_hash` makes them; uint32 needs no mask."""
+    keys = [[key & MASK for key in _keys(seed, draw)] for draw in range(first, first + draws)]
+    one, other = np.array(keys, dtype=np.uint32).T[..., None]
     x = np.arange(count, dtype=np.uint32)
-    for key, factor in zip((first, second, first), MIXERS, strict=True):
-        x = x * np.uint32(factor) + np.uint32(key)
+    for key, factor in zip((one, other, one), MIXERS, strict=True):
+        x = x * np.uint32(factor) + key
         x = x ^ (x >> np.uint32(16))
-    return x
+    return (x >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)

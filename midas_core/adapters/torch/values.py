@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 
 from midas_core.backends.torch import BACKEND
 from midas_core.modalities import Modalities, feature_of, leaves, mask_of, pool_tokens
@@ -18,9 +19,9 @@ from midas_core.validation import are_probabilities
 
 def may_look(x: Tensor) -> bool:
     """Return whether to look at the values of a tensor costs nothing: on the CPU, in a step that is not traced."""
-    if torch.compiler.is_compiling() or type(x) is not Tensor or x.device.type != "cpu":
+    if torch.compiler.is_compiling() or type(x) is not Tensor or not x.is_cpu:
         return False
-    return not torch._C._functorch.is_functorch_wrapped_tensor(x)
+    return not is_functorch_wrapped_tensor(x)
 
 
 def check_values(
