@@ -327,15 +327,17 @@ def unchecked_objective(
 
     own = label_likelihoods([*unimodal_logits, fused_logits], targets, bk)
     losses, constant = -own.loss, bk.stop_gradient(own.confidence)[:-1, ...]
-    unimodal, aligned = losses[:-1, ...], losses[-1, ...]
-    weights = label_weights(targets, aligned.dtype, bk)
+    weights = label_weights(targets, losses.dtype, bk)
     if weights is not None:
-        aligned, unimodal = aligned * weights, unimodal * weights
+        losses = losses * weights
     if present is not None:
-        unimodal = unimodal * unimodal_scale(present, unimodal.dtype, bk)
-    unimodal_loss = xp.sum(unimodal, axis=0)
-    if variant == "official":
-        unimodal_loss = unimodal_loss / len(unimodal_logits)
+        scaled = losses[:-1, ...] * unimodal_scale(present, losses.dtype, bk)
+        losses = xp.concat([scaled, losses[-1:, ...]], axis=0)
+    unimodal, aligned = losses[:-1, ...], losses[-1, ...]
+
+    def unimodal_loss() -> Array:
+        total = xp.sum(unimodal, axis=0)
+        return total / len(unimodal_logits) if variant == "official" else total
 
     if mixed_logits is None:
         taken = take_sources(constant, sources, bk)
@@ -344,7 +346,7 @@ def unchecked_objective(
         balance = imbalance(xp.stack([shares, shares], axis=1), finite_pairs(mask, taken, backend=bk), backend=bk)
         alpha = xp.astype(state.alpha, aligned.dtype)
         zeros, nan = xp.zeros_like(aligned), balance.fused_confidence * float("nan")
-        total = aligned if aligned_only is True else unimodal_loss
+        total = aligned if aligned_only is True else unimodal_loss()
         terms = MidasTerms(total, aligned, unimodal, zeros, alpha, balance.confidence, nan)
         return Objective(terms, state, xp.zeros_like(shares))
 
@@ -371,8 +373,9 @@ def unchecked_objective(
     # A masked sample costs nothing, whatever its logits: 0 * inf is NaN.
     products = bk.fill(soft_weights * mixed.loss, ~mask, 0.0)
     misaligned = xp.sum(products, axis=(0, 1)) / -VIEWS
+    unmixed = aligned + unimodal_loss() if variant == "official" else xp.sum(losses, axis=0)
     terms = MidasTerms(
-        aligned + unimodal_loss + weight * misaligned,
+        unmixed + weight * misaligned,
         aligned,
         unimodal,
         misaligned,
@@ -381,9 +384,10 @@ def unchecked_objective(
         weighed.fused_confidence,
     )
     outcome = Objective(terms, weighed.state, soft_weights)
-    for name, total in (("warmup", unimodal_loss), ("aligned_only", aligned)):
-        if traced[name] is not None:
-            outcome = _unmixed(traced[name], outcome, total, state, bk)
+    if warmup is not None:
+        outcome = _unmixed(warmup, outcome, unimodal_loss(), state, bk)
+    if traced["aligned_only"] is not None:
+        outcome = _unmixed(traced["aligned_only"], outcome, aligned, state, bk)
     return outcome
 
 

@@ -68,14 +68,14 @@ def similarity(
     norms = _no_infinity(xp.stack([bk.norm(x) for x in vectors]), bk)
     alike = partial(_closenesses if kind == "l2" else _cosines, vectors, norms, bk=bk)
     samples = bk.arange(bk.length(vectors[0]), sources)
-    replaced = sources != samples
+    kept = sources == samples
     if sources.shape[:2] == (2, 2):
         # Of two modalities the one is replaced in one version, the other in the other: one factor at most is not 1.
         came = xp.sum(sources, axis=1) - samples
-        return xp.prod(bk.where(replaced, alike(came)[:, None, :], 1.0), axis=0)
+        return xp.prod(bk.fill(alike(came)[:, None, :], kept, 1.0), axis=0)
     versions = xp.stack([alike(sources[:, v, ...]) for v in range(sources.shape[1])], axis=1)
-    total = xp.sum(bk.fill(versions, ~replaced, 0.0), axis=0)
-    count = xp.sum(xp.astype(replaced, total.dtype), axis=0)
+    total = xp.sum(bk.fill(versions, kept, 0.0), axis=0)
+    count = xp.sum(xp.astype(~kept, total.dtype), axis=0)
     # A sample that is its own partner is as similar as can be.
     return bk.fill(total, count == 0, 1.0) / bk.at_least(count, 1.0)
 

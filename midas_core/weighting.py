@@ -167,7 +167,7 @@ class Imbalance(NamedTuple):
     strong: Array
     """False at the weak modality, shape (M,)."""
     gap: Array
-    """Unimodal minus fused confidence in the weak modality, shape (); its sign is Delta (eq. 6)."""
+    """Unimodal minus fused confidence, shape (M,), or () of the weak modality; there its sign is Delta (eq. 6)."""
     any_pair: Array
     """Whether the batch holds a misaligned sample at all, shape ()."""
     confidence: Array
@@ -185,7 +185,7 @@ def imbalance(
 ) -> Imbalance:
     """Return the weak modality and how much the fused model undervalues it (eq. 5 and 6).
 
-    m^ = argmin_m mean_i c~[m, i] and gap = mean_i c~[m^, i] - mean_i q[m^, i], of shares (M, 2, V, B), c~ and q.
+    m^ = argmin_m mean_i c~[m, i] and gap = mean_i c~[m, i] - mean_i q[m, i], of shares (M, 2, V, B), c~ and q.
     """
     bk = backend or get_backend(shares)
     xp = bk.xp
@@ -194,8 +194,7 @@ def imbalance(
     means = sums / bk.at_least(count, 1.0)
     confidence, fused_confidence = means[:, 0], means[:, 1]
     strong = _all_but_argmin(confidence, bk)
-    gap = xp.sum(bk.fill(confidence - fused_confidence, strong, 0.0))
-    return Imbalance(strong, gap, count > 0, confidence, fused_confidence)
+    return Imbalance(strong, confidence - fused_confidence, count > 0, confidence, fused_confidence)
 
 
 def finite_pairs(mask: Array, log_confidences: Array, *, backend: Backend | None = None) -> Array:

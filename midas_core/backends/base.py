@@ -89,7 +89,7 @@ class Backend:
         return self.xp.sqrt(self.xp.sum(x * x, axis=-1))
 
     def fill(self, x: Array, where: Array, value: float) -> Array:
-        """Return ``x`` with a scalar where a mask holds; the mask broadcasts to ``x``."""
+        """Return ``x`` with a scalar where a mask holds; their shapes broadcast."""
         return self.where(where, value, x)
 
     def where(self, condition: Array, x: Array | float, y: Array | float) -> Array:

@@ -50,10 +50,13 @@ def _matmul(x: Array, y: Array) -> Array:
 # PyTorch takes axis and keepdims as dim and keepdim.
 _direct = {
     "any": torch.any,
+    "argmin": torch.argmin,
     "astype": _astype,
     "concat": torch.concat,
     "max": torch.amax,
+    "mean": torch.mean,
     "permute_dims": torch.permute,
+    "prod": torch.prod,
     "reshape": torch.reshape,
     "sign": torch.sign,
     "sum": torch.sum,
