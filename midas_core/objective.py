@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from midas_core.backends import Array, Backend, get_backend
 from midas_core.cross_entropy import (
@@ -95,24 +95,22 @@ def reduce_terms(terms: MidasTerms, reduction: str, *, backend: Backend | None =
     (3.0, 6.0)
     """
     check_choice("reduction", reduction, REDUCTIONS)
-    if reduction == "none":
-        return terms
     bk = backend or get_backend(terms.total)
+    names = ("total", "aligned", "unimodal", "misaligned")
+    return terms._replace(**{name: reduce_batch(getattr(terms, name), reduction, bk) for name in names})
+
+
+def reduce_batch(x: Array, reduction: str, bk: Backend) -> Array:
+    """Return an array of each sample, shape (..., B), reduced over the batch."""
     xp = bk.xp
-    over = xp.mean if reduction == "mean" else xp.sum
-    if reduction == "mean" and not terms.total.shape[0]:
-        # Empty, as the share of a replica may be, or of a length unknown while tracing: the mean of nothing is 0.
-        count = bk.at_least(xp.sum(xp.ones_like(terms.total)), 1.0)
-
-        def over(x: Array, **axis: int) -> Array:
-            return xp.sum(x, **axis) / count
-
-    return terms._replace(
-        total=over(terms.total),
-        aligned=over(terms.aligned),
-        unimodal=over(terms.unimodal, axis=-1),
-        misaligned=over(terms.misaligned),
-    )
+    if reduction == "none":
+        return x
+    if reduction == "sum":
+        return xp.sum(x, axis=-1)
+    if x.shape[-1]:
+        return xp.mean(x, axis=-1)
+    # Empty, as the share of a replica may be, or of a length unknown while tracing: the mean of nothing is 0.
+    return xp.sum(x, axis=-1) / bk.at_least(xp.sum(xp.ones_like(x), axis=-1), 1.0)
 
 
 def _check_step(state: MidasState, similarities: Array | None, batch: int | None, modalities: int) -> None:
@@ -263,24 +261,17 @@ def midas_objective(
         raise ValueError("sources: expected no absent partner with variant 'official', got some")
     if present is not None:
         check_missing_allowed(variant)
+    rule = {"eta": eta, "alpha_update": alpha_update, "max_alpha": max_alpha, "reduce": reduce}
+    blocks = None if mixed_logits is None else [bk.xp.reshape(mixed_logits, (-1, fused_logits.shape[-1]))]
     return unchecked_objective(
-        fused_logits,
-        unimodal_logits,
-        None if mixed_logits is None else [bk.xp.reshape(mixed_logits, (-1, fused_logits.shape[-1]))],
-        as_targets(labels),
-        sources,
-        similarities,
-        state,
+        *(fused_logits, unimodal_logits, blocks, as_targets(labels), sources, similarities, state),
         present=present,
         weight=weight,
-        eta=eta,
         variant=variant,
-        alpha_update=alpha_update,
-        max_alpha=max_alpha,
         warmup=warmup,
         aligned_only=aligned_only,
-        reduce=reduce,
         backend=bk,
+        **rule,
     )
 
 
@@ -295,26 +286,26 @@ def unchecked_objective(
     *,
     present: Array | None = None,
     weight: float = 1.0,
-    eta: float = 0.05,
     variant: str = "paper",
-    alpha_update: str = "sign",
-    max_alpha: float | None = None,
     warmup: Array | None = None,
     aligned_only: bool | Array = False,
-    reduce: Reduce | None = None,
     backend: Backend,
+    **rule: Any,
 ) -> Objective:
-    """See `midas_objective`, which checks its input; mixed logits in one block of V * B rows, or in V blocks of B."""
+    """See `midas_objective`, which checks its input; mixed logits in one block of V * B rows, or in V blocks of B.
+
+    ``rule`` is how alpha moves, see `weigh_pairs`.
+    """
     bk, xp = backend, backend.xp
     pairs = as_pairs(targets.labels, sources, variant, bk)
     sources, absent = pairs.sources, pairs.absent
     mask: Array = pairs.mask
+    finish = None if isinstance(aligned_only, bool) else aligned_only
     if aligned_only is True:
         mixed_logits = None
-    traced = {"warmup": warmup, "aligned_only": None if isinstance(aligned_only, bool) else aligned_only}
-    if mixed_logits is not None:
+    elif mixed_logits is not None and not (warmup is finish is None):
         fused_logits, unimodal_logits, mixed_logits = _cut_off(
-            fused_logits, unimodal_logits, mixed_logits, bk, **traced
+            fused_logits, unimodal_logits, mixed_logits, warmup, finish, bk
         )
     if present is not None:
         whole = complete_pairs(present, sources, absent, backend=bk)
@@ -351,22 +342,10 @@ def unchecked_objective(
         return Objective(terms, state, xp.zeros_like(shares))
 
     mixed = part_likelihoods(mixed_logits, targets, pairs, bk)
-    weighed = weigh_pairs(
-        constant,
-        bk.stop_gradient(mixed.confidence),
-        mask,
-        sources,
-        similarities,
-        state,
-        absent=absent,
-        eta=eta,
-        variant=variant,
-        alpha_update=alpha_update,
-        max_alpha=max_alpha,
-        reduce=reduce,
-        backend=bk,
+    believed = bk.stop_gradient(mixed.confidence)
+    soft_weights, *means, after = weigh_pairs(
+        *(constant, believed, mask, sources, similarities, state), absent=absent, variant=variant, backend=bk, **rule
     )
-    soft_weights = weighed.soft_weights
     if weights is not None:
         of_sources = xp.take(weights, xp.reshape(sources, (-1,)), axis=0)
         soft_weights = soft_weights * xp.reshape(of_sources, (*sources.shape[:2], -1))
@@ -374,31 +353,17 @@ def unchecked_objective(
     products = bk.fill(soft_weights * mixed.loss, ~mask, 0.0)
     misaligned = xp.sum(products, axis=(0, 1)) / -VIEWS
     unmixed = aligned + unimodal_loss() if variant == "official" else xp.sum(losses, axis=0)
-    terms = MidasTerms(
-        unmixed + weight * misaligned,
-        aligned,
-        unimodal,
-        misaligned,
-        weighed.alpha,
-        weighed.confidence,
-        weighed.fused_confidence,
-    )
-    outcome = Objective(terms, weighed.state, soft_weights)
+    terms = MidasTerms(unmixed + weight * misaligned, aligned, unimodal, misaligned, *means)
+    outcome = Objective(terms, after, soft_weights)
     if warmup is not None:
         outcome = _unmixed(warmup, outcome, unimodal_loss(), state, bk)
-    if traced["aligned_only"] is not None:
-        outcome = _unmixed(traced["aligned_only"], outcome, aligned, state, bk)
+    if finish is not None:
+        outcome = _unmixed(finish, outcome, aligned, state, bk)
     return outcome
 
 
 def _cut_off(
-    fused: Array,
-    unimodal: Sequence[Array],
-    mixed: Sequence[Array],
-    bk: Backend,
-    *,
-    warmup: Array | None,
-    aligned_only: Array | None,
+    fused: Array, unimodal: Sequence[Array], mixed: Sequence[Array], warmup: Any, aligned_only: Any, bk: Backend
 ) -> tuple[Array, Sequence[Array], Sequence[Array]]:
     """Return the logits as constants where the total of a traced step does not hold them, zeros for the mixed ones."""
     if warmup is not None:

@@ -110,6 +110,8 @@ def check_features(
 ) -> None:
     """Raise unless the features have as many samples as ``like``, which ``whose`` names, and are on its device."""
     for m, feature in enumerate(features):
+        if _is_plain(feature) and feature.shape[0] == like.shape[0] and feature.device == like.device:
+            continue
         name = f"features of {modalities.title(m)}"
         check_modality(name, feature, like, whose)
         if head_input == "concatenated" and not isinstance(feature, Tensor):
@@ -123,6 +125,13 @@ def check_features(
         if array.ndim < 2:
             expected = f"shape (B, D) with B = {like.shape[0]} as in {whose}"
             raise ValueError(f"{name}: expected {expected}, got {tuple(array.shape)}")
+
+
+def _is_plain(feature: Any) -> bool:
+    """Whether a feature is what most are: one dense tensor (B, D, ...) in full precision."""
+    if not isinstance(feature, Tensor) or feature.is_nested or feature.layout != torch.strided:
+        return False
+    return feature.ndim > 1 and feature.dtype in (torch.float32, torch.float64)
 
 
 def check_modality(name: str, modality: Any, like: Tensor, whose: str) -> None:

@@ -23,7 +23,7 @@ from midas_core.adapters.torch.values import check_not_probabilities, check_term
 from midas_core.adapters.warn import warn_user
 from midas_core.backends.torch import BACKEND
 from midas_core.ensemble import ensemble_logits
-from midas_core.objective import reduce_terms
+from midas_core.objective import MidasTerms, reduce_batch, reduce_terms
 from midas_core.options import MidasOptions, Option, Similarity
 from midas_core.validation import check_number
 from midas_core.weighting import MidasState
@@ -225,8 +225,9 @@ class MidasLoss(StatefulModule):
         Tensor
             A scalar, or shape (B,) with ``reduction="none"``.
         """
-        beside = {"generator": generator, "sample_weight": sample_weight, "present": present}
-        return self.terms(features, labels, head=head, permutation=permutation, **beside).total
+        beside = {"permutation": permutation, "sample_weight": sample_weight, "present": present}
+        terms, _ = self._take_step(features, labels, head, generator, all_terms=False, **beside)
+        return terms.total
 
     def terms(
         self,
@@ -254,43 +255,66 @@ class MidasLoss(StatefulModule):
             Reduced over the batch as ``reduction`` says: total, aligned and misaligned are scalars, unimodal has shape
             (M,). alpha (M,) is what this step used, confidence and fused_confidence (M,) the means of c~ and q.
         """
+        beside = {"permutation": permutation, "sample_weight": sample_weight, "present": present}
+        terms, logits = self._take_step(features, labels, head, generator, all_terms=True, **beside)
+        return (terms, logits) if return_logits else terms
+
+    def _take_step(
+        self, features: Any, labels: Any, head: Any, generator: Any, *, all_terms: bool, **beside: Any
+    ) -> tuple[MidasTerms, Tensor]:
+        """Return the terms, the total alone reduced where that is enough, and the fused logits of the aligned samples.
+
+        Moves the state. ``beside`` are the permutation, ``sample_weight`` and ``present``.
+        """
+        options, modalities, unimodal_heads = self.options, self.modalities, self.unimodal_heads
         self._warn_without_epoch()
         check_callable(head)
-        if in_distributed_run():
-            check_whole("unimodal_heads", self.unimodal_heads)
+        several_ranks = in_distributed_run()
+        if several_ranks:
+            check_whole("unimodal_heads", unimodal_heads)
             check_whole("head", head)
-        options, phase, checks_values = self.options, self._phase(), self.check and not torch.compiler.is_compiling()
+        phase, checks_values = self._phase(), self.check and not torch.compiler.is_compiling()
         inputs = read_inputs(
-            *(features, labels, sample_weight, present, permutation),
-            *(self.modalities, self.num_classes, options, self.class_weights, checks_values),
+            features, labels, modalities, self.num_classes, options, self.class_weights, checks_values, **beside
         )
-        rule: dict[str, Any] = {"variant": options.variant, "absent_share": options.absent_share}
-        rule |= {"moves": phase.learns, "permutation": permutation, "generator": generator}
-        pairs = self._draw_pairs(inputs.classes, inputs.num_classes, self.modalities.count, **rule)
-        heads = Heads(head, self.unimodal_heads, self.modalities, self.num_classes, options.head_input)
+        pairs = self._draw_pairs(
+            inputs.classes,
+            inputs.num_classes,
+            modalities.count,
+            moves=phase.learns,
+            variant=options.variant,
+            permutation=beside["permutation"],
+            generator=generator,
+            absent_share=options.absent_share,
+        )
+        heads = Heads(head, unimodal_heads, modalities, self.num_classes, options.head_input)
         heads.check(inputs.features)
         # Ranks may evaluate different numbers of batches: only training waits for the others.
-        reduce = sum_over_ranks if phase.learns and waits_for_others() else None
-        state = MidasState(self.alpha, self.step)
-        logits, terms, state = run_step(heads, inputs, pairs, state, options, phase, reduce)
+        waits = several_ranks and phase.learns and waits_for_others()
+        alpha, step = self.alpha, self.step
+        reduce = sum_over_ranks if waits else None
+        logits, terms, state = run_step(heads, inputs, pairs, MidasState(alpha, step), options, phase, reduce)
         if not options.multi_label and (checks_values or self._is_first(phase, logits.aligned)):
-            check_not_probabilities(logits.unimodal, logits.aligned, self.modalities)
+            check_not_probabilities(logits.unimodal, logits.aligned, modalities)
         if checks_values:
-            check_terms(terms, self.modalities)
-        terms = reduce_terms(terms, options.reduction, backend=BACKEND)
+            check_terms(terms, modalities)
+        if all_terms or self._terms_hooks:
+            terms = reduce_terms(terms, options.reduction, backend=BACKEND)
+        else:
+            terms = terms._replace(total=reduce_batch(terms.total, options.reduction, BACKEND))
         if phase.learns and phase.mixes:
             with torch.no_grad():
-                self.alpha.copy_(state.alpha)
-                self.step.copy_(state.step)
+                alpha.copy_(state.alpha)
+                step.copy_(state.step)
         if not is_recorded(labels.device):
             if phase.learns:
-                self._head_check.see(self.unimodal_heads, head, common=phase.mixes and waits_for_others())
+                self._head_check.see(unimodal_heads, head, common=phase.mixes and waits)
             else:
-                self._head_check.end_epoch(self.unimodal_heads)
+                self._head_check.end_epoch(unimodal_heads)
         if self._terms_hooks:
-            shown = self.modalities.pack(inputs.features, features)
+            shown = modalities.pack(inputs.features, features)
             self._tell(Step(self, shown, inputs.classes, head, terms, inputs.present, phase.learns, logits.aligned))
-        return (terms, logits.aligned) if return_logits else terms
+        return terms, logits.aligned
 
     def fuse(self, features: Any, *, head: Callable[..., Tensor], present: Any = None) -> Tensor:
         """Return the fused logits, shape (B, C), for prediction; see `midas_core.adapters.torch.fuse`.
