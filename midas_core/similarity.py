@@ -88,6 +88,8 @@ def hard_sample_weight(similarities: Array) -> Array:
 def _vectors(modality: Any, kind: str | Callable[[Any], Array], bk: Backend) -> Array:
     """Return a modality as constant vectors, shape (B, D)."""
     if not callable(kind):
+        if len(getattr(modality, "shape", ())) == 2:
+            return _constant(modality, bk)
         return pool_tokens(map_leaves(lambda x: _constant(x, bk), modality), bk)
     vectors = kind(modality)
     check_shape("output of similarity", vectors, (leaves(modality)[0].shape[0], None), "(B, D)")

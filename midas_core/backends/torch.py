@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -73,33 +74,20 @@ class TorchBackend(Backend):
 
     half_dtypes = ("float16", "bfloat16")
 
+    # Calls of C without a frame of Python around them.
+
     stop_gradient = staticmethod(torch.detach)
-
-    def logsumexp(self, x: Array) -> Array:
-        """Use the fused kernel."""
-        return torch.logsumexp(x, dim=-1)
-
-    def log_softmax(self, x: Array) -> Array:
-        """Use the fused kernel."""
-        return torch.log_softmax(x, dim=-1)
-
-    def softmax(self, x: Array) -> Array:
-        """Use the fused kernel."""
-        return torch.softmax(x, dim=0)
+    logsumexp = staticmethod(partial(torch.logsumexp, dim=-1))
+    log_softmax = staticmethod(partial(torch.log_softmax, dim=-1))
+    softmax = staticmethod(partial(torch.softmax, dim=0))
+    norm = staticmethod(partial(torch.linalg.vector_norm, dim=-1))
+    fill = staticmethod(torch.masked_fill)
+    # array-api-compat makes a tensor of a scalar first, by a call that torch.compile does not trace.
+    where = staticmethod(torch.where)
 
     def softplus(self, x: Array) -> Array:
         """Use the fused kernel; from 40 on the rest is below the precision of float64."""
         return torch.nn.functional.softplus(x, threshold=40)
-
-    def norm(self, x: Array) -> Array:
-        """Use the fused kernel, which writes no squares."""
-        return torch.linalg.vector_norm(x, dim=-1)
-
-    fill = staticmethod(torch.masked_fill)
-
-    # array-api-compat makes a tensor of a scalar first, by a call that torch.compile does not trace.
-
-    where = staticmethod(torch.where)
 
     def at_least(self, x: Array, low: float) -> Array:
         """Clamp."""

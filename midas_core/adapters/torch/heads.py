@@ -45,6 +45,10 @@ class HeadLogits(NamedTuple):
     mixed: list[Tensor] | None
 
 
+Beginning = tuple[Linear, list[nn.Module]]
+"""The additive layer that a head begins with, and the layers after it."""
+
+
 def additive_parameters(head: Any) -> Linear | None:
     """Return weight and bias of a head that is linear on concatenated features, or None.
 
@@ -63,7 +67,7 @@ def additive_parameters(head: Any) -> Linear | None:
     return None
 
 
-def additive_beginning(head: Any) -> tuple[Linear, list[nn.Module]] | None:
+def additive_beginning(head: Any) -> Beginning | None:
     """Return the additive layer that a head begins with, and the layers after it; None where there is none."""
     additive = additive_parameters(head)
     if additive is not None:
@@ -74,28 +78,25 @@ def additive_beginning(head: Any) -> tuple[Linear, list[nn.Module]] | None:
     return None
 
 
-def check_additive(head: Any, features: Sequence[Tensor], num_classes: int) -> None:
+def check_additive(beginning: Beginning, features: Sequence[Tensor], num_classes: int) -> None:
     """Raise ``ValueError`` unless the additive layer that a head begins with takes the concatenated features."""
-    beginning = additive_beginning(head)
-    if beginning is not None:
-        first, rest = beginning
-        outputs = first.weight.shape[0] if rest else num_classes
-        check_shape("weight of the head", first.weight, (outputs, sum(x.shape[1] for x in features)), "(C, D)")
+    first, rest = beginning
+    outputs = first.weight.shape[0] if rest else num_classes
+    check_shape("weight of the head", first.weight, (outputs, sum(x.shape[1] for x in features)), "(C, D)")
 
 
 def head_logits(
     head: Callable[..., Tensor],
+    beginning: Beginning | None,
     unimodal_heads: Iterable[nn.Module],
     features: list[Any],
     pairs: Pairs,
     *,
     run: Callable[[list[Any]], Tensor],
-    concatenated: bool,
     modalities: Modalities,
     num_classes: int,
 ) -> HeadLogits:
-    """Run every head of a step; ``run`` calls the fused one on a list of features."""
-    beginning = additive_beginning(head) if concatenated else None
+    """Run every head of a step; ``run`` calls the fused one, of this additive beginning, on a list of features."""
     if beginning is None:
         unimodal = unimodal_logits(unimodal_heads, features, modalities, num_classes)
         return HeadLogits(unimodal, *fused_logits(head, run, features, pairs))

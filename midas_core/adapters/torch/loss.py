@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from midas_core.adapters.torch.distributed import check_whole, in_distributed_run, sum_over_ranks, waits_for_others
 from midas_core.adapters.torch.fusion import read_features, run_head
 from midas_core.adapters.torch.head_check import HeadCheck
-from midas_core.adapters.torch.heads import unimodal_logits
+from midas_core.adapters.torch.heads import additive_beginning, unimodal_logits
 from midas_core.adapters.torch.inputs import check_attribute, check_callable, check_widths, make_heads
 from midas_core.adapters.torch.random import is_recorded
 from midas_core.adapters.torch.state import LastRead, StatefulModule, check_digest, digest_of
@@ -287,7 +287,8 @@ class MidasLoss(StatefulModule):
             generator=generator,
             absent_share=options.absent_share,
         )
-        heads = Heads(head, unimodal_heads, modalities, self.num_classes, options.head_input)
+        beginning = additive_beginning(head) if options.head_input == "concatenated" else None
+        heads = Heads(head, unimodal_heads, modalities, self.num_classes, options.head_input, beginning)
         heads.check(inputs.features)
         # Ranks may evaluate different numbers of batches: only training waits for the others.
         waits = several_ranks and phase.learns and waits_for_others()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from midas_core.adapters.torch.fusion import run_head
-from midas_core.adapters.torch.heads import HeadLogits, check_additive, head_logits, unimodal_logits
+from midas_core.adapters.torch.heads import Beginning, HeadLogits, check_additive, head_logits, unimodal_logits
 from midas_core.adapters.torch.inputs import (
     check_beside,
     check_features,
@@ -103,6 +103,8 @@ class Heads(NamedTuple):
     modalities: Modalities
     num_classes: int
     head_input: str
+    beginning: Beginning | None
+    """Of the fused one, where it takes concatenated features."""
 
     def run_fused(self, like: Any, features: list[Tensor]) -> Tensor:
         """Return the fused logits."""
@@ -117,7 +119,8 @@ class Heads(NamedTuple):
         check_widths(self.unimodal, features, self.modalities)
         if self.head_input == "concatenated":
             check_head(self.fused, features, self.modalities)
-            check_additive(self.fused, features, self.num_classes)
+        if self.beginning is not None:
+            check_additive(self.beginning, features, self.num_classes)
 
 
 def read_inputs(
@@ -170,9 +173,10 @@ def run_step(
     reduce: Reduce | None,
 ) -> tuple[HeadLogits, MidasTerms, MidasState]:
     """Return the logits, the terms of each sample, and the next state."""
-    logits = mixed_logits(heads, inputs, pairs) if phase.mixes else aligned_logits(heads, inputs)
+    mixes = phase.mixes
+    logits = mixed_logits(heads, inputs, pairs) if mixes else aligned_logits(heads, inputs)
     similarities = None
-    if phase.mixes and options.similarity is not None:
+    if mixes and options.similarity is not None:
         similarities = similarity(inputs.features, pairs.sources, options.similarity, backend=BACKEND)
     terms, state, _ = unchecked_objective(
         logits.aligned,
@@ -186,11 +190,11 @@ def run_step(
         weight=options.weight,
         warmup=phase.warmup if isinstance(phase.warmup, Tensor) else None,
         aligned_only=phase.aligned_only,
-        reduce=reduce if phase.mixes else None,
+        reduce=reduce if mixes else None,
         backend=BACKEND,
         **options.alpha_rule,
     )
-    if not phase.mixes:
+    if not mixes:
         # Unused parameters get a gradient of zero: a distributed wrapper waits for every
         # parameter.
         silent = logits.unimodal if phase.aligned_only is True else [logits.aligned]
@@ -208,11 +212,11 @@ def mixed_logits(heads: Heads, inputs: StepInputs, pairs: Pairs) -> HeadLogits:
     """Run every head, the fused one on the mixed samples too, by the cheapest way that it allows."""
     return head_logits(
         heads.fused,
+        heads.beginning,
         heads.unimodal,
         inputs.features,
         pairs,
         run=partial(heads.run_fused, inputs.like),
-        concatenated=heads.head_input == "concatenated",
         modalities=heads.modalities,
         num_classes=heads.num_classes,
     )
