@@ -23,7 +23,7 @@ from midas_core.adapters.torch.values import check_not_probabilities, check_term
 from midas_core.adapters.warn import warn_user
 from midas_core.backends.torch import BACKEND
 from midas_core.ensemble import ensemble_logits
-from midas_core.objective import MidasTerms, reduce_batch, reduce_terms
+from midas_core.objective import reduce_terms
 from midas_core.options import MidasOptions, Option, Similarity
 from midas_core.validation import check_number
 from midas_core.weighting import MidasState
@@ -225,9 +225,8 @@ class MidasLoss(StatefulModule):
         Tensor
             A scalar, or shape (B,) with ``reduction="none"``.
         """
-        beside = {"permutation": permutation, "sample_weight": sample_weight, "present": present}
-        terms, _ = self._take_step(features, labels, head, generator, all_terms=False, **beside)
-        return terms.total
+        beside = {"generator": generator, "sample_weight": sample_weight, "present": present}
+        return self.terms(features, labels, head=head, permutation=permutation, **beside).total
 
     def terms(
         self,
@@ -255,17 +254,6 @@ class MidasLoss(StatefulModule):
             Reduced over the batch as ``reduction`` says: total, aligned and misaligned are scalars, unimodal has shape
             (M,). alpha (M,) is what this step used, confidence and fused_confidence (M,) the means of c~ and q.
         """
-        beside = {"permutation": permutation, "sample_weight": sample_weight, "present": present}
-        terms, logits = self._take_step(features, labels, head, generator, all_terms=True, **beside)
-        return (terms, logits) if return_logits else terms
-
-    def _take_step(
-        self, features: Any, labels: Any, head: Any, generator: Any, *, all_terms: bool, **beside: Any
-    ) -> tuple[MidasTerms, Tensor]:
-        """Return the terms, the total alone reduced where that is enough, and the fused logits of the aligned samples.
-
-        Moves the state. ``beside`` are the permutation, ``sample_weight`` and ``present``.
-        """
         options, modalities, unimodal_heads = self.options, self.modalities, self.unimodal_heads
         self._warn_without_epoch()
         check_callable(head)
@@ -275,18 +263,12 @@ class MidasLoss(StatefulModule):
             check_whole("head", head)
         phase, checks_values = self._phase(), self.check and not torch.compiler.is_compiling()
         inputs = read_inputs(
-            features, labels, modalities, self.num_classes, options, self.class_weights, checks_values, **beside
+            *(features, labels, sample_weight, present, permutation),
+            *(modalities, self.num_classes, options, self.class_weights, checks_values),
         )
-        pairs = self._draw_pairs(
-            inputs.classes,
-            inputs.num_classes,
-            modalities.count,
-            moves=phase.learns,
-            variant=options.variant,
-            permutation=beside["permutation"],
-            generator=generator,
-            absent_share=options.absent_share,
-        )
+        rule: dict[str, Any] = {"variant": options.variant, "absent_share": options.absent_share}
+        rule |= {"moves": phase.learns, "permutation": permutation, "generator": generator}
+        pairs = self._draw_pairs(inputs.classes, inputs.num_classes, modalities.count, **rule)
         beginning = additive_beginning(head) if options.head_input == "concatenated" else None
         heads = Heads(head, unimodal_heads, modalities, self.num_classes, options.head_input, beginning)
         heads.check(inputs.features)
@@ -295,14 +277,15 @@ class MidasLoss(StatefulModule):
         alpha, step = self.alpha, self.step
         reduce = sum_over_ranks if waits else None
         logits, terms, state = run_step(heads, inputs, pairs, MidasState(alpha, step), options, phase, reduce)
-        if not options.multi_label and (checks_values or self._is_first(phase, logits.aligned)):
+        # In the first step of training, and of evaluation, in which to look costs nothing.
+        first = may_look(logits.aligned) and phase.learns not in self._looked_at
+        if first:
+            self._looked_at.add(phase.learns)
+        if not options.multi_label and (checks_values or first):
             check_not_probabilities(logits.unimodal, logits.aligned, modalities)
         if checks_values:
             check_terms(terms, modalities)
-        if all_terms or self._terms_hooks:
-            terms = reduce_terms(terms, options.reduction, backend=BACKEND)
-        else:
-            terms = terms._replace(total=reduce_batch(terms.total, options.reduction, BACKEND))
+        terms = reduce_terms(terms, options.reduction, backend=BACKEND)
         if phase.learns and phase.mixes:
             with torch.no_grad():
                 alpha.copy_(state.alpha)
@@ -315,7 +298,7 @@ class MidasLoss(StatefulModule):
         if self._terms_hooks:
             shown = modalities.pack(inputs.features, features)
             self._tell(Step(self, shown, inputs.classes, head, terms, inputs.present, phase.learns, logits.aligned))
-        return terms, logits.aligned
+        return (terms, logits.aligned) if return_logits else terms
 
     def fuse(self, features: Any, *, head: Callable[..., Tensor], present: Any = None) -> Tensor:
         """Return the fused logits, shape (B, C), for prediction; see `midas_core.adapters.torch.fuse`.
@@ -364,13 +347,6 @@ class MidasLoss(StatefulModule):
         for hook in list(self._terms_hooks.values()):
             hook(step)
 
-    def _is_first(self, phase: Phase, logits: Tensor) -> bool:
-        """Whether this is the first step of training, or of evaluation, in which to look costs nothing."""
-        if not may_look(logits) or phase.learns in self._looked_at:
-            return False
-        self._looked_at.add(phase.learns)
-        return True
-
     def _features(self, features: Any, present: Any) -> tuple[list[Tensor], Tensor | None]:
         """Return checked features without labels, and the mask of what is present."""
         kind = self.options.accepts_raw_inputs, self.options.head_input
@@ -383,12 +359,7 @@ class MidasLoss(StatefulModule):
         learns = self.training and torch.is_grad_enabled()
         if not learns or not self.options.counts_epochs:
             return Phase(learns, False, False)
-        # torch.func stacks the buffers of several criteria in one.
-        if is_recorded(self.epoch.device) or is_functorch_wrapped_tensor(self.epoch):
-            return phase_of(self.epoch, self.options)
-        # On the CPU a look is free, and another process may write to the same memory.
-        on_cpu = self.epoch.device.type == "cpu"
-        return phase_of(int(self.epoch) if on_cpu else self._last_epoch.read(self.epoch), self.options)
+        return phase_of(self._last_epoch.look(self.epoch), self.options)
 
     @torch.compiler.assume_constant_result
     def _warn_without_epoch(self) -> bool:

@@ -9,8 +9,9 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 
-from midas_core.adapters.torch.random import draw_pairs
+from midas_core.adapters.torch.random import draw_pairs, is_recorded
 from midas_core.options import MAX_SEED, check_seed
 from midas_core.pairing import Pairs
 from midas_core.validation import shape_text
@@ -163,6 +164,14 @@ class LastRead:
 
     _seen: Tensor | None = None
     _version = _value = 0
+
+    def look(self, buffer: Tensor) -> int | Tensor:
+        """Return the value, of a recorded step the buffer itself."""
+        # torch.func stacks the buffers of several criteria in one.
+        if is_recorded(buffer.device) or is_functorch_wrapped_tensor(buffer):
+            return buffer
+        # On the CPU a look is free, and another process may write to the same memory.
+        return int(buffer) if buffer.is_cpu else self.read(buffer)
 
     def read(self, buffer: Tensor) -> int:
         """Return the value; wait for the device only where it may be another than the last one."""

@@ -126,15 +126,14 @@ class Heads(NamedTuple):
 def read_inputs(
     features: Any,
     labels: Any,
+    sample_weight: Any,
+    present: Any,
+    permutation: Any,
     modalities: Modalities,
     num_classes: int,
     options: MidasOptions,
     class_weights: Tensor | None,
     check: bool,
-    *,
-    permutation: Any,
-    sample_weight: Any,
-    present: Any,
 ) -> StepInputs:
     """Return the inputs of a step, or raise unless they fit. ``check`` looks at the values on any device."""
     items = modalities.unpack(features, "features")
