@@ -273,16 +273,14 @@ class MidasLoss(StatefulModule):
         heads = Heads(head, unimodal_heads, modalities, self.num_classes, options.head_input, beginning)
         heads.check(inputs.features)
         # Ranks may evaluate different numbers of batches: only training waits for the others.
-        waits = several_ranks and phase.learns and waits_for_others()
+        reduce = sum_over_ranks if several_ranks and phase.learns and waits_for_others() else None
         alpha, step = self.alpha, self.step
-        reduce = sum_over_ranks if waits else None
         logits, terms, state = run_step(heads, inputs, pairs, MidasState(alpha, step), options, phase, reduce)
         # In the first step of training, and of evaluation, in which to look costs nothing.
         first = may_look(logits.aligned) and phase.learns not in self._looked_at
-        if first:
-            self._looked_at.add(phase.learns)
         if not options.multi_label and (checks_values or first):
             check_not_probabilities(logits.unimodal, logits.aligned, modalities)
+            self._looked_at.add(phase.learns)
         if checks_values:
             check_terms(terms, modalities)
         terms = reduce_terms(terms, options.reduction, backend=BACKEND)
@@ -292,7 +290,7 @@ class MidasLoss(StatefulModule):
                 step.copy_(state.step)
         if not is_recorded(labels.device):
             if phase.learns:
-                self._head_check.see(unimodal_heads, head, common=phase.mixes and waits)
+                self._head_check.see(unimodal_heads, head, common=phase.mixes and reduce is not None)
             else:
                 self._head_check.end_epoch(unimodal_heads)
         if self._terms_hooks:
