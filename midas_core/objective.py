@@ -261,7 +261,7 @@ def midas_objective(
         raise ValueError("sources: expected no absent partner with variant 'official', got some")
     if present is not None:
         check_missing_allowed(variant)
-    rule = {"eta": eta, "alpha_update": alpha_update, "max_alpha": max_alpha, "reduce": reduce}
+    rule: dict[str, Any] = {"eta": eta, "alpha_update": alpha_update, "max_alpha": max_alpha, "reduce": reduce}
     blocks = None if mixed_logits is None else [bk.xp.reshape(mixed_logits, (-1, fused_logits.shape[-1]))]
     return unchecked_objective(
         *(fused_logits, unimodal_logits, blocks, as_targets(labels), sources, similarities, state),
