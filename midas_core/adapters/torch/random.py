@@ -25,7 +25,7 @@ MIXERS = (0x21F0AAAD, 0x2C1B3C6D, 0x31848BAB)
 SEED_FACTOR, DRAW_FACTOR = 0x2545F491, 0x1E3779B1
 """Odd and below 2^30: an int64 holds their products with 32 bits, and the sum of two, on every device."""
 AT_ONCE = 4096
-"""Numbers that the host makes at once, of several draws: NumPy takes hardly longer for them than for those of one."""
+"""How many numbers of several draws the host makes at once: NumPy takes hardly longer than for a single draw."""
 
 
 def draw_pairs(
