@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from benchmarks.suite_figures import write_figures
 from benchmarks.suite_tables import SuiteResults, markdown
 from benchmarks.table import COLUMNS, cells
 
-ROBUSTNESS = "robustness.json"
+COMPARISON, ROBUSTNESS = "comparison.json", "robustness.json"
 
 
 def render(content: dict[str, Any]) -> str:
@@ -53,9 +54,20 @@ def insert(text: str, name: str, tables: str) -> str:
     return pattern.sub(lambda match: f"{match[1]}\n{tables}\n{match[2]}", text)
 
 
-def insert_comparison(text: str, content: dict[str, Any]) -> str:
-    """Return the document with those tables of the comparison that it has a place for."""
-    for name, table in SuiteResults(content).render().items():
+@lru_cache
+def render_comparison(file: Path) -> dict[str, str]:
+    """Return the tables of the comparison by the name of their place."""
+    return SuiteResults(json.loads(file.read_text(encoding="utf-8"))).render()
+
+
+def fill(text: str, file: Path) -> str:
+    """Return the document with the tables of a results file, those of the comparison where it has a place for them."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    if file.name == ROBUSTNESS:
+        return insert(text, ROBUSTNESS, markdown(variant_rows(SuiteResults(content))) + "\n")
+    if file.name != COMPARISON:
+        return insert(text, file.name, render(content))
+    for name, table in render_comparison(file).items():
         if f"<!-- {name} -->" in text:
             text = insert(text, name, table + "\n")
     return text
@@ -67,14 +79,6 @@ def _line(entries: Any) -> str:
 
 if __name__ == "__main__":
     results, document = map(Path, sys.argv[1:])
-    content = json.loads(results.read_text(encoding="utf-8"))
-    text = document.read_text(encoding="utf-8")
-    if results.name == ROBUSTNESS:
-        text = insert(text, ROBUSTNESS, markdown(variant_rows(SuiteResults(content))) + "\n")
-    elif "tasks" in content:
-        text = insert_comparison(text, content)
-        if (document.parent / "figures").is_dir():
-            write_figures(SuiteResults(content), document.parent / "figures")
-    else:
-        text = insert(text, results.name, render(content))
-    document.write_text(text, encoding="utf-8")
+    document.write_text(fill(document.read_text(encoding="utf-8"), results), encoding="utf-8")
+    if results.name == COMPARISON and (document.parent / "figures").is_dir():
+        write_figures(SuiteResults(json.loads(results.read_text(encoding="utf-8"))), document.parent / "figures")

@@ -64,7 +64,7 @@ class SuiteResults:
         tasks = [task for task in self.tasks(natural).values() if measure in task.content["methods"][method]]
         return fmean(task.mean(method, measure) for task in tasks)
 
-    def record(self, other: str, natural: bool | None = None) -> dict[str, tuple[int, int]]:
+    def record(self, other: str, natural: bool) -> dict[str, tuple[int, int]]:
         """Return on how many tasks every method is ahead of another and behind it, beyond noise (Holm in each task)."""
         counts = {title: [0, 0] for title in self.methods(natural) if title != other}
         for task in self.tasks(natural).values():

@@ -8,10 +8,9 @@ from typing import NamedTuple
 from midas_core.backends import Array, Backend, get_backend
 from midas_core.cross_entropy import Targets, as_targets, check_batch, label_weights, probabilities, target_rows
 from midas_core.missing import complete_pairs, unimodal_scale, zero_missing
-from midas_core.options import VARIANTS
+from midas_core.options import check_variant
 from midas_core.pairing import Pairs, absent_of, source_matrix_of, take_rows
 from midas_core.partners import VIEWS
-from midas_core.validation import check_choice
 
 
 class Gradients(NamedTuple):
@@ -86,8 +85,8 @@ def midas_gradients(
     """
     bk = backend or get_backend(fused_logits)
     xp = bk.xp
-    check_choice("variant", variant, VARIANTS)
     sources, absent = source_matrix_of(sources), absent_of(sources)
+    check_variant(variant, len(unimodal_logits), present, absent)
     check_batch(fused_logits, unimodal_logits, mixed_logits, labels, sources, present, bk)
     targets = as_targets(labels)
     rows = target_rows(targets, bk.in_full_precision(fused_logits), bk)

@@ -15,7 +15,7 @@ from midas_core.cross_entropy import (
     part_likelihoods,
 )
 from midas_core.missing import complete_pairs, unimodal_scale
-from midas_core.options import REDUCTIONS, VARIANTS, check_missing_allowed
+from midas_core.options import REDUCTIONS, check_variant
 from midas_core.pairing import Pairs, absent_of, alone, as_pairs, source_matrix_of
 from midas_core.partners import VIEWS
 from midas_core.validation import check_choice, check_number, check_same_kind, check_shape, check_switch
@@ -244,9 +244,7 @@ def midas_objective(
     array([1.  , 1.05])
     """
     bk = backend or get_backend(fused_logits)
-    check_choice("variant", variant, VARIANTS)
-    if variant == "official" and len(unimodal_logits) != 2:
-        raise ValueError(f"variant: 'official' is defined for 2 modalities only, got {len(unimodal_logits)}")
+    check_variant(variant, len(unimodal_logits), present, absent_of(sources))
     check_batch(fused_logits, unimodal_logits, mixed_logits, labels, source_matrix_of(sources), present, bk)
     check_switch("warmup", warmup)
     if backend is None:
@@ -257,10 +255,6 @@ def midas_objective(
         # Traced, it is an array, and its value unknown.
         if isinstance(value, (bool, int, float, str)):
             check_number(name, value, minimum=minimum)
-    if variant == "official" and absent_of(sources) is not None:
-        raise ValueError("sources: expected no absent partner with variant 'official', got some")
-    if present is not None:
-        check_missing_allowed(variant)
     rule: dict[str, Any] = {"eta": eta, "alpha_update": alpha_update, "max_alpha": max_alpha, "reduce": reduce}
     blocks = None if mixed_logits is None else [bk.xp.reshape(mixed_logits, (-1, fused_logits.shape[-1]))]
     return unchecked_objective(

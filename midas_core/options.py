@@ -77,8 +77,7 @@ class MidasOptions:
 
     def check_fits(self, num_modalities: int, num_classes: int) -> None:
         """Raise ``ValueError`` unless the options fit M modalities and C classes."""
-        if self.variant == "official" and num_modalities != 2:
-            raise ValueError(f"variant: 'official' is defined for 2 modalities only, got {num_modalities}")
+        check_variant(self.variant, num_modalities)
         if self.class_weights is not None and len(self.class_weights) != num_classes:
             raise ValueError(
                 f"class_weights: expected {num_classes} numbers, one for each class, got {len(self.class_weights)}"
@@ -150,6 +149,18 @@ def check_similarity(similarity: Any) -> None:
     """Raise ``ValueError`` unless the similarity is one of the choices, or callable."""
     if not callable(similarity):
         check_choice("similarity", similarity, SIMILARITIES)
+
+
+def check_variant(variant: str, modalities: int, present: Any = None, absent: Any = None) -> None:
+    """Raise ``ValueError`` unless the variant is a choice, and defined for what a step holds."""
+    check_choice("variant", variant, VARIANTS)
+    if variant == "official":
+        if modalities != 2:
+            raise ValueError(f"variant: 'official' is defined for 2 modalities only, got {modalities}")
+        if absent is not None:
+            raise ValueError("sources: expected no absent partner with variant 'official', got some")
+    if present is not None:
+        check_missing_allowed(variant)
 
 
 def check_missing_allowed(variant: str) -> None:

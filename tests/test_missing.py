@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import midas_core as mc
 from midas_core.testing.checks import check_values
 from midas_core.testing.problems import make_problem
 from tests.steps import problem
@@ -25,13 +24,3 @@ def test_nothing_there(framework, missing):
 
 
 P = make_problem(0, 4, 2, 3)
-
-
-def test_the_authors_code_knows_no_missing_modality():
-    sources, state = mc.source_matrix(P.partners, 2), mc.MidasState(P.alpha, np.array(0))
-    with pytest.raises(ValueError, match="present: expected None with variant 'official'"):
-        mc.midas_objective(
-            *(P.fused, P.unimodal, P.mixed, P.labels, sources, None, state),
-            present=np.ones((4, 2), dtype=bool),
-            variant="official",
-        )

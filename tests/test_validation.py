@@ -19,6 +19,7 @@ from tests.steps import run
 
 P = make_problem(0, 4, 2, 3)
 SOURCES = mc.source_matrix(P.partners, 2)
+SOME_ABSENT = mc.make_pairs(P.labels, SOURCES, absent=np.zeros((2, 2, 4), bool))
 
 
 def targets(*more, **options):
@@ -51,6 +52,9 @@ ERRORS = [
     ({"mixed_logits": P.mixed.astype(int)}, TypeError, "mixed_logits: expected a real floating dtype, got int64"),
     ({"sources": SOURCES[:, :, :3]}, ValueError, r"sources: expected shape \(M, V, B\) = \(2, 2, 4\), got \(2, 2, 3\)"),
     ({"present": np.ones((4, 2))}, TypeError, "present: expected dtype bool, got float64"),
+    ({"present": np.ones((4, 2), bool), "variant": "official"}, ValueError, "present: expected None with variant 'of"),
+    ({"sources": SOME_ABSENT, "variant": "official"}, ValueError, "sources: expected no absent partner with variant"),
+    ({"variant": "papre"}, ValueError, "variant: expected one of"),
     ({"present": np.ones((2, 4), bool)}, ValueError, r"present: .*\(B, M\) = \(4, 2\), got \(2, 4\)"),
 ]
 
