@@ -60,12 +60,13 @@ def _features(model: Model, split: Split) -> list[Tensor]:
 
 
 def _scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    from sklearn.metrics import f1_score
+    from sklearn.metrics import f1_score, recall_score
 
     confidence, predicted = logits.double().softmax(dim=1).max(dim=1)
     correct = (predicted == labels).numpy()
     return {
         "accuracy": float(correct.mean()),
+        "recall": float(recall_score(labels, predicted, labels=labels.unique(), average="macro")),
         "macro-F1": float(f1_score(labels, predicted, average="macro", zero_division=0)),
         "calibration error": calibration_error(reliability_bins(confidence.numpy(), correct)),
     }

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 def write_runs(comparison: MethodComparison, folder: Path) -> None:
     """Write a run folder for each run of each method that fuses all modalities.
 
-    The accuracies of the modalities alone are what each could give: the report says which of them is ignored.
+    The scores of models of one modality are what each could give: the report says which of them is ignored.
     """
     methods = comparison.content["methods"]
-    alone = {
-        name: fmean(run["test"]["accuracy"] for run in methods[f"{name} alone"])
-        for name in comparison.modalities
-        if f"{name} alone" in methods
+    alone = {name: methods.get(f"{name} alone") for name in comparison.modalities}
+    reference = {
+        score: {name: fmean(run["test"][score] for run in runs) for name, runs in alone.items()}
+        for score in ("accuracy", "recall")
+        if all(alone.values())
     }
     for title, runs in methods.items():
         for run in runs:
@@ -40,6 +41,6 @@ def write_runs(comparison: MethodComparison, folder: Path) -> None:
                 for epoch, accuracy, loss in zip(*history.values(), strict=True):
                     log.log(epoch=epoch, val_accuracy=accuracy, loss=loss)
                 diagnosis = Diagnosis.from_dict(run["test"]["diagnosis"])
-                if len(alone) == len(comparison.modalities):
-                    diagnosis = diagnosis.with_reference(alone)
+                if reference:
+                    diagnosis = diagnosis.with_reference(**reference)
                 log.log_diagnostics(replace(diagnosis, midas=title.startswith("MIDAS")), split="test")

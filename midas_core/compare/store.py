@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from midas_core.files import parse_json, read_text, write_json
 
-FORMAT = 1
+FORMAT = 2
 LARGEST = 64 * 2**20
 """Bytes of a file that is read."""
 
