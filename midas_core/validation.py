@@ -65,7 +65,7 @@ def is_floating(x: Array, backend: Backend) -> bool:
 def is_integral(x: Array, backend: Backend) -> bool:
     """Return whether ``x`` has an integer dtype."""
     # To look it up in a list of kinds takes longer.
-    return x.dtype == backend.xp.int64 or backend.xp.isdtype(x.dtype, "integral")
+    return bool(x.dtype == backend.xp.int64 or backend.xp.isdtype(x.dtype, "integral"))
 
 
 def check_floating(name: str, x: Array, backend: Backend) -> None:
