@@ -150,11 +150,12 @@ def _join(parts: Sequence[LogLikelihoods], join: Callable[[list[Array]], Array])
 
 def _categorical(logits: Array, index: Array, targets: Targets, bk: Backend) -> LogLikelihoods:
     """Return log softmax(z)[class] of K classes for each row, shapes (B, C) and (B, K)."""
-    log_p = bk.log_softmax(bk.in_full_precision(logits))
-    picked = bk.xp.take_along_axis(log_p, index, axis=-1)
-    smoothing = targets.label_smoothing
+    logits, smoothing = bk.in_full_precision(logits), targets.label_smoothing
     if smoothing is None:
+        picked = bk.log_likelihood(logits, index)
         return LogLikelihoods(picked, picked)
+    log_p = bk.log_softmax(logits)
+    picked = bk.xp.take_along_axis(log_p, index, axis=-1)
     even = bk.xp.mean(log_p, axis=-1)[..., None]
     return LogLikelihoods(picked, (1 - smoothing) * picked + smoothing * even)
 

@@ -55,7 +55,7 @@ def log_confidence(logits: Array, classes: Array, *, backend: Backend | None = N
     if several:
         return xp.mean(xp.astype(classes, logits.dtype, copy=False) * logits - bk.softplus(logits), axis=-1)
     index = xp.astype(classes, bk.index_dtype(), copy=False)[..., None]
-    return xp.take_along_axis(bk.log_softmax(logits), index, axis=-1)[..., 0]
+    return bk.log_likelihood(logits, index)[..., 0]
 
 
 def normalized_confidence(

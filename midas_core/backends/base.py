@@ -74,6 +74,10 @@ class Backend:
         """Return log(softmax(x)) over the last axis."""
         return x - self.logsumexp(x)[..., None]
 
+    def log_likelihood(self, x: Array, index: Array) -> Array:
+        """Return log(softmax(x)) at indices of the last axis, without an array of all of them."""
+        return self.xp.take_along_axis(x, index, axis=-1) - self.logsumexp(x)[..., None]
+
     def softmax(self, x: Array) -> Array:
         """Return exp(x) / sum(exp(x)) over the first axis; some ``x`` may be -inf, not all."""
         xp = self.xp
