@@ -23,7 +23,7 @@ from midas_core.cli._comparison import FOLDER, JOBS, JSON, comparing, following,
 @JOBS
 @click.pass_context
 def demo(context: click.Context, /, seeds: int, output: Path, json_file: Path | None, jobs: int) -> None:
-    """Compare the methods on handwritten digits, in about two minutes: midas compare, on data that are built in.
+    """Compare the methods on handwritten digits, in about a minute: midas compare, on data that are built in.
 
     Two tasks: the left and the right half of a digit, where nothing is wrong, and the same with the left half enlarged
     and noisy, which joint training memorises. Learning rates and strengths were searched before. What is finished is
