@@ -38,6 +38,11 @@ class TaskResults(MethodComparison):
         column = reduce(operator.getitem, path or ("accuracy",), self.content["methods"][method])
         return [100 * x for x in column if x is not None]
 
+    def setting(self, method: str) -> tuple[float, float]:
+        """Return learning rate and strength of most runs of a method."""
+        column = self.content["methods"][method]
+        return Counter(zip(column["learning_rate"], column["strength"], strict=True)).most_common(1)[0][0]
+
 
 class SuiteResults:
     """Results of the suite as `kept` returns them; accuracies in percent."""
@@ -64,7 +69,12 @@ class SuiteResults:
         tasks = [task for task in self.tasks(natural).values() if measure in task.content["methods"][method]]
         return fmean(task.mean(method, measure) for task in tasks)
 
-    def record(self, other: str, natural: bool) -> dict[str, tuple[int, int]]:
+    @cached_property
+    def records(self) -> dict[tuple[str, bool], dict[str, tuple[int, int]]]:
+        """By the other method and the kind of tasks: on how many every method is ahead of the other, and behind it."""
+        return {(other, natural): self._record(other, natural) for other in (BASELINE, "MIDAS") for natural in KINDS}
+
+    def _record(self, other: str, natural: bool) -> dict[str, tuple[int, int]]:
         """Return on how many tasks every method is ahead of another and behind it, beyond noise (Holm in each task)."""
         counts = {title: [0, 0] for title in self.methods(natural) if title != other}
         for task in self.tasks(natural).values():
@@ -102,7 +112,7 @@ class SuiteResults:
         """Return every method less another, and on how many tasks it is ahead or behind beyond noise."""
         tasks = self.tasks(natural)
         rows = [[f"Δ vs. {other}", *tasks, "mean over tasks", "ahead : behind"]]
-        for title, (won, lost) in self.record(other, natural).items():
+        for title, (won, lost) in self.records[other, natural].items():
             cells = [task.difference(title, other).signed for task in tasks.values()]
             rows.append([title, *cells, self.over_tasks(title, other, natural).signed, f"{won} : {lost}"])
         return rows
@@ -150,7 +160,7 @@ class SuiteResults:
     def short_rows(self) -> Rows:
         """Return the comparison in a few rows, the task on which MIDAS loses first."""
         rows = [["Δ vs. joint", self.worst]]
-        records = [self.record(BASELINE, natural) for natural in KINDS]
+        records = [self.records[BASELINE, natural] for natural in KINDS]
         ranks = [self.ranks(natural).mean for natural in KINDS]
         for kind in KINDS.values():
             rows[0] += [f"{kind} tasks, mean", "ahead : behind", "rank"]
@@ -183,7 +193,7 @@ class SuiteResults:
             return f"{task}: " + ", ".join(f"{title} {self.all[task].differences[title].signed}" for title in titles)
 
         def over(title: str, other: str, natural: bool) -> str:
-            won, lost = self.record(other, natural)[title]
+            won, lost = self.records[other, natural][title]
             mean = self.over_tasks(title, other, natural).signed
             return f"{mean} on average, ahead on {won} and behind on {lost} of {len(self.tasks(natural))}"
 
@@ -259,9 +269,7 @@ class SuiteResults:
         for title in self.methods():
             cells = []
             for task in self.all.values():
-                column = task.content["methods"][title]
-                pairs = Counter(zip(column["learning_rate"], column["strength"], strict=True))
-                (rate, strength), _ = pairs.most_common(1)[0]
+                rate, strength = task.setting(title)
                 tuned = title in METHODS and METHODS[title].strengths
                 cells.append(f"{rate:g}, {strength:g}" if tuned else f"{rate:g}")
             rows.append([title, *cells])
