@@ -296,7 +296,7 @@ def presence(present: Any, like: Tensor, modalities: Modalities, whose: str = "l
 
 
 def check_beside(tensor: Any, name: str, like: Tensor, whose: str = "labels") -> None:
-    """Raise unless ``given`` is a tensor on the device of ``like``, which ``whose`` names."""
+    """Raise unless ``tensor`` is one on the device of ``like``, which ``whose`` names."""
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{name}: expected a tensor, got {type(tensor).__name__}")
     if tensor.device != like.device:
