@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -97,10 +96,6 @@ class Inputs:
 def with_keras_mask(modality: Any) -> Any:
     """Return a Keras tensor that has a mask on it as a dict of both, anything else as it is."""
     mask = getattr(modality, "_keras_mask", None)
-    if mask is None and "keras" in sys.modules and hasattr(modality, "shape") and get_backend(modality).name == "jax":
-        from midas_core.backends import keras_masks  # arrays of JAX take no attributes
-
-        mask = keras_masks.mask_of(modality)
     return modality if mask is None else {"features": modality, MASK: mask}
 
 

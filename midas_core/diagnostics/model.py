@@ -78,10 +78,6 @@ class Model:
         if not self._in_keras[m]:
             return arrays
         features, mask = leaves(arrays)
-        if self._likes[m][0][0].name == "jax":
-            from midas_core.backends import keras_masks
-
-            return keras_masks.with_mask(features, mask)
         features._keras_mask = mask  # as Keras itself attaches it; a layer may take it off again
         return features
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from midas_core.adapters.keras import MidasCallback, MidasLoss, MidasModel, Misalign
-from midas_core.backends.keras_masks import mask_of, with_mask
+from midas_core.adapters.keras.masks import mask_of, with_mask
 from midas_core.diagnostics import diagnose
 from tests.adapters.keras.loops import BACKEND, CLASSES, array, compiled, value
 
